@@ -1,0 +1,1 @@
+"""What metfa achieves and what it costs, measured; each module runs with ``python -m``."""

@@ -1,0 +1,162 @@
+"""One export, from a network in PyTorch to all its files, each of them through the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from metfa.runtime.bundle import ENGINE_PATTERN, ONNX, ONNX_FP16
+from metfa.runtime.contract import software
+from metfa.runtime.engine import EngineRecord, cuda_bindings_installed, installed_flavours
+from metfa.runtime.errors import BackendError, ExportError
+from metfa.runtime.files import write_text
+from metfa.runtime.records import to_json
+from metfa.training.checkpoint import load_network
+
+from .graph import Model, count_operations, deploy, export_onnx
+from .parity import PARITY, ParityReport, compare, run_in_batches, run_module
+from .precision import half_arithmetic, require_half
+from .sononet import METHOD, load_sononet, sononet_model
+from .tensorrt import Target, build_engine, find_target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from metfa.runtime.backends import Inference
+    from metfa.runtime.backends.choice import Precision
+    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.engine import Flavour, OperationCounts
+
+    from .frames import ParityFrames
+    from .parity import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What an export made.
+
+    Attributes:
+        parity: what the gate measured.
+        engines: record of each engine, by file name.
+        notes: why an engine was not built or not compared, one sentence each.
+    """
+
+    parity: ParityReport
+    engines: dict[str, EngineRecord]
+    notes: tuple[str, ...]
+
+
+def load_model(bundle: Bundle) -> Model:
+    """Load the network of a bundle that ``metfa-train`` or ``metfa-export --sononet`` made.
+
+    Raises:
+        BundleError: its weights are missing, damaged, or those of another network.
+    """
+    if bundle.contract.provenance.method == METHOD:
+        return sononet_model(load_sononet(bundle), bundle.contract)
+    network = load_network(bundle)
+    return Model(network, partial(deploy, network), bundle.contract)
+
+
+def export(
+    model: Model, frames: ParityFrames, directory: Path, *, fp16: bool, compute_capabilities: Sequence[str]
+) -> Export:
+    """Write the artefacts of ``model`` and their parity report into ``directory``.
+
+    Args:
+        model: what to export.
+        frames: what to compare on.
+        directory: where to write; what is there after an error is not to be used.
+        fp16: whether to make the FP16 graph, and engines with the flavours of TensorRT that are installed.
+        compute_capabilities: of the GPUs that engines must run on; empty for all that can be built for here.
+
+    Raises:
+        ExportError: an artefact cannot be made, or is beyond its tolerance.
+        OutputError: a file cannot be written.
+    """
+    targets, notes = _find_targets(compute_capabilities) if fp16 else ({}, [])
+    gate = _Gate(model, frames.tensor)
+    export_onnx(model.deploy("fp32"), model.contract, directory / ONNX)
+    gate.pass_onnx(directory / ONNX, "fp32")
+    operations: dict[str, OperationCounts] = {}
+    engines: dict[str, EngineRecord] = {}
+    if fp16:
+        half = model.deploy("fp16")
+        export_onnx(half, model.contract, directory / ONNX_FP16)
+        operations[ONNX_FP16] = count_operations(directory / ONNX_FP16)
+        require_half(ONNX_FP16, operations[ONNX_FP16])
+        gate.pass_onnx(directory / ONNX_FP16, "fp16")
+        gate.compare(ONNX_FP16, "fp16", "half arithmetic in PyTorch", run_module(half_arithmetic(half), frames.tensor))
+    for flavour, target in targets.items():
+        name = ENGINE_PATTERN.replace("*", flavour)
+        record = build_engine(flavour, target, directory / ONNX_FP16, model.contract, directory / name)
+        engines[name], operations[name] = record, record.operations
+        notes += gate.pass_engine(directory / name, record)
+    report = ParityReport(software(), len(frames.tensor), frames.description, tuple(gate.comparisons), operations)
+    write_text(directory / PARITY, to_json(report))
+    return Export(report, engines, tuple(notes))
+
+
+class _Gate:
+    """Compares artefacts with the network in PyTorch on the same frames, and keeps what it measured."""
+
+    def __init__(self, model: Model, frames: NDArray[np.uint8]) -> None:
+        self.comparisons: list[Comparison] = []
+        self._contract = model.contract
+        self._frames = frames
+        self._expected = run_module(model.network, frames)
+
+    def compare(self, artefact: str, precision: Precision, computed_by: str, received: Inference) -> None:
+        comparison = compare(artefact, precision, computed_by, expected=self._expected, received=received)
+        self.comparisons.append(comparison)
+
+    def pass_onnx(self, path: Path, precision: Precision) -> None:
+        backend = OnnxRuntimeBackend(path, self._contract, "cpu")
+        self.compare(path.name, precision, "ONNX Runtime on the CPU", run_in_batches(backend.infer, self._frames))
+
+    def pass_engine(self, path: Path, record: EngineRecord) -> list[str]:
+        """Compare an engine where it can run; otherwise return a sentence that says why it was not compared."""
+        if not cuda_bindings_installed():
+            return [f"{path.name} was built but not run here: cuda-python is not installed"]
+        from metfa.runtime.backends.gpu import current_device
+        from metfa.runtime.backends.tensorrt import TensorRtBackend
+
+        try:
+            device = current_device()
+        except BackendError as refusal:
+            return [f"{path.name} was built but not run here: {refusal.received}"]
+        if device.compute_capability not in record.compute_capabilities:
+            return [f"{path.name} was built but not run here: it is not for this {device.name}"]
+        backend = TensorRtBackend(path, record, self._contract)
+        received = run_in_batches(backend.infer, self._frames)
+        self.compare(path.name, record.precision, f"{record.flavour} on {device.name}", received)
+        return []
+
+
+def _find_targets(compute_capabilities: Sequence[str]) -> tuple[dict[Flavour, Target], list[str]]:
+    """Return what each installed flavour of TensorRT builds for, and why others build nothing."""
+    targets: dict[Flavour, Target] = {}
+    notes: list[str] = []
+    for flavour in installed_flavours():
+        try:
+            targets[flavour] = find_target(flavour, compute_capabilities)
+        except BackendError as refusal:  # noqa: PERF203  # there are two
+            notes.append(f"no {flavour} engine was built: {refusal}")
+    if not installed_flavours():
+        notes.append(
+            "no engine was built: neither TensorRT (pip install 'metfa[tensorrt]', on the device) nor TensorRT for RTX "
+            "(pip install 'metfa[rtx]', on any machine) is installed"
+        )
+    if compute_capabilities and not targets:
+        raise ExportError(
+            expected=f"TensorRT, to build an engine for compute capability {', '.join(compute_capabilities)}",
+            received="; ".join(notes),
+            remedy="install it, or leave out --compute-capability",
+        )
+    return targets, notes

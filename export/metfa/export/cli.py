@@ -1,0 +1,147 @@
+"""``metfa-export``: bundle in, the same bundle with ONNX, FP16 ONNX and engines out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from metfa.runtime.bundle import DEFAULT_DIRECTORY, MANIFEST, Bundle, updating
+from metfa.runtime.command import Command, RegionType, require_extra
+from metfa.runtime.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from metfa.runtime.preprocess import Region
+
+    from .artefacts import Export
+
+# PyTorch and ONNX are imported where they are used, so that --help answers at once.
+
+
+@click.command(cls=Command)
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--bundle",
+    "named",
+    type=click.Path(path_type=Path),
+    help=f"Another way to name BUNDLE.  [default: {DEFAULT_DIRECTORY}]",
+)
+@click.option("--fp16", is_flag=True, help="Make the FP16 graph too, and an engine where TensorRT is installed.")
+@click.option(
+    "--sononet",
+    "weights",
+    type=click.Path(path_type=Path),
+    metavar="SonoNet16.npz",
+    help="Make a new bundle of the published SonoNet-16 weights.",
+)
+@click.option(
+    "--frames",
+    metavar="SPEC",
+    help="What to compare on: a folder of images, a video, or phantom:NAME.  [default: the bundle's reference frames]",
+)
+@click.option("--roi", "region", type=RegionType(), help="The part of each of --frames that the model sees, in pixels.")
+@click.option(
+    "--compute-capability",
+    "compute_capabilities",
+    multiple=True,
+    metavar="X.Y",
+    help="Of GPUs that the engine must run on, with TensorRT for RTX; repeatable.  [default: all that it lists]",
+)
+def main(  # click passes the options by name
+    bundle: Path | None,
+    named: Path | None,
+    fp16: bool,
+    weights: Path | None,
+    frames: str | None,
+    region: Region | None,
+    compute_capabilities: tuple[str, ...],
+) -> None:
+    """Turn the weights in BUNDLE into what an edge device runs, and prove that it computes the same.
+
+    Whatever differs from PyTorch beyond the tolerance stays out of the bundle, and the exit code is 1.
+    """
+    if bundle and named:
+        raise click.UsageError("name the bundle once: as BUNDLE or with --bundle")
+    directory = bundle or named
+    if weights and not directory:
+        raise click.UsageError("name the bundle that --sononet makes with --bundle")
+    if region and not frames:
+        raise click.UsageError("--roi goes with --frames")
+    if compute_capabilities and not fp16:
+        raise click.UsageError("--compute-capability goes with --fp16")
+    require_extra("export", "torch", "safetensors", "onnx", "onnxscript", "onnxruntime")
+    from .artefacts import export, load_model
+    from .frames import default_frames, read_frames
+
+    directory = directory or DEFAULT_DIRECTORY
+    if weights:
+        from .sononet import read_published_weights, save_sononet, sononet_contract, sononet_model
+
+        _refuse_to_replace_training(directory)
+        network = read_published_weights(weights)
+        model, held = sononet_model(network, sononet_contract()), None
+    else:
+        held = Bundle.open(directory)
+        model = load_model(held)
+    size = model.contract.input
+    compared = read_frames(frames, size, region) if frames else default_frames(held, size)
+    with updating(directory, keep=not weights) as stage:
+        if weights:
+            save_sononet(network, stage)
+        made = export(model, compared, stage, fp16=fp16, compute_capabilities=compute_capabilities)
+        report = "\n".join(_describe(made, stage))
+    click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
+
+
+def _refuse_to_replace_training(directory: Path) -> None:
+    """Published weights are fetched again in seconds; trained ones are not."""
+    from .sononet import METHOD
+
+    if not (directory / MANIFEST).exists():
+        return
+    method = Bundle.open(directory).contract.provenance.method
+    if method != METHOD:
+        raise OutputError(
+            expected=f"a new directory, or a bundle of {METHOD} to replace",
+            received=f"{directory}, a bundle of {method}",
+            remedy="choose another directory with --bundle",
+        )
+
+
+def _describe(made: Export, stage: Path) -> Iterator[str]:
+    """Yield the lines that tell the user what was made, before it leaves ``stage``."""
+    parity = made.parity
+    yield f"compared with PyTorch in FP32 on {parity.frames} frames: {parity.frames_from}"
+    rows = [("artefact", "computed by", "top-1", "largest Δp", "embedding", "not finite")]
+    rows += [
+        (
+            comparison.artefact,
+            comparison.computed_by,
+            f"{comparison.agreement:.1%}",
+            f"{comparison.probability_difference:.1e}",
+            f"{comparison.embedding_distance:.1e}",
+            f"{comparison.non_finite}",
+        )
+        for comparison in parity.comparisons
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    for artefact, counts in parity.operations.items():
+        products = f" and {counts.half_matrix_products} of {counts.matrix_products} matrix products"
+        yield (
+            f"{artefact}: {counts.half_convolutions} of {counts.convolutions} convolutions"
+            f"{products if counts.matrix_products else ''} in half precision"
+        )
+    for name, record in made.engines.items():
+        yield (
+            f"{name}: {record.flavour} {record.version}, {record.precision}, batches up to {record.max_batch}, "
+            f"for {record.device or 'GPUs'} of compute capability {', '.join(record.compute_capabilities)}"
+        )
+    yield from made.notes
+    for path in sorted(stage.glob("model.*")):
+        if path.suffix in {".onnx", ".engine"}:
+            yield f"wrote {path.name}, {path.stat().st_size / 1e6:.1f} MB"

@@ -1,0 +1,94 @@
+"""What a network needs before it can run in half precision, and what it would compute there."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from metfa.runtime.errors import ExportError
+from metfa.training.model import ResidualUnit
+
+if TYPE_CHECKING:
+    from metfa.runtime.backends.choice import Precision
+    from metfa.runtime.engine import OperationCounts
+
+    from .graph import DeployedModel
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+def fold_batch_norms(module: nn.Module) -> nn.Module:
+    """Return a copy in which each batch norm is part of the layer before it or, where it cannot be, scale and shift.
+
+    Done in float32. It saves half precision from the range between a convolution and its batch norm, which is wide, and
+    from variances, whose rounding errors add up.
+    """
+    module = copy.deepcopy(module)
+    for part in module.modules():
+        if isinstance(part, nn.Sequential):
+            for index in range(1, len(part)):
+                part[index - 1], part[index] = _fold(part[index - 1], part[index])
+        elif isinstance(part, ResidualUnit):
+            part.conv1, part.norm2 = _fold(part.conv1, part.norm2)  # type: ignore[assignment]
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            _simplify(part)
+    return module
+
+
+def half_arithmetic(model: DeployedModel) -> DeployedModel:
+    """Return a float32 copy of an FP16 ``model`` that rounds what enters each layer to half precision.
+
+    That is what a GPU computes: products of halves, summed in float32, stored as halves, infinite above 65,504. ONNX
+    Runtime on a CPU leaves out the stores, so that it cannot show an overflow.
+    """
+    model = copy.deepcopy(model)
+    model.dtype = torch.float32
+    for part in (model.body.float(), model.hidden.float()):
+        for layer in part.modules():
+            if not any(layer.children()):
+                layer.register_forward_pre_hook(_round_to_half)
+    return model
+
+
+def require_half(artefact: str, operations: OperationCounts) -> None:
+    """Make sure that an artefact is in half precision because that is what was asked for.
+
+    Raises:
+        ExportError: a convolution is not, or there is none.
+    """
+    if operations.half_convolutions != operations.convolutions or not operations.convolutions:
+        raise ExportError(
+            expected=f"every convolution of {artefact} in half precision",
+            received=f"{operations.half_convolutions} of {operations.convolutions}",
+            remedy="export without --fp16 and report this",
+        )
+
+
+def _round_to_half(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return inputs[0].half().float()
+
+
+def _fold(layer: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
+    if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        return fuse_conv_bn_eval(layer, norm), nn.Identity()
+    if isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+        return fuse_linear_bn_eval(layer, norm), nn.Identity()
+    return layer, norm
+
+
+def _simplify(norm: nn.BatchNorm2d) -> None:
+    """Rewrite γ(x − mean) / √(var + ε) + β as scale · x + shift, where half precision rounds two numbers, not four."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    with torch.no_grad():
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        norm.bias.sub_(norm.running_mean * scale)
+        norm.weight.copy_(scale)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1)
+        norm.eps = 0

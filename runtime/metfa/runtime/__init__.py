@@ -1,0 +1,56 @@
+"""The edge: live frames in, plane decisions out. Needs NumPy, OpenCV, click and one inference engine; never torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bundle import Bundle
+    from .classifier import PlaneClassifier
+    from .contract import ModelContract
+    from .errors import MetfaError
+    from .frame import Frame, Observation, Prediction
+    from .preprocess import Region
+    from .sources import Source, open_source
+    from .streaming import stream
+    from .summary import StreamStatistics, StreamSummary
+
+__all__ = [
+    "Bundle",
+    "Frame",
+    "MetfaError",
+    "ModelContract",
+    "Observation",
+    "PlaneClassifier",
+    "Prediction",
+    "Region",
+    "Source",
+    "StreamStatistics",
+    "StreamSummary",
+    "open_source",
+    "stream",
+]
+
+_MODULES = {
+    "Bundle": "bundle",
+    "Frame": "frame",
+    "MetfaError": "errors",
+    "ModelContract": "contract",
+    "Observation": "frame",
+    "PlaneClassifier": "classifier",
+    "Prediction": "frame",
+    "Region": "preprocess",
+    "Source": "sources",
+    "StreamStatistics": "summary",
+    "StreamSummary": "summary",
+    "open_source": "sources",
+    "stream": "streaming",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``metfa-stream --help`` need not wait for OpenCV."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

@@ -1,0 +1,35 @@
+"""Inference engines, one file each, and the choice of one for this host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What a model returns for a batch.
+
+    Attributes:
+        logits: float32 [N, M].
+        embedding: float32 [N, D].
+    """
+
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+class Backend(Protocol):
+    """An inference engine with a model loaded."""
+
+    @property
+    def description(self) -> str:
+        """Engine, its version, the device that it runs on and the model's file, in a few words."""
+        ...
+
+    def infer(self, frames: NDArray[np.uint8]) -> Inference:
+        """Run the model on ``frames``, uint8 [N, 1, H, W] of the contract's size."""
+        ...

@@ -1,0 +1,113 @@
+"""The NVIDIA GPU under TensorRT: which it is, its memory and its stream. Alone in importing the CUDA bindings."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from cuda.bindings import runtime as cuda
+
+from ..errors import BackendError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The current GPU.
+
+    Attributes:
+        name: as the driver gives it.
+        compute_capability: such as ``8.6``.
+    """
+
+    name: str
+    compute_capability: str
+
+
+def current_device() -> Device:
+    """Return the GPU that this process uses.
+
+    Raises:
+        BackendError: there is no GPU, or its driver is missing or too old.
+    """
+    error, index = cuda.cudaGetDevice()
+    if error != cuda.cudaError_t.cudaSuccess:
+        raise BackendError(
+            expected="an NVIDIA GPU with its driver",
+            received=_describe(error),
+            remedy="check both with nvidia-smi, or use --backend cpu",
+        )
+    properties = call(cuda.cudaGetDeviceProperties, index)
+    return Device(properties.name.rstrip(b"\0").decode(), f"{properties.major}.{properties.minor}")
+
+
+def runtime_version() -> str:
+    """Return the version of the CUDA runtime, such as ``12.6``; needs no GPU."""
+    major, rest = divmod(call(cuda.cudaRuntimeGetVersion), 1000)
+    return f"{major}.{rest // 10}"
+
+
+def call(function: Any, *arguments: Any) -> Any:
+    """Call a function of the CUDA runtime and return its result; None where it has none.
+
+    Raises:
+        BackendError: the runtime returned an error.
+    """
+    error, *results = function(*arguments)
+    if error != cuda.cudaError_t.cudaSuccess:
+        raise BackendError(
+            expected=f"{function.__name__} to succeed on an NVIDIA GPU",
+            received=_describe(error),
+            remedy="check the GPU and its driver with nvidia-smi, or use --backend cpu",
+        )
+    return results[0] if results else None
+
+
+def _describe(error: Any) -> str:
+    """Return what CUDA says of its own error."""
+    _, text = cuda.cudaGetErrorString(error)
+    return str(text.decode())
+
+
+class Stream:
+    """A CUDA stream; ``handle`` is what TensorRT takes."""
+
+    def __init__(self) -> None:
+        self._stream = call(cuda.cudaStreamCreate)
+        self.handle = int(self._stream)
+        weakref.finalize(self, cuda.cudaStreamDestroy, self._stream)
+
+    def synchronise(self) -> None:
+        """Wait until all that was enqueued is done."""
+        call(cuda.cudaStreamSynchronize, self._stream)
+
+
+class Buffer:
+    """An array twice: in the GPU's memory at ``address``, and in page-locked host memory as ``host``.
+
+    Both are allocated once and never move, so that their addresses can be bound once.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self.address = int(call(cuda.cudaMalloc, size))
+        weakref.finalize(self, cuda.cudaFree, self.address)
+        page_locked = int(call(cuda.cudaMallocHost, size))
+        weakref.finalize(self, cuda.cudaFreeHost, page_locked)
+        memory = (ctypes.c_uint8 * size).from_address(page_locked)
+        self.host: NDArray[Any] = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+
+    def upload(self, count: int, stream: Stream) -> None:
+        """Enqueue the copy of the first ``count`` rows to the GPU."""
+        size, direction = self.host[:count].nbytes, cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+        call(cuda.cudaMemcpyAsync, self.address, self.host.ctypes.data, size, direction, stream.handle)
+
+    def download(self, count: int, stream: Stream) -> None:
+        """Enqueue the copy of the first ``count`` rows from the GPU."""
+        size, direction = self.host[:count].nbytes, cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        call(cuda.cudaMemcpyAsync, self.host.ctypes.data, self.address, size, direction, stream.handle)

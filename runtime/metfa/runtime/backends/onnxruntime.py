@@ -1,0 +1,70 @@
+"""ONNX Runtime: any CPU, and NVIDIA GPUs through its CUDA provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import onnxruntime
+
+from ..contract import METADATA_KEY, ModelContract
+from ..errors import BackendError
+from . import Inference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def can_use_cuda() -> bool:
+    """Return whether the installed ONNX Runtime was built with CUDA."""
+    return _PROVIDERS["cuda"] in onnxruntime.get_available_providers()
+
+
+class OnnxRuntimeBackend:
+    """An ONNX model in an ONNX Runtime session.
+
+    Args:
+        path: the ONNX file.
+        contract: what it must compute; the file carries the same contract.
+        device: where to run it.
+
+    Raises:
+        BackendError: the file is no ONNX model that this ONNX Runtime can run, or the device cannot be used.
+        ContractError: the contract in the file cannot be read.
+    """
+
+    def __init__(self, path: Path, contract: ModelContract, device: Literal["cpu", "cuda"]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: its warnings about placement say nothing to a user
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=[_PROVIDERS[device]])
+        except Exception as cause:  # its exceptions derive from RuntimeError and ValueError alike
+            raise BackendError(
+                expected=f"an ONNX model in {path} that ONNX Runtime {onnxruntime.__version__} can run",
+                received=str(cause).splitlines()[0] if str(cause) else type(cause).__name__,
+                remedy="export the bundle again with metfa-export",
+            ) from None
+        if _PROVIDERS[device] not in self._session.get_providers():
+            raise BackendError(
+                expected=f"{_PROVIDERS[device]} to start",
+                received=f"a session on {', '.join(self._session.get_providers())}",
+                remedy="install the CUDA libraries that onnxruntime-gpu needs, or use --backend cpu",
+            )
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        carried = ModelContract.from_json(metadata.get(METADATA_KEY, ""), origin=f"the metadata of {path}")
+        if carried != contract:
+            raise BackendError(
+                expected=f"the model of this bundle in {path}",
+                received="a model with another contract",
+                remedy="export the bundle again with metfa-export",
+            )
+        self.description = f"ONNX Runtime {onnxruntime.__version__} on the {device.upper()}, {path.name}"
+
+    def infer(self, frames: NDArray[np.uint8]) -> Inference:
+        """Run the model on ``frames``, uint8 [N, 1, H, W] of the contract's size."""
+        logits, embedding = self._session.run(["logits", "embedding"], {"frame": frames})
+        return Inference(logits, embedding)

@@ -1,0 +1,168 @@
+"""The bundle: the directory that passes between train, export and stream, with a manifest of what it holds.
+
+::
+
+    bundle.json             manifest: SHA-256 of every other file
+    contract.json           what the model takes and returns
+    model.safetensors       weights
+    model.onnx              FP32 graph
+    model.fp16.onnx         typed FP16 graph, same inputs and outputs
+    model.fp16.*.engine     TensorRT plans, each beside its <name>.engine.json
+    …                       records of training and export
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import records
+from .contract import ModelContract
+from .errors import BundleError
+from .files import sha256, umask, write_text, writing_to
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_DIRECTORY = Path("runs/metfa")
+MANIFEST = "bundle.json"
+CONTRACT = "contract.json"
+WEIGHTS = "model.safetensors"
+ONNX = "model.onnx"
+ONNX_FP16 = "model.fp16.onnx"
+ENGINE_PATTERN = "model.fp16.*.engine"
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    schema: int
+    files: dict[str, str]  # name → SHA-256
+
+    def __post_init__(self) -> None:
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema {self.schema} where this version of metfa reads schema {_SCHEMA}")
+        for name in self.files:
+            if Path(name).name != name or name in {"", ".", ".."}:
+                raise ValueError(f"{name!r} is not the name of a file in the bundle")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that was opened: its manifest and contract are read and intact; files are verified when asked for.
+
+    Attributes:
+        directory: where it is.
+        contract: the model's contract.
+        files: SHA-256 by file name.
+    """
+
+    directory: Path
+    contract: ModelContract
+    files: dict[str, str]
+
+    @classmethod
+    def open(cls, directory: Path) -> Bundle:
+        """Open the bundle in ``directory``.
+
+        Raises:
+            BundleError: there is no bundle, or its manifest or contract is damaged.
+            ContractError: the contract is of another version or invalid.
+        """
+        manifest = read_manifest(directory)
+        contract = ModelContract.from_json(
+            _verified(directory, CONTRACT, manifest).read_bytes(), origin=str(directory / CONTRACT)
+        )
+        return cls(directory, contract, manifest)
+
+    def path(self, name: str) -> Path:
+        """Return the path of the file ``name``, whose hash was just checked.
+
+        Raises:
+            BundleError: the bundle holds no such file, or it is not the one that was written.
+        """
+        return _verified(self.directory, name, self.files)
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the names of the bundle's files that match the glob ``pattern``, sorted."""
+        return sorted(name for name in self.files if Path(name).match(pattern))
+
+
+def read_manifest(directory: Path) -> dict[str, str]:
+    """Return SHA-256 by file name.
+
+    Raises:
+        BundleError: there is no manifest, or it is damaged.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise BundleError(
+            expected=f"a bundle in {directory}",
+            received=f"a directory without {MANIFEST}" if directory.is_dir() else "no such directory",
+            remedy="run metfa-train first, or name the bundle with --bundle",
+        )
+    return records.from_json(
+        _Manifest,
+        path.read_bytes(),
+        origin=str(path),
+        remedy="make the bundle again with metfa-train",
+        error=BundleError,
+    ).files
+
+
+@contextmanager
+def updating(directory: Path, *, keep: bool) -> Iterator[Path]:
+    """Yield an empty directory whose files enter the bundle, all together, if the block succeeds.
+
+    If it fails, the bundle stays as it was. ``contract.json`` must be among the files of a new bundle.
+
+    Args:
+        directory: the bundle; made if it is missing.
+        keep: whether the bundle's other files stay. Files that the manifest does not name are left alone.
+
+    Raises:
+        OutputError: the directory cannot be written.
+    """
+    with writing_to(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".stage-", dir=directory))
+    try:
+        yield stage
+        before = read_manifest(directory) if (directory / MANIFEST).exists() else {}
+        with writing_to(directory):
+            new = {path.name: sha256(path) for path in sorted(stage.iterdir())}
+            for name in new:
+                (stage / name).chmod(0o666 & ~umask())
+                (stage / name).replace(directory / name)
+            manifest = _Manifest(_SCHEMA, dict(sorted(({**before, **new} if keep else new).items())))
+            write_text(directory / MANIFEST, records.to_json(manifest))
+            for name in before.keys() - manifest.files.keys():
+                (directory / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _verified(directory: Path, name: str, files: dict[str, str]) -> Path:
+    path = directory / name
+    if name not in files or not path.is_file():
+        raise BundleError(
+            expected=f"{name} in the bundle {directory}", received="no such file", remedy=_remedy_for(name)
+        )
+    actual = sha256(path)
+    if actual != files[name]:
+        raise BundleError(
+            expected=f"{path} as it was written (SHA-256 {files[name][:12]}…)",
+            received=f"a file that was changed or truncated since (SHA-256 {actual[:12]}…)",
+            remedy=_remedy_for(name),
+        )
+    return path
+
+
+def _remedy_for(name: str) -> str:
+    exported = Path(name).suffix in {".onnx", ".engine"}
+    return f"make it again with {'metfa-export' if exported else 'metfa-train'}"

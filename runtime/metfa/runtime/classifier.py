@@ -1,0 +1,82 @@
+"""From a frame to a prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .backends.choice import load_backend
+from .bundle import Bundle
+from .frame import Prediction
+from .preprocess import preprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .backends import Backend
+    from .backends.choice import BackendName, Precision
+    from .contract import ModelContract
+    from .preprocess import Region
+
+
+class PlaneClassifier:
+    """A bundle's model, ready for frames.
+
+    Attributes:
+        contract: the model's contract.
+        backend_choice: which engine runs it, and why.
+    """
+
+    def __init__(
+        self, contract: ModelContract, backend: Backend, *, region: Region | None = None, backend_choice: str = ""
+    ) -> None:
+        self.contract = contract
+        self.backend_choice = backend_choice or backend.description
+        self._backend = backend
+        self._region = region
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path | str,
+        *,
+        backend: BackendName | None = None,
+        precision: Precision | None = None,
+        region: Region | None = None,
+    ) -> PlaneClassifier:
+        """Load a bundle and run the model once, so that the first frame is as fast as the rest.
+
+        Args:
+            directory: the bundle.
+            backend: one backend, or None for the best on this host.
+            precision: one precision, or None for the backend's default.
+            region: the part of each frame that the model sees; None for all of it.
+
+        Raises:
+            BundleError, ContractError, BackendError: the bundle cannot be run here; the message says why.
+        """
+        bundle = Bundle.open(Path(directory))
+        loaded, choice = load_backend(bundle, backend, precision)
+        size = bundle.contract.input
+        loaded.infer(np.zeros((1, 1, size.height, size.width), np.uint8))
+        return cls(bundle.contract, loaded, region=region, backend_choice=choice)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
+        """Classify one image, uint8 [H, W] or [H, W, 3] (BGR) of any size.
+
+        Raises:
+            SourceError: the image is of another type or shape, or the region reaches beyond it.
+        """
+        size = self.contract.input
+        tensor = preprocess(image, height=size.height, width=size.width, region=self._region)
+        inference = self._backend.infer(tensor[np.newaxis])
+        probabilities = _softmax(inference.logits[0])
+        best = int(probabilities.argmax())
+        return Prediction(self.contract.labels[best], float(probabilities[best]), probabilities, inference.embedding[0])
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    exponentials = np.exp(logits - logits.max())
+    return np.asarray(exponentials / exponentials.sum(), np.float32)

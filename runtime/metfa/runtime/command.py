@@ -1,0 +1,87 @@
+"""What the three commands share: one-line errors, optional packages, a clean end on Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import MetfaError, MissingExtraError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .preprocess import Region
+
+
+class Command(click.Command):
+    """A click command that ends with one line and exit code 1 where a :class:`MetfaError` is raised."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except MetfaError as error:
+            raise click.ClickException(str(error)) from None
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Make sure that the packages of an extra are installed, without importing them.
+
+    Raises:
+        MissingExtraError: a module is missing; the message gives the pip command.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(
+                expected=f"the package {module}",
+                received="a Python environment without it",
+                remedy=f"pip install 'metfa[{extra}]'",
+            )
+
+
+class RegionType(click.ParamType["Region"]):
+    """``x,y,width,height`` in pixels → :class:`~metfa.runtime.preprocess.Region`."""
+
+    name = "x,y,width,height"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Region:
+        """Parse ``value``."""
+        from .preprocess import Region  # OpenCV is too slow to load for --help
+
+        if isinstance(value, Region):
+            return value
+        try:
+            x, y, width, height = (int(number) for number in value.split(","))
+            return Region(x, y, width, height)
+        except ValueError:
+            self.fail(
+                f"expected x,y,width,height in pixels, received {value!r}; give for example 81,115,793,619", param, ctx
+            )
+
+
+class Interruption:
+    """Remembers Ctrl-C and SIGTERM, so that a loop can end between two steps; the second Ctrl-C interrupts at once.
+
+    Use as a context manager, in the main thread; ``requested`` turns true on the first signal.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True

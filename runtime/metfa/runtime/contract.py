@@ -1,0 +1,128 @@
+"""The contract between a model and whatever runs it: strict JSON, carried by the bundle and by the ONNX itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+from . import records
+from .errors import ContractError
+
+SCHEMA = 1
+"""Version of the contract's fields. Another version is refused."""
+
+METADATA_KEY = "metfa.contract"
+"""Key of the ONNX ``metadata_props`` entry that holds the contract."""
+
+_REMEDY = "train or export the model again with this version of metfa"
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """How the graph turns grey levels 0–255 into what the encoder sees; it is part of the exported graph.
+
+    Attributes:
+        kind: ``fixed``: (x − mean) · scale; ``per-image``: (x − mean(x)) / std(x) · scale.
+        scale: factor, > 0.
+        mean: grey level to subtract where kind is ``fixed``, None where it is ``per-image``.
+    """
+
+    kind: Literal["fixed", "per-image"]
+    scale: float
+    mean: float | None
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0:
+            raise ValueError(f"scale {self.scale} is not above 0")
+        if (self.mean is None) != (self.kind == "per-image"):
+            raise ValueError(f"mean {self.mean} does not go with kind {self.kind!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """The tensor ``frame``: uint8 [N, 1, height, width], N dynamic.
+
+    Attributes:
+        height: pixels, ≥ 28.
+        width: pixels, ≥ 28.
+        resize: how :mod:`metfa.runtime.preprocess` brings a frame to that size.
+        normalisation: what the graph does first.
+    """
+
+    height: int
+    width: int
+    resize: Literal["area"]
+    normalisation: Normalisation
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 28:
+            raise ValueError(f"input size {self.height}x{self.width} is below 28x28")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the model came from.
+
+    Attributes:
+        software: name and version of what wrote the contract.
+        method: how the model was trained (``metfa-v``, ``source-only``, …) or the published network's name.
+        source: the labelled domain, as it was named.
+        target: the unlabelled domain, as it was named; None where the method used none.
+    """
+
+    software: str
+    method: str
+    source: str
+    target: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContract:
+    """What a model takes, what it returns and what its numbers mean.
+
+    The outputs are ``logits`` float32 [N, M] and ``embedding`` float32 [N, D] (the mean μ, no sampling).
+
+    Attributes:
+        schema: version of these fields.
+        labels: the M class names, in the order of the logits.
+        embedding: D.
+        input: the tensor ``frame``.
+        provenance: where the model came from.
+    """
+
+    schema: int
+    labels: tuple[str, ...]
+    embedding: int
+    input: InputSpec
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema {self.schema} where this version of metfa reads schema {SCHEMA}")
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels {self.labels} are not two or more different names")
+        if self.embedding < 1:
+            raise ValueError(f"embedding {self.embedding} is not a number of dimensions")
+
+    def to_json(self) -> str:
+        """Return the contract as JSON."""
+        return records.to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, origin: str) -> ModelContract:
+        """Read a contract.
+
+        Args:
+            text: the JSON document.
+            origin: where it came from, for the message.
+
+        Raises:
+            ContractError: it is not JSON, of another schema, or has an unknown, missing or invalid field.
+        """
+        return records.from_json(cls, text, origin=origin, remedy=_REMEDY, error=ContractError)
+
+
+def software() -> str:
+    """Return the name and version of this package, for :class:`Provenance` and reports."""
+    return f"metfa {version('metfa')}"

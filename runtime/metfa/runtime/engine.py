@@ -1,0 +1,140 @@
+"""TensorRT engines in a bundle: the record beside each plan, which explains a refusal before anything is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import records
+from .contract import ModelContract
+from .errors import BackendError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+"""Version of the record's fields. Another version is refused."""
+
+Flavour = Literal["tensorrt", "tensorrt_rtx"]
+"""The Python modules of TensorRT and of TensorRT for RTX: one API, plans that are not interchangeable."""
+
+FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt_rtx")
+
+
+@dataclass(frozen=True, slots=True)
+class OperationCounts:
+    """The proof of a network's precision: what its heavy operations compute in.
+
+    Attributes:
+        convolutions: how many there are.
+        half_convolutions: how many of them are in half precision.
+        matrix_products: how many there are.
+        half_matrix_products: how many of them are in half precision.
+    """
+
+    convolutions: int
+    half_convolutions: int
+    matrix_products: int
+    half_matrix_products: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """What a plan is and where it runs: ``<engine>.json``, beside ``<engine>``, a plain TensorRT plan.
+
+    Attributes:
+        schema: version of these fields.
+        plan_sha256: of the plan.
+        onnx_sha256: of the typed ONNX that it was built from.
+        flavour: the module that built it and that can load it.
+        version: of that module; a plan loads with no other.
+        cuda: version of the CUDA runtime at build time; None where no CUDA bindings were installed.
+        device: name of the GPU that it was built on; None where it was built without one.
+        compute_capabilities: of the GPUs that can run it, such as ``8.6``.
+        precision: of its encoder.
+        max_batch: the largest N that it takes.
+        operations: what TensorRT read from the ONNX before it built the plan.
+        contract: what the model takes and returns.
+    """
+
+    schema: int
+    plan_sha256: str
+    onnx_sha256: str
+    flavour: Flavour
+    version: str
+    cuda: str | None
+    device: str | None
+    compute_capabilities: tuple[str, ...]
+    precision: Literal["fp16"]
+    max_batch: int
+    operations: OperationCounts
+    contract: ModelContract
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema {self.schema} where this version of metfa reads schema {SCHEMA}")
+        if self.max_batch < 1:
+            raise ValueError(f"max_batch {self.max_batch} is not a number of frames")
+
+    @classmethod
+    def read(cls, path: Path) -> EngineRecord:
+        """Read the record ``path``.
+
+        Raises:
+            BackendError: it is not JSON, of another schema, or has an unknown, missing or invalid field.
+        """
+        return records.from_json(
+            cls,
+            path.read_bytes(),
+            origin=str(path),
+            remedy="build the engine again with metfa-export --fp16",
+            error=BackendError,
+        )
+
+
+def record_name(engine: str) -> str:
+    """Return the file name of the record of the plan ``engine``."""
+    return f"{engine}.json"
+
+
+def installed_flavours() -> tuple[Flavour, ...]:
+    """Return the flavours of TensorRT that are installed, without importing them."""
+    return tuple(flavour for flavour in FLAVOURS if importlib.util.find_spec(flavour))
+
+
+def cuda_bindings_installed() -> bool:
+    """Return whether ``cuda.bindings`` is installed; other packages install parts of ``cuda`` without it."""
+    return bool(importlib.util.find_spec("cuda") and importlib.util.find_spec("cuda.bindings"))
+
+
+def import_flavour(flavour: Flavour) -> Any:
+    """Import and return a flavour of TensorRT.
+
+    Raises:
+        BackendError: its libraries cannot be loaded.
+    """
+    try:
+        return importlib.import_module(flavour)
+    except Exception as cause:  # besides ImportError, its loader raises RuntimeError and OSError
+        raise BackendError(
+            expected=f"the installed {flavour} to load",
+            received=" ".join(str(cause).split()) or type(cause).__name__,
+            remedy=f"install {flavour} for this machine again",
+        ) from None
+
+
+def quiet_logger(trt: Any) -> Any:
+    """Return a ``trt.ILogger`` that prints nothing and keeps warnings and errors in its list ``messages``."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]  # a base class known only at run time
+        def __init__(self) -> None:
+            super().__init__()
+            self.messages: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity.value <= trt.ILogger.WARNING.value:
+                self.messages.append(message)
+
+    return Logger()

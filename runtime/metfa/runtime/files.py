@@ -1,0 +1,125 @@
+"""Files that are either whole or not there: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about ``path`` into an :class:`OutputError`."""
+    try:
+        yield
+    except OSError as cause:
+        raise OutputError(
+            expected=f"to be able to write {path}",
+            received=cause.strerror or str(cause),
+            remedy="free space, correct its permissions, or choose another path",
+        ) from None
+
+
+class Replacement:
+    """A temporary file beside ``path`` (same suffix) that takes its place when it is committed.
+
+    Missing parent directories are made.
+
+    Attributes:
+        temporary: the path to write to.
+
+    Raises:
+        OutputError: the directory cannot be written, or ``path`` is a directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with writing_to(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+            os.close(descriptor)
+        self.temporary = Path(name)
+
+    def commit(self) -> None:
+        """Let the temporary file take the place of ``path``.
+
+        Raises:
+            OutputError: it cannot.
+        """
+        with writing_to(self._path):
+            self.temporary.chmod(0o666 & ~umask())
+            self.temporary.replace(self._path)
+
+    def discard(self) -> None:
+        """Remove the temporary file, if it was not committed."""
+        self.temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of ``path`` if the block succeeds; see :class:`Replacement`.
+
+    Raises:
+        OutputError: the directory or the file cannot be written.
+    """
+    replacement = Replacement(path)
+    try:
+        with writing_to(path):
+            yield replacement.temporary
+        replacement.commit()
+    finally:
+        replacement.discard()
+
+
+@contextmanager
+def utf8_name(path: Path) -> Iterator[str]:
+    """Yield a name of ``path`` for libraries that take UTF-8 only: its own, or else that of a link to it.
+
+    The link is gone when the block ends; a file that was opened by then stays open.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as directory:
+            link = Path(directory, "link").with_suffix(path.suffix)
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield str(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def umask() -> int:
+    """Return the permissions that new files of this process do not get; libraries that write securely ignore it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,95 @@
+"""The live sweep: how the probe moves from slice to slice of the fetus, and what it sees on the way."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .anatomy import BACKGROUND, PLANES, paint_slice
+from .imaging import draw_scatterers
+from .tissue import Pose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+FRAMES_PER_SECOND = 30
+
+_PLANE_SECONDS = (1.5, 3.0)
+_BACKGROUND_SECONDS = (0.6, 1.4)
+_TRANSITION_FRAMES = 14
+_WEIGHT_BITS = 8
+
+
+class View(NamedTuple):
+    """One frame's worth of body: the tissue and scatterers of a slice, the probe's place, and the true label."""
+
+    tissue: NDArray[np.uint8]
+    scatterers: NDArray[np.float32]
+    probe: Pose
+    plane: str
+
+
+def sweep(depth_mm: float, rng: np.random.Generator) -> Iterator[View]:
+    """Yield the views of an endless sweep, one per frame, in which every second slice is background.
+
+    The scatterers belong to the tissue, so speckle moves with it while the probe drifts. Where the probe slides on to
+    the next slice, the tissue is interpolated and the speckle decorrelates, as it does across the slice thickness.
+    """
+    frame = 0
+    tremor = _Tremor(rng)
+    tissue, scatterers, plane = paint_slice(BACKGROUND, depth_mm, rng), draw_scatterers(rng), BACKGROUND
+    for next_plane in _itinerary(rng):
+        shortest, longest = _BACKGROUND_SECONDS if plane == BACKGROUND else _PLANE_SECONDS
+        for _ in range(round(FRAMES_PER_SECOND * rng.uniform(shortest, longest))):
+            yield View(tissue, scatterers, tremor.at(frame), plane)
+            frame += 1
+        next_tissue, next_scatterers = paint_slice(next_plane, depth_mm, rng), draw_scatterers(rng)
+        for step in range(1, _TRANSITION_FRAMES):
+            progress = step / _TRANSITION_FRAMES
+            label = plane if progress < 0.3 else next_plane if progress > 0.7 else BACKGROUND
+            yield View(
+                _interpolate(tissue, next_tissue, progress),
+                _decorrelate(scatterers, next_scatterers, progress),
+                tremor.at(frame),
+                label,
+            )
+            frame += 1
+        tissue, scatterers, plane = next_tissue, next_scatterers, next_plane
+
+
+def _itinerary(rng: np.random.Generator) -> Iterator[str]:
+    """Yield plane, background, plane, ... where every six planes are all of them in a random order."""
+    while True:
+        for index in rng.permutation(len(PLANES)):
+            yield PLANES[index]
+            yield BACKGROUND
+
+
+def _interpolate(here: NDArray[np.uint8], there: NDArray[np.uint8], progress: float) -> NDArray[np.uint8]:
+    """Return the tissue between two slices in integer arithmetic, which is exact."""
+    weight = np.uint16(round(progress * (1 << _WEIGHT_BITS)))
+    mixed: NDArray[np.uint16] = here * np.uint16((1 << _WEIGHT_BITS) - weight) + there * weight
+    return np.asarray(mixed >> _WEIGHT_BITS, np.uint8)
+
+
+def _decorrelate(here: NDArray[np.float32], there: NDArray[np.float32], progress: float) -> NDArray[np.float32]:
+    """Return the scatterers between two slices, of the same power as either."""
+    angle = 0.5 * math.pi * progress
+    return np.asarray(np.float32(math.cos(angle)) * here + np.float32(math.sin(angle)) * there, np.float32)
+
+
+class _Tremor:
+    """The small, smooth motion of hand, breath and fetus."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._period_s = rng.uniform((3.0, 2.0, 4.0), (5.0, 4.0, 7.0))
+        self._phase = rng.uniform(0.0, 2.0 * math.pi, 3)
+
+    def at(self, frame: int) -> Pose:
+        seconds = frame / FRAMES_PER_SECOND
+        x, y, turn = np.sin(2.0 * math.pi * seconds / self._period_s + self._phase)
+        return Pose(x=2.5 * x, y=0.8 * y, rotation=0.04 * turn)

@@ -1,0 +1,71 @@
+"""The phantom itself: stills of one plane, and an endless sweep through all of them."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import SourceError
+from .anatomy import PAINTERS, paint_slice
+from .display import Screen
+from .imaging import Imager, draw_scatterers
+from .overlay import draw_overlay
+from .scan import sweep
+from .tissue import Pose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from .profile import DeviceProfile
+
+
+class Phantom:
+    """A simulated ultrasound device that looks at a simulated fetus.
+
+    Args:
+        profile: the device; the maps and kernels that depend on it alone are computed once, here.
+    """
+
+    def __init__(self, profile: DeviceProfile) -> None:
+        self.profile = profile
+        self._imager = Imager(profile)
+        self._screen = Screen(profile.sector, profile.display)
+        self._overlay = draw_overlay(profile.overlay, profile.sector) * (1 - self._screen.inside)
+
+    def image(self, plane: str, seed: int) -> NDArray[np.uint8]:
+        """Return one still, uint8 [480, 640] grey: a pure function of the profile, ``plane`` and ``seed``.
+
+        Args:
+            plane: one of ``PLANES``, or ``BACKGROUND``.
+            seed: any integer from 0.
+
+        Raises:
+            SourceError: there is no such plane.
+        """
+        if plane not in PAINTERS:
+            raise SourceError(
+                expected=f"one of the planes {', '.join(PAINTERS)}",
+                received=repr(plane),
+                remedy="name a plane exactly as it is listed",
+            )
+        rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(plane.encode())]))
+        tissue = paint_slice(plane, self.profile.sector.depth_mm, rng)
+        return self._render(tissue, draw_scatterers(rng), Pose(), rng)
+
+    def scan(self, seed: int) -> Iterator[tuple[NDArray[np.uint8], str]]:
+        """Yield (frame, plane) without end: what the probe sees at 30 frames/s, uint8 [480, 640], and its true label.
+
+        The probe dwells on one plane after another in random order and meets background between them.
+        """
+        rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(b"scan")]))
+        for view in sweep(self.profile.sector.depth_mm, rng):
+            yield self._render(view.tissue, view.scatterers, view.probe, rng), view.plane
+
+    def _render(
+        self, tissue: NDArray[np.uint8], scatterers: NDArray[np.float32], probe: Pose, rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        return self._screen.show(self._imager.envelope_db(tissue, scatterers, probe, rng)) + self._overlay

@@ -1,0 +1,97 @@
+"""Observations in a window."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from ..annotate import annotate
+from ..errors import OutputError
+from .base import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ..frame import Observation
+
+_INTERVAL_SECONDS = 1 / 15  # drawing costs time that the next frame waits for
+
+
+class WindowSink(Sink):
+    """The annotated frames in a window, up to 15 a second.
+
+    It is drawn with Tk, which says so where there is no display; OpenCV's own window would end the process. Use it in
+    the main thread.
+
+    Args:
+        title: of the window.
+        labels: the class names, in the order of the probabilities.
+
+    Raises:
+        OutputError: no window can be opened here; the message says why.
+    """
+
+    def __init__(self, title: str, labels: Sequence[str]) -> None:
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise _impossible("no display: neither DISPLAY nor WAYLAND_DISPLAY is set")
+        try:
+            import tkinter
+        except ImportError:
+            raise _impossible("a Python without tkinter") from None
+        try:
+            self._root = tkinter.Tk(className="metfa")
+        except tkinter.TclError as cause:
+            raise _impossible(f"a display that refuses it ({cause})") from None
+        self._root.title(title)
+        self._root.resizable(width=False, height=False)
+        self._root.protocol("WM_DELETE_WINDOW", self.close)
+        self._largest = self._root.winfo_screenwidth() * 9 // 10, self._root.winfo_screenheight() * 8 // 10
+        self._picture = tkinter.PhotoImage(master=self._root)
+        tkinter.Label(self._root, image=self._picture, borderwidth=0).pack()
+        self._labels = labels
+        self._shown_at = -_INTERVAL_SECONDS
+        self._open = True
+
+    def write(self, observation: Observation) -> None:
+        """Show the annotated frame, if it is time and the window is still open."""
+        if observation.decided_at - self._shown_at < _INTERVAL_SECONDS or self.was_closed():
+            return
+        self._shown_at = observation.decided_at
+        picture = annotate(observation.frame.image, observation.prediction, self._labels)
+        self._picture.configure(data=_to_ppm(_shrunk(picture, *self._largest)))
+
+    def was_closed(self) -> bool:
+        """Let the window draw itself and answer the user; return whether it was closed."""
+        if self._open:
+            self._root.update()
+        return not self._open
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._open:
+            self._open = False
+            self._root.destroy()
+
+
+def _shrunk(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    scale = min(width / image.shape[1], height / image.shape[0])
+    if scale >= 1:
+        return image
+    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _to_ppm(image: NDArray[np.uint8]) -> bytes:
+    """Return uint8 [H, W, 3] (BGR) in the one format that Tk takes without decompressing."""
+    height, width = image.shape[:2]
+    return b"P6 %d %d 255 " % (width, height) + cv2.cvtColor(image, cv2.COLOR_BGR2RGB).tobytes()
+
+
+def _impossible(received: str) -> OutputError:
+    return OutputError(
+        expected="to open a window", received=received, remedy="start it on a desktop, or use --no-window"
+    )

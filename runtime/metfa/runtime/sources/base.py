@@ -1,0 +1,61 @@
+"""What every source is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ..frame import Frame
+
+_Source = TypeVar("_Source", bound="Source")
+
+
+class Source(ABC):
+    """An open source of frames: iterate over it once, and close it, or use it as a context manager.
+
+    Attributes:
+        live: whether frames keep coming whether or not somebody takes them.
+        rate: frames per second, nominally; > 0.
+        description: what was opened, with the format that was negotiated.
+    """
+
+    live: bool
+    rate: float
+    description: str
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames, numbered from 0.
+
+        Raises:
+            SourceError: a frame cannot be read, the source was lost, or it ended before its time.
+        """
+
+    def close(self) -> None:  # noqa: B027  # most sources hold nothing between two frames
+        """Let go of the device. May be called while another thread waits for a frame."""
+
+    def __enter__(self: _Source) -> _Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about ``path`` into a :class:`SourceError`."""
+    try:
+        yield
+    except OSError as cause:
+        raise SourceError(
+            expected=f"to be able to read {path}",
+            received=cause.strerror or str(cause),
+            remedy="correct its permissions or the path",
+        ) from None

@@ -1,0 +1,128 @@
+"""Capture and classification side by side: one thread takes frames from the source, the caller's classifies them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from queue import Empty
+from typing import TYPE_CHECKING
+
+from .frame import Frame, Observation, Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .sources import Source
+
+_READ_AHEAD = 4  # frames of a file that wait while one is classified
+_POLL_SECONDS = 0.1  # how long a request to stop may go unnoticed while no frame comes
+_JOIN_SECONDS = 0.5  # how long to wait for a thread that may be blocked in the driver
+
+
+def stream(
+    source: Source,
+    classifier: Callable[[NDArray[np.uint8]], Prediction],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> Generator[Observation, None, None]:
+    """Classify the frames of ``source``.
+
+    Of a live source only the newest frame is kept: what came while the last one was classified is dropped, which shows
+    as a gap in ``frame.index``. Of other sources every frame is classified. Frames that were captured before the source
+    failed are classified before its error is raised.
+
+    Args:
+        source: open; it is iterated over in another thread, and not closed.
+        classifier: image in, prediction out; a :class:`~metfa.runtime.classifier.PlaneClassifier`.
+        stop: asked before each frame, and ten times a second while none comes, whether to end.
+
+    Yields:
+        One observation for each classified frame, in order.
+
+    Raises:
+        SourceError: the source failed or ended before its time, or a frame does not fit the classifier's region.
+    """
+    mailbox = _Mailbox(1 if source.live else _READ_AHEAD, newest_only=source.live)
+    # A daemon: where a driver never comes back from a read, the process must end all the same.
+    thread = threading.Thread(target=_capture, args=(source, mailbox), name="capture", daemon=True)
+    thread.start()
+    try:
+        while not stop():
+            try:
+                frame = mailbox.take(_POLL_SECONDS)
+            except Empty:
+                continue
+            if frame is None:
+                return
+            prediction = classifier(frame.image)
+            yield Observation(frame, prediction, time.monotonic())
+    finally:
+        mailbox.close()
+        thread.join(_JOIN_SECONDS)
+
+
+def _capture(source: Source, mailbox: _Mailbox) -> None:
+    """Put the frames of ``source`` into ``mailbox`` until one of them ends."""
+    try:
+        for frame in source:
+            if not mailbox.put(frame):
+                return
+    except Exception as error:  # whatever it is, the consumer must see it
+        mailbox.close(error)
+    else:
+        mailbox.close()
+
+
+class _Mailbox:
+    """Hands frames from the capture thread to the consumer.
+
+    Args:
+        capacity: how many frames may wait, ≥ 1.
+        newest_only: where it is full, drop the oldest instead of making the producer wait.
+    """
+
+    def __init__(self, capacity: int, *, newest_only: bool) -> None:
+        self._frames: deque[Frame] = deque()
+        self._capacity = capacity
+        self._newest_only = newest_only
+        self._closed = False
+        self._error: Exception | None = None
+        self._changed = threading.Condition()
+
+    def put(self, frame: Frame) -> bool:
+        """Add ``frame``; return False if the mailbox is closed."""
+        with self._changed:
+            if self._newest_only and len(self._frames) == self._capacity:
+                self._frames.popleft()
+            self._changed.wait_for(lambda: self._closed or len(self._frames) < self._capacity)
+            self._frames.append(frame)
+            self._changed.notify_all()
+            return not self._closed
+
+    def take(self, timeout: float) -> Frame | None:
+        """Return the next frame, or None where the mailbox is closed and empty.
+
+        Raises:
+            Empty: none came within ``timeout`` seconds.
+            Exception: the error that the mailbox was closed with, once it is empty.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._frames or self._closed, timeout):
+                raise Empty
+            if self._frames:
+                self._changed.notify_all()
+                return self._frames.popleft()
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def close(self, error: Exception | None = None) -> None:
+        """Let both sides know that no more frames will pass, because of ``error`` if there is one."""
+        with self._changed:
+            self._closed = True
+            self._error = error
+            self._changed.notify_all()

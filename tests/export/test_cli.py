@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from metfa.export import artefacts
+from metfa.export.cli import main
+from metfa.export.graph import deploy
+from metfa.export.parity import PARITY
+from metfa.runtime.bundle import CONTRACT, ONNX, ONNX_FP16, WEIGHTS, Bundle, updating
+from metfa.runtime.classifier import PlaneClassifier
+from metfa.training.checkpoint import REFERENCE
+
+from .networks import LABELS, make_frames
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+    from metfa.export.graph import DeployedModel
+    from metfa.runtime.backends.choice import Precision
+    from metfa.training.model import Network
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def refused(result: Result) -> str:
+    """Return the one line of a refusal."""
+    assert result.exit_code == 1, result.output
+    (line,) = result.output.splitlines()
+    assert line.startswith("Error: expected ")
+    return line
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_the_bundle_runs_and_reports_what_it_is(exported: Path, printed: str) -> None:
+    image = make_frames(1)[0, 0].numpy()
+    for precision in ("fp32", "fp16"):
+        prediction = PlaneClassifier.load(exported, backend="cpu", precision=precision)(image)
+        assert prediction.label in LABELS
+    assert f"{ONNX_FP16}: 15 of 15 convolutions and 3 of 3 matrix products in half precision" in printed
+    assert "12 frames: the bundle's reference frames" in printed
+    report = json.loads((exported / PARITY).read_text())
+    measured = {(comparison["artefact"], comparison["computed_by"]) for comparison in report["comparisons"]}
+    assert measured >= {
+        (ONNX, "ONNX Runtime on the CPU"),
+        (ONNX_FP16, "ONNX Runtime on the CPU"),
+        (ONNX_FP16, "half arithmetic in PyTorch"),
+    }
+    assert report["operations"][ONNX_FP16]["half_convolutions"] == 15
+
+
+def test_console_script_exports_twice_in_a_row_and_says_nothing_on_stderr(exported: Path) -> None:
+    before = contents(exported)
+    command = [str(Path(sys.executable).with_name("metfa-export")), str(exported), "--fp16"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    after = contents(exported)
+    assert after.keys() == before.keys()
+    assert after[ONNX] == before[ONNX]
+    assert after[ONNX_FP16] == before[ONNX_FP16]
+
+
+def test_an_artefact_beyond_tolerance_stays_out(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(exported)
+    monkeypatch.setattr(artefacts, "deploy", _deploy_wrongly)
+    assert "model.onnx (ONNX Runtime on the CPU) to agree with PyTorch" in refused(invoke(exported, "--fp16"))
+    assert contents(exported) == before
+
+
+def _deploy_wrongly(network: Network, precision: Precision) -> DeployedModel:
+    deployed = deploy(network, precision)
+    deployed.logits.get_parameter("weight").neg_()
+    return deployed
+
+
+@pytest.mark.parametrize("name", [CONTRACT, WEIGHTS, "network.json", REFERENCE])
+@pytest.mark.parametrize("damage", ["emptied", "truncated", "edited"])
+def test_a_damaged_file_is_named(trained: Path, name: str, damage: str) -> None:
+    data = (trained / name).read_bytes()
+    damaged = {"emptied": b"", "truncated": data[:-1], "edited": data[:20] + b"#" + data[21:]}
+    (trained / name).write_bytes(damaged[damage])
+    assert f"{name} as it was written" in refused(invoke(trained))
+    assert ONNX not in contents(trained)
+
+
+def test_another_version_of_the_contract_is_refused(trained: Path) -> None:
+    contract = json.loads((trained / CONTRACT).read_text())
+    with updating(trained, keep=True) as stage:
+        (stage / CONTRACT).write_text(json.dumps({**contract, "schema": 2}))
+    assert "schema 2 where this version of metfa reads schema 1" in refused(invoke(trained))
+
+
+def test_no_bundle_and_no_place_for_one_are_one_line(tmp_path: Path) -> None:
+    assert "no such directory; run metfa-train first" in refused(invoke(tmp_path / "absent"))
+    weights = tmp_path / "SonoNet16.npz"
+    weights.touch()
+    refused(invoke("--sononet", weights, "--bundle", tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_bundle_that_cannot_be_written_is_one_line(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> str:
+        raise OSError(30, "Read-only file system")  # stands in for a read-only mount: root may write anywhere else
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    assert "to be able to write" in refused(invoke(trained))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "--bundle", "b"], "name the bundle once"),
+        (["--sononet", "w.npz"], "name the bundle that --sononet makes"),
+        (["--roi", "0,0,1,1"], "--roi goes with --frames"),
+        (["--compute-capability", "8.6"], "--compute-capability goes with --fp16"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments: list[str], message: str) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_a_missing_package_is_one_line(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
+    assert "pip install 'metfa[export]'" in refused(invoke(trained))
+
+
+def test_without_tensorrt_the_export_succeeds_and_says_how_to_get_an_engine(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefacts, "installed_flavours", lambda: ())
+    assert "no engine was built" in refused(invoke(trained, "--fp16", "--compute-capability", "8.6"))
+    result = invoke(trained, "--fp16")
+    assert result.exit_code == 0, result.output
+    assert "no engine was built" in result.output
+    assert "metfa[rtx]" in result.output
+    assert not Bundle.open(trained).matching("*.engine")
+
+
+def test_help_loads_no_library() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from metfa.export.cli import main; "
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0; "
+        "print(sorted({'torch', 'onnx', 'onnxruntime', 'cv2', 'numpy'} & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

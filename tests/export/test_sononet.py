@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from metfa.export.cli import main
+from metfa.export.sononet import LABELS, SonoNet, deploy_sononet, read_published_weights
+from metfa.runtime.bundle import Bundle
+from metfa.runtime.classifier import PlaneClassifier
+from metfa.runtime.errors import ExportError
+from metfa.runtime.preprocess import Region
+from metfa.runtime.sources import open_source
+
+ROI = Region(81, 115, 793, 619)
+TRUE_LABELS = {
+    "4CH.tiff": "4CH",
+    "BRAIN-CB.tiff": "Brain (Cb.)",
+    "FEMUR.tiff": "Femur",
+    "KIDNEYS.tiff": "Kidneys",
+    "LVOT.tiff": "LVOT",
+    "PROFILE.tiff": "Profile",
+}
+
+
+def make_arrays() -> list[np.ndarray]:
+    """Return arrays in the published layout, with random numbers."""
+    rng = np.random.default_rng(0)
+    arrays = []
+    for layer in SonoNet().modules():
+        if isinstance(layer, nn.Conv2d):
+            weight = rng.normal(0, layer.weight[0].numel() ** -0.5, tuple(layer.weight.shape))
+            beta, gamma, mean, inverse = rng.uniform(0.5, 1.5, (4, layer.out_channels))
+            arrays += [weight, beta, gamma, mean, inverse]
+    return [array.astype(np.float32) for array in arrays]
+
+
+@pytest.fixture(scope="module")
+def arrays() -> list[np.ndarray]:
+    return make_arrays()
+
+
+def test_weights_are_read_in_the_published_order(arrays: list[np.ndarray], tmp_path: Path) -> None:
+    np.savez(tmp_path / "weights.npz", *arrays)
+    network = read_published_weights(tmp_path / "weights.npz")
+    x = torch.randn(1, 1, 8, 8)
+    weight, beta, gamma, mean, inverse = map(torch.from_numpy, arrays[:5])
+    convolved = torch.conv2d(x, weight, padding=1)
+    shape = (1, -1, 1, 1)
+    expected = (convolved - mean.view(shape)) * (gamma * inverse).view(shape) + beta.view(shape)
+    torch.testing.assert_close(network.features[:2](x), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_deployed_network_computes_what_was_published(arrays: list[np.ndarray], tmp_path: Path) -> None:
+    np.savez(tmp_path / "weights.npz", *arrays)
+    network = read_published_weights(tmp_path / "weights.npz")
+    frames = torch.randint(0, 256, (2, 1, 64, 80), dtype=torch.uint8)
+    for expected, received in zip(network(frames), deploy_sononet(network, "fp32")(frames), strict=True):
+        torch.testing.assert_close(received, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_damaged_weights_are_refused_in_one_line(arrays: list[np.ndarray], tmp_path: Path) -> None:
+    whole, damaged = tmp_path / "whole.npz", tmp_path / "damaged.npz"
+    np.savez(whole, *arrays)
+    pickled = np.empty(1, object)
+    contents = {
+        "empty": b"",
+        "truncated": whole.read_bytes()[:-5000],
+        "text": b"no archive",
+        "one array": _npz(tmp_path, arrays[0]),
+        "one less": _npz(tmp_path, *arrays[:-1]),
+        "another shape": _npz(tmp_path, *arrays[:-1], np.zeros(15, np.float32)),
+        "a pickle": _npz(tmp_path, pickled),
+    }
+    for what, content in contents.items():
+        damaged.write_bytes(content)
+        with pytest.raises(ExportError, match=r"SonoNet-16 in .*damaged\.npz, received") as refusal:
+            read_published_weights(damaged)
+        assert "\n" not in str(refusal.value), what
+    with pytest.raises(ExportError, match="No such file"):
+        read_published_weights(tmp_path / "absent.npz")
+
+
+def test_an_npy_file_and_other_names_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    np.savez(tmp_path / "named.npz", weights=np.zeros(3))
+    for name in ("one.npy", "named.npz"):
+        with pytest.raises(ExportError, match="holds something else"):
+            read_published_weights(tmp_path / name)
+
+
+def test_a_trained_bundle_is_not_replaced(trained: Path) -> None:
+    result = CliRunner().invoke(main, ["--sononet", "SonoNet16.npz", "--bundle", str(trained)])
+    assert result.exit_code == 1
+    assert "a bundle of metfa-v; choose another directory" in result.output
+    Bundle.open(trained).path("model.safetensors")
+
+
+def _npz(folder: Path, *arrays: np.ndarray) -> bytes:
+    np.savez(folder / "other.npz", *arrays)
+    return (folder / "other.npz").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def sononet_data() -> Path:
+    data = os.environ.get("METFA_DATA")
+    if data is None:
+        pytest.skip("METFA_DATA does not name the folder with the published weights and frames")
+    return Path(data) / "sononet"
+
+
+def test_the_published_network_labels_real_frames_in_both_precisions(sononet_data: Path, tmp_path: Path) -> None:
+    bundle, frames = tmp_path / "sononet16", sononet_data / "frames"
+    command = [str(Path(sys.executable).with_name("metfa-export")), "--fp16"]
+    command += ["--sononet", str(sononet_data / "SonoNet16.npz"), "--bundle", str(bundle)]
+    command += ["--frames", str(frames), "--roi", str(ROI)]
+    exported = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert exported.returncode == 0, exported.stderr
+    assert exported.stderr == ""
+    assert "14 of 14 convolutions in half precision" in exported.stdout
+    for precision in ("fp32", "fp16"):
+        classify = PlaneClassifier.load(bundle, backend="cpu", precision=precision, region=ROI)
+        assert classify.contract.labels == LABELS
+        predictions = {frame.source: classify(frame.image) for frame in open_source(str(frames))}
+        assert {name: prediction.label for name, prediction in predictions.items()} == TRUE_LABELS
+        assert min(prediction.confidence for prediction in predictions.values()) > 0.99

@@ -1,0 +1,117 @@
+"""A small real bundle, pictures and clips."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from metfa.runtime import bundle as bundles
+from metfa.runtime.contract import METADATA_KEY, SCHEMA, InputSpec, ModelContract, Normalisation, Provenance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+LABELS = ("dark", "grey", "bright")
+
+
+def make_contract(labels: tuple[str, ...] = LABELS) -> ModelContract:
+    return ModelContract(
+        schema=SCHEMA,
+        labels=labels,
+        embedding=1,
+        input=InputSpec(height=32, width=40, resize="area", normalisation=Normalisation("fixed", 1 / 255, 0.0)),
+        provenance=Provenance(software="tests", method="brightness", source="grey levels", target=None),
+    )
+
+
+def make_onnx(contract: ModelContract) -> bytes:
+    """Return a model whose embedding is the mean grey level in [0, 1], and which has one class for each part of it."""
+    centres = np.linspace(0, 1, len(contract.labels), dtype=np.float32)
+    # −(x − c)² = −x² + 2cx − c²; the first term is the same for all classes.
+    constants: dict[str, NDArray[Any]] = {
+        "scale": np.array(contract.input.normalisation.scale, np.float32),
+        "weights": 100 * 2 * centres[np.newaxis],
+        "bias": -100 * centres**2,
+        "axes": np.array([1, 2, 3], np.int64),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["frame"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["float", "scale"], ["scaled"]),
+            helper.make_node("ReduceMean", ["scaled", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Unsqueeze", ["mean", "last"], ["embedding"]),
+            helper.make_node("Gemm", ["embedding", "weights", "bias"], ["logits"]),
+        ],
+        "brightness",
+        [
+            helper.make_tensor_value_info(
+                "frame", TensorProto.UINT8, ["N", 1, contract.input.height, contract.input.width]
+            )
+        ],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(contract.labels)]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 1]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        + [numpy_helper.from_array(np.array([1], np.int64), "last")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def make_bundle(directory: Path, contract: ModelContract) -> Path:
+    with bundles.updating(directory, keep=False) as stage:
+        (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
+        (stage / bundles.ONNX).write_bytes(make_onnx(contract))
+    return directory
+
+
+@pytest.fixture
+def contract() -> ModelContract:
+    return make_contract()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, contract: ModelContract) -> Path:
+    return make_bundle(tmp_path / "bundle", contract)
+
+
+def grey(level: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+    return np.full((height, width), level, np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures, one for each label, in the order of the labels."""
+    directory = tmp_path / "pictures of a scan"
+    directory.mkdir()
+    for name, level in (("1 dark.png", 5), ("2 grey.png", 128), ("3 bright.png", 250)):
+        assert cv2.imwrite(str(directory / name), grey(level))
+    (directory / "notes.txt").write_text("no picture")
+    return directory
+
+
+def write_clip(path: Path, frames: int, *, height: int = 48, width: int = 64, rate: float = 25.0) -> Path:
+    """Write a clip of random pictures; its suffix says which container."""
+    codec = cv2.VideoWriter.fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, rate, (width, height))
+    random = np.random.default_rng(0)
+    for _ in range(frames):
+        writer.write(random.integers(0, 255, (height, width, 3), np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4", frames=30)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from itertools import groupby, islice
+
+import numpy as np
+import pytest
+
+from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
+from metfa.runtime.phantom.scan import FRAMES_PER_SECOND, sweep
+
+
+def test_every_plane_comes_once_with_background_between() -> None:
+    labels = (view.plane for view in sweep(90.0, np.random.default_rng(0)))
+    runs = [(label, len(list(frames))) for label, frames in groupby(islice(labels, 900))]
+    assert [label == BACKGROUND for label, _ in runs[:13]] == [True, False] * 6 + [True]
+    assert sorted(label for label, _ in runs[1:13:2]) == sorted(PLANES)
+    assert all(1.5 <= frames / FRAMES_PER_SECOND <= 3.4 for _, frames in runs[1:13:2])
+
+
+def test_a_scan_is_endless_and_seeded() -> None:
+    phantom = Phantom(load_profile("B"))
+    first, again, other = (list(islice(phantom.scan(seed), 4)) for seed in (7, 7, 8))
+    for (frame, label), (same_frame, same_label) in zip(first, again, strict=True):
+        assert np.array_equal(frame, same_frame)
+        assert label == same_label
+    assert not np.array_equal(first[0][0], other[0][0])
+
+
+@pytest.mark.parametrize("device", ["A", "B"])
+def test_speckle_moves_instead_of_flickering(device: str) -> None:
+    phantom = Phantom(load_profile(device))
+    frames = [frame.astype(float) for frame, _ in islice(phantom.scan(0), 16)]
+    sector = np.mean(frames, axis=0) > 20
+
+    def likeness(first: int, second: int) -> float:
+        return float(np.corrcoef(frames[first][sector], frames[second][sector])[0, 1])
+
+    assert likeness(0, 1) > 0.85
+    assert likeness(0, 1) > likeness(0, 15) + 0.05

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metfa.runtime import Bundle, ModelContract
+from metfa.runtime import bundle as bundles
+from metfa.runtime.errors import BundleError, ContractError, OutputError
+
+from .conftest import make_contract
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_bundle_is_opened(bundle: Path, contract: ModelContract) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.contract == contract
+    assert set(opened.files) == {bundles.CONTRACT, bundles.ONNX}
+    assert opened.path(bundles.ONNX) == bundle / bundles.ONNX
+    assert opened.matching("*.onnx") == [bundles.ONNX]
+    assert opened.matching(bundles.ENGINE_PATTERN) == []
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no such directory; run metfa-train first, or name the bundle"):
+        Bundle.open(tmp_path / "nowhere")
+    with pytest.raises(BundleError, match=r"a directory without bundle\.json"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", [bundles.CONTRACT, bundles.ONNX])
+@pytest.mark.parametrize("edit", ["append", "truncate", "empty", "remove"])
+def test_an_edited_file_is_refused(bundle: Path, name: str, edit: str) -> None:
+    path = bundle / name
+    content = path.read_bytes()
+    match edit:
+        case "append":
+            path.write_bytes(content + b" ")
+        case "truncate":
+            path.write_bytes(content[:-1])
+        case "empty":
+            path.write_bytes(b"")
+        case "remove":
+            path.unlink()
+    with pytest.raises(BundleError, match=r"make it again with metfa-(train|export)"):
+        Bundle.open(bundle).path(name)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["", "{}", "[]", '{"schema": 2, "files": {}}', '{"schema": 1, "files": {"../secret": "0"}}', '{"schema": 1}'],
+)
+def test_a_damaged_manifest_is_refused(bundle: Path, manifest: str) -> None:
+    (bundle / bundles.MANIFEST).write_text(manifest)
+    with pytest.raises(BundleError, match="make the bundle again with metfa-train"):
+        Bundle.open(bundle)
+
+
+def test_a_contract_of_another_version_is_refused(bundle: Path, contract: ModelContract) -> None:
+    document = json.loads(contract.to_json()) | {"schema": 99}
+    with bundles.updating(bundle, keep=True) as stage:
+        (stage / bundles.CONTRACT).write_text(json.dumps(document))
+    with pytest.raises(ContractError, match="schema 99 where this version of metfa reads schema 1"):
+        Bundle.open(bundle)
+
+
+def test_files_enter_together_and_the_others_stay(bundle: Path) -> None:
+    with bundles.updating(bundle, keep=True) as stage:
+        (stage / "report.json").write_text("{}")
+    assert set(Bundle.open(bundle).files) == {bundles.CONTRACT, bundles.ONNX, "report.json"}
+
+
+def test_a_new_bundle_takes_the_place_of_the_old(bundle: Path) -> None:
+    (bundle / "mine.txt").write_text("not of the bundle")
+    contract = make_contract(("a", "b"))
+    with bundles.updating(bundle, keep=False) as stage:
+        (stage / bundles.CONTRACT).write_text(contract.to_json())
+    opened = Bundle.open(bundle)
+    assert opened.contract == contract
+    assert not (bundle / bundles.ONNX).exists()
+    assert (bundle / "mine.txt").exists()
+
+
+def test_what_fails_leaves_the_bundle_as_it_was(bundle: Path) -> None:
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+
+    def fail() -> None:
+        with bundles.updating(bundle, keep=False) as stage:
+            (stage / bundles.CONTRACT).write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_a_bundle_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError), bundles.updating(tmp_path / "file", keep=False):
+        pytest.fail("began to write")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metfa.runtime import Bundle, ModelContract, PlaneClassifier, Region
+from metfa.runtime import bundle as bundles
+from metfa.runtime.backends.choice import load_backend
+from metfa.runtime.errors import BackendError, BundleError
+from metfa.runtime.images import read_image
+
+from .conftest import LABELS, grey, make_contract, make_onnx
+
+
+@pytest.mark.parametrize(("level", "label"), [(0, "dark"), (127, "grey"), (255, "bright")])
+def test_the_label_is_that_of_the_model(bundle: Path, level: int, label: str) -> None:
+    prediction = PlaneClassifier.load(bundle)(grey(level))
+    assert prediction.label == label
+    assert prediction.confidence == prediction.probabilities.max()
+    assert prediction.probabilities.shape == (len(LABELS),)
+    assert prediction.probabilities.dtype == np.float32
+    assert prediction.probabilities.sum() == pytest.approx(1)
+    assert prediction.embedding == pytest.approx([level / 255])
+
+
+def test_only_the_region_counts(bundle: Path) -> None:
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[10:50, 20:60] = 255
+    assert PlaneClassifier.load(bundle, region=Region(20, 10, 40, 40))(image).label == "bright"
+    assert PlaneClassifier.load(bundle)(image).label == "dark"
+
+
+def test_the_choice_is_explained(bundle: Path) -> None:
+    choice = PlaneClassifier.load(bundle).backend_choice
+    assert "on the CPU, model.onnx" in choice
+    assert "not tensorrt: the bundle holds no engine" in choice
+    assert "asked for" in PlaneClassifier.load(bundle, backend="cpu").backend_choice
+
+
+def test_an_engine_that_is_not_there_cannot_be_asked_for(bundle: Path) -> None:
+    with pytest.raises(BackendError, match="not tensorrt: the bundle holds no engine"):
+        load_backend(Bundle.open(bundle), "tensorrt")
+
+
+def test_a_precision_that_is_not_there_cannot_be_asked_for(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"model\.fp16\.onnx"):
+        load_backend(Bundle.open(bundle), "cpu", "fp16")
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", make_onnx(make_contract())[:-100]], ids=["empty", "text", "cut"])
+def test_what_is_no_model_is_refused(bundle: Path, content: bytes) -> None:
+    with bundles.updating(bundle, keep=True) as stage:
+        (stage / bundles.ONNX).write_bytes(content)
+    with pytest.raises(BackendError, match="export the bundle again with metfa-export"):
+        PlaneClassifier.load(bundle)
+
+
+def test_the_model_of_another_contract_is_refused(bundle: Path) -> None:
+    with bundles.updating(bundle, keep=True) as stage:
+        (stage / bundles.ONNX).write_bytes(make_onnx(make_contract(("a", "b"))))
+    with pytest.raises(BackendError, match="a model with another contract"):
+        PlaneClassifier.load(bundle)
+
+
+@pytest.mark.skipif("METFA_DATA" not in os.environ, reason="METFA_DATA does not name the folder of real data")
+def test_real_frames_fit_through(bundle: Path, contract: ModelContract) -> None:
+    classifier = PlaneClassifier.load(bundle, region=Region(81, 115, 793, 619))
+    frames = sorted(Path(os.environ["METFA_DATA"], "sononet", "frames").iterdir())
+    assert {classifier(read_image(frame)).label for frame in frames} <= set(contract.labels)

@@ -1,0 +1,287 @@
+"""``metfa-stream`` as users start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import cv2
+import pytest
+
+from metfa.runtime import bundle as bundles
+
+from .conftest import LABELS, grey, make_contract, make_onnx, write_clip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import main; main()"]
+ERROR = re.compile(r"Error: expected .+, received .+; .+")
+HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, env=HEADLESS, timeout=120
+    )
+
+
+def events_in(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def frames_in(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    frames = 0
+    while capture.read()[0]:
+        frames += 1
+    return frames
+
+
+def test_a_folder_becomes_events_and_a_video(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    video, events = tmp_path / "annotated video.mp4", tmp_path / "events.jsonl"
+    result = run("--bundle", bundle, "--device", folder, "--output", video, "--events", events)
+    assert result.returncode == 0
+    assert [(event["label"], event["source"]) for event in events_in(events)] == [
+        ("dark", "1 dark.png"),
+        ("grey", "2 grey.png"),
+        ("bright", "3 bright.png"),
+    ]
+    assert frames_in(video) == 3
+    backend, source, window = result.stderr.splitlines()
+    assert backend.startswith("backend: ONNX Runtime ")
+    assert source == f"source: 3 images in {folder}"
+    assert window == "window: none (no display: neither DISPLAY nor WAYLAND_DISPLAY is set)"
+    assert result.stdout.startswith("3 frames, 0 dropped, ")
+    assert all(f"\n{label}" in result.stdout for label in LABELS)
+
+
+def test_the_region_of_interest_is_what_the_model_sees(bundle: Path, tmp_path: Path) -> None:
+    image = grey(0)
+    image[10:40, 20:60] = 255
+    path = tmp_path / "image.png"
+    assert cv2.imwrite(str(path), image)
+    events = tmp_path / "events.jsonl"
+    run("--bundle", bundle, "--device", path, "--roi", "20,10,40,30", "--events", events)
+    assert [event["label"] for event in events_in(events)] == ["bright"]
+
+
+def test_the_stream_ends_after_so_many_frames_or_seconds(bundle: Path, clip: Path) -> None:
+    assert run("--bundle", bundle, "--device", clip, "--limit", "7").stdout.startswith("7 frames, ")
+    assert " frames/s" in run("--bundle", bundle, "--device", "phantom:B", "--seconds", "1").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("device", ["phantom:B", "video"])
+def test_a_signal_ends_the_stream_with_complete_files(
+    bundle: Path, tmp_path: Path, device: str, number: signal.Signals
+) -> None:
+    if device == "video":
+        device = str(write_clip(tmp_path / "long.mp4", frames=500, height=240, width=320))
+    video, events = tmp_path / "annotated.mp4", tmp_path / "events.jsonl"
+    process = subprocess.Popen(
+        [*COMMAND, "--bundle", bundle, "--device", device, "--output", video, "--events", events, "--no-window"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (events.exists() and events.stat().st_size) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(number)
+    summary, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    records = events_in(events)
+    assert 1 <= len(records) < 500
+    assert summary.startswith(f"{len(records)} frames, ")
+    assert frames_in(video) >= len(records)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_truncated_video_is_processed_as_far_as_it_goes(bundle: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.avi", frames=60)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    video, events = tmp_path / "annotated.mp4", tmp_path / "events.jsonl"
+    result = run("--bundle", bundle, "--device", clip, "--output", video, "--events", events, "--no-window")
+    assert result.returncode == 1
+    assert ERROR.fullmatch(result.stderr.splitlines()[-1])
+    assert len(result.stderr.splitlines()) == 3
+    assert len(events_in(events)) == frames_in(video) > 20
+    assert result.stdout.startswith(f"{frames_in(video)} frames, ")
+
+
+def device_that_does_not_exist(_: Path) -> list[str]:
+    return ["--device", "/dev/video99"]
+
+
+def camera_that_does_not_exist(_: Path) -> list[str]:
+    return ["--device", "99"]
+
+
+def file_that_does_not_exist(_: Path) -> list[str]:
+    return ["--device", "nowhere.mp4"]
+
+
+def stream_that_does_not_exist(_: Path) -> list[str]:
+    return ["--device", "http://127.0.0.1:9/scan"]
+
+
+def phantom_that_does_not_exist(_: Path) -> list[str]:
+    return ["--device", "phantom:nowhere"]
+
+
+def folder_without_images(folder: Path) -> list[str]:
+    (folder / "empty").mkdir()
+    return ["--device", str(folder / "empty")]
+
+
+def empty_image(folder: Path) -> list[str]:
+    (folder / "0 empty.png").touch()
+    return []
+
+
+def truncated_png(folder: Path) -> list[str]:
+    (folder / "0 cut.png").write_bytes((folder / "1 dark.png").read_bytes()[:-20])
+    return []
+
+
+def truncated_jpeg(folder: Path) -> list[str]:
+    image = cv2.imencode(".jpg", cv2.imread(str(folder / "2 grey.png")))[1].tobytes()  # type: ignore[arg-type]
+    (folder / "0 cut.jpg").write_bytes(image[: len(image) * 9 // 10])
+    return []
+
+
+def image_that_is_none(folder: Path) -> list[str]:
+    (folder / "0 text.png").write_text("no picture")
+    return []
+
+
+def empty_video(folder: Path) -> list[str]:
+    (folder / "clip.mp4").touch()
+    return ["--device", str(folder / "clip.mp4")]
+
+
+def truncated_video(folder: Path) -> list[str]:
+    clip = write_clip(folder / "clip.mp4", frames=20)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    return ["--device", str(clip)]
+
+
+def region_beyond_the_frame(_: Path) -> list[str]:
+    return ["--roi", "0,0,65,48"]
+
+
+def no_bundle(folder: Path) -> list[str]:
+    return ["--bundle", str(folder)]
+
+
+def edited_bundle(folder: Path) -> list[str]:
+    (folder.parent / "bundle" / bundles.CONTRACT).write_text(make_contract(("a", "b")).to_json())
+    return []
+
+
+def replace_in_bundle(folder: Path, name: str, content: bytes) -> None:
+    with bundles.updating(folder.parent / "bundle", keep=True) as stage:
+        (stage / name).write_bytes(content)
+
+
+def empty_onnx(folder: Path) -> list[str]:
+    replace_in_bundle(folder, bundles.ONNX, b"")
+    return []
+
+
+def truncated_onnx(folder: Path) -> list[str]:
+    replace_in_bundle(folder, bundles.ONNX, make_onnx(make_contract())[:-200])
+    return []
+
+
+def contract_of_another_version(folder: Path) -> list[str]:
+    document = json.loads(make_contract().to_json()) | {"schema": 99}
+    replace_in_bundle(folder, bundles.CONTRACT, json.dumps(document).encode())
+    return []
+
+
+def backend_that_is_not_there(_: Path) -> list[str]:
+    return ["--backend", "tensorrt"]
+
+
+def precision_that_is_not_there(_: Path) -> list[str]:
+    return ["--precision", "fp16"]
+
+
+def window_without_display(_: Path) -> list[str]:
+    return ["--window"]
+
+
+def video_that_is_no_mp4(folder: Path) -> list[str]:
+    return ["--output", str(folder / "video.gif")]
+
+
+def video_that_cannot_be_written(folder: Path) -> list[str]:
+    return ["--output", str(folder / "1 dark.png" / "video.mp4")]
+
+
+def events_that_cannot_be_written(folder: Path) -> list[str]:
+    return ["--events", str(folder)]
+
+
+def events_on_a_full_disk(_: Path) -> list[str]:
+    return ["--events", "/dev/full"]
+
+
+def output_that_is_the_source(folder: Path) -> list[str]:
+    clip = write_clip(folder / "clip.mp4", frames=5)
+    return ["--device", str(clip), "--events", str(clip)]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        device_that_does_not_exist,
+        camera_that_does_not_exist,
+        file_that_does_not_exist,
+        stream_that_does_not_exist,
+        phantom_that_does_not_exist,
+        folder_without_images,
+        empty_image,
+        truncated_png,
+        truncated_jpeg,
+        image_that_is_none,
+        empty_video,
+        truncated_video,
+        region_beyond_the_frame,
+        no_bundle,
+        edited_bundle,
+        empty_onnx,
+        truncated_onnx,
+        contract_of_another_version,
+        backend_that_is_not_there,
+        precision_that_is_not_there,
+        window_without_display,
+        video_that_is_no_mp4,
+        video_that_cannot_be_written,
+        events_that_cannot_be_written,
+        events_on_a_full_disk,
+        output_that_is_the_source,
+    ],
+)
+def test_bad_input_is_one_line(bundle: Path, folder: Path, tmp_path: Path, spoil: Callable[[Path], list[str]]) -> None:
+    arguments = spoil(folder)
+    before = sorted(tmp_path.rglob("*"))
+    video: list[str | Path] = [] if "--output" in arguments else ["--output", tmp_path / "annotated.mp4"]
+    # Of an option that is given twice, the last counts.
+    result = run("--bundle", bundle, "--device", folder, *video, *arguments)
+    assert result.returncode == 1
+    *said, error = result.stderr.splitlines()
+    assert ERROR.fullmatch(error)
+    assert all(line.startswith(("backend: ", "source: ", "window: ")) for line in said)
+    assert result.stdout == "" or spoil is events_on_a_full_disk
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == (
+        [tmp_path / "annotated.mp4"] if spoil is events_on_a_full_disk else []
+    )

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metfa.runtime import ModelContract
+from metfa.runtime.contract import SCHEMA, InputSpec, Normalisation, Provenance
+from metfa.runtime.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+scales = st.floats(1e-6, 1e6)
+normalisations = st.builds(Normalisation, st.just("fixed"), scales, st.floats(0, 255)) | st.builds(
+    Normalisation, st.just("per-image"), scales, st.none()
+)
+contracts = st.builds(
+    ModelContract,
+    schema=st.just(SCHEMA),
+    labels=st.lists(st.text(), min_size=2, unique=True).map(tuple),
+    embedding=st.integers(1, 4096),
+    input=st.builds(InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("area"), normalisations),
+    provenance=st.builds(Provenance, st.text(), st.text(), st.text(), st.none() | st.text()),
+)
+
+
+@given(contracts)
+def test_what_is_written_is_read(contract: ModelContract) -> None:
+    assert ModelContract.from_json(contract.to_json(), origin="a test") == contract
+
+
+def change(**values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document.update(values)
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (change(schema=SCHEMA + 1), f"schema {SCHEMA + 1} where this version of metfa reads schema {SCHEMA}"),
+        (change(schema="1"), "schema to be int"),
+        (change(labels=["one"]), "not two or more different names"),
+        (change(labels=["one", "one"]), "not two or more different names"),
+        (change(embedding=0), "embedding 0"),
+        (change(extra=1), "unknown field 'extra'"),
+        (lambda document: document["input"].update(height=27), "below 28x28"),
+        (lambda document: document["input"].update(resize="linear"), "one of 'area'"),
+        (lambda document: document["input"]["normalisation"].update(scale=0), "scale 0"),
+        (lambda document: document["input"]["normalisation"].update(mean=None), "does not go with kind 'fixed'"),
+        (lambda document: document.pop("provenance"), "the field 'provenance'"),
+    ],
+)
+def test_an_edited_contract_is_refused(
+    contract: ModelContract, edit: Callable[[dict[str, Any]], None], complaint: str
+) -> None:
+    document = json.loads(contract.to_json())
+    edit(document)
+    with pytest.raises(ContractError, match="train or export the model again") as refusal:
+        ModelContract.from_json(json.dumps(document), origin="a test")
+    assert complaint in str(refusal.value)

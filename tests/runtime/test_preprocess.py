@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metfa.runtime.errors import SourceError
+from metfa.runtime.preprocess import Region, preprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+sizes = st.tuples(st.integers(1, 200), st.integers(1, 200))
+
+
+@given(sizes, sizes, st.sampled_from([(), (1,), (3,), (4,)]), st.integers(0, 255))
+def test_any_frame_becomes_the_input_and_an_even_one_stays_even(
+    frame: tuple[int, int], model: tuple[int, int], colours: tuple[int, ...], level: int
+) -> None:
+    height, width = model
+    result = preprocess(np.full((*frame, *colours), level, np.uint8), height=height, width=width)
+    assert result.shape == (1, height, width)
+    assert result.dtype == np.uint8
+    assert result.flags.c_contiguous
+    assert (result == level).all()
+
+
+def test_shrinking_by_a_whole_factor_averages_areas() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (12, 20), np.uint8)
+    means = image.reshape(3, 4, 5, 4).mean(axis=(1, 3))
+    assert np.abs(preprocess(image, height=3, width=5)[0] - means).max() <= 0.5
+
+
+def test_two_steps_stay_close_to_one() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (735, 975), np.uint8)
+    image = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)
+    once = cv2.resize(image, (288, 224), interpolation=cv2.INTER_AREA)
+    difference = preprocess(image, height=224, width=288)[0].astype(int) - once
+    assert np.abs(difference).mean() < 1.5
+
+
+def test_colours_become_luma() -> None:
+    blue_green_red = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert preprocess(blue_green_red, height=1, width=3).ravel().tolist() == [29, 150, 76]
+
+
+def test_only_the_region_counts() -> None:
+    image = np.zeros((100, 120, 3), np.uint8)
+    image[20:60, 30:90] = 200
+    result = preprocess(image, height=28, width=28, region=Region(30, 20, 60, 40))
+    assert (result == 200).all()
+
+
+def test_the_frame_is_not_changed() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    before = image.copy()
+    preprocess(image, height=28, width=28, region=Region(3, 3, 50, 50))
+    assert (image == before).all()
+
+
+@pytest.mark.parametrize(
+    "region", [Region(0, 0, 65, 64), Region(0, 0, 64, 65), Region(64, 0, 1, 1), Region(0, 64, 1, 1)]
+)
+def test_a_region_beyond_the_frame_is_refused(region: Region) -> None:
+    with pytest.raises(SourceError, match=f"inside the frame of 64x64 pixels, received x,y,width,height = {region}"):
+        preprocess(np.zeros((64, 64), np.uint8), height=28, width=28, region=region)
+
+
+@pytest.mark.parametrize("values", [(-1, 0, 1, 1), (0, -1, 1, 1), (0, 0, 0, 1), (0, 0, 1, 0)])
+def test_an_impossible_region_is_refused(values: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="empty or begins outside"):
+        Region(*values)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 64), np.float32),
+        np.zeros((64, 64), np.uint16),
+        np.zeros((64,), np.uint8),
+        np.zeros((0, 64), np.uint8),
+        np.zeros((64, 64, 2), np.uint8),
+        np.zeros((1, 64, 64, 3), np.uint8),
+    ],
+)
+def test_what_is_no_frame_is_refused(image: NDArray[Any]) -> None:
+    with pytest.raises(SourceError, match="expected a frame"):
+        preprocess(image, height=28, width=28)

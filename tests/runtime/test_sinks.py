@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metfa.runtime import Frame, Observation, Prediction
+from metfa.runtime.annotate import annotate
+from metfa.runtime.errors import OutputError
+from metfa.runtime.sinks import JsonLinesSink, StatusLineSink, VideoSink, WindowSink
+from metfa.runtime.sinks.video import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+LABELS = ("Brain (Cb.)", "Θώραξ", "頭")
+
+
+def predict(label: str = "Θώραξ") -> Prediction:
+    probabilities = np.array([0.125, 0.8125, 0.0625], np.float32)
+    return Prediction(label, float(probabilities.max()), probabilities, np.zeros(2, np.float32))
+
+
+def observe(index: int = 0, *, image: NDArray[np.uint8] | None = None, source: str = "scan.mp4") -> Observation:
+    if image is None:
+        image = np.zeros((120, 160, 3), np.uint8)
+    return Observation(Frame(image, index, captured_at=1.0, source=source), predict(), decided_at=1.0125)
+
+
+def shapes_of(path: Path) -> list[tuple[int, ...]]:
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    shapes: list[tuple[int, ...]] = []
+    while True:
+        received, image = capture.read()
+        if not received:
+            return shapes
+        shapes.append(image.shape)
+
+
+def test_events_are_whole_lines_as_soon_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "events.jsonl"
+    with JsonLinesSink(path, LABELS) as sink:
+        sink.write(observe(7))
+        assert json.loads(path.read_text(encoding="utf-8")) == {
+            "type": "frame",
+            "index": 7,
+            "source": "scan.mp4",
+            "label": "Θώραξ",
+            "confidence": 0.8125,
+            "probabilities": {"Brain (Cb.)": 0.125, "Θώραξ": 0.8125, "頭": 0.0625},
+            "latency_ms": 12.5,
+        }
+        sink.write(observe(8))
+    assert [json.loads(line)["index"] for line in path.read_text(encoding="utf-8").splitlines()] == [7, 8]
+
+
+def test_names_that_are_no_utf8_come_back_from_the_events(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff \n.png")
+    with JsonLinesSink(tmp_path / "events.jsonl", LABELS) as sink:
+        sink.write(observe(source=name))
+    (line,) = (tmp_path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["source"] == name
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let files of this process grow to ``size`` bytes only, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with JsonLinesSink(path, LABELS) as sink:
+        sink.write(observe(0))
+        with (
+            largest_file(path.stat().st_size * 3 // 2),
+            pytest.raises(OutputError, match=r"to be able to write .*events\.jsonl"),
+        ):
+            sink.write(observe(1))
+    (line,) = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["index"] == 0
+
+
+def test_events_to_a_device_that_is_full() -> None:
+    with JsonLinesSink(Path("/dev/full"), LABELS) as sink, pytest.raises(OutputError, match="No space left"):
+        sink.write(observe())
+
+
+def test_events_to_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="Is a directory"):
+        JsonLinesSink(tmp_path, LABELS)
+
+
+@pytest.mark.parametrize("name", ["annotated.mp4", os.fsdecode(b"\xff \xfe.MP4")])
+def test_a_video_appears_when_it_is_complete(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "new" / name
+    with VideoSink(path, 25, LABELS) as sink:
+        for index in range(5):
+            sink.write(observe(index))
+        assert not path.exists()
+    assert list(path.parent.iterdir()) == [path]
+    path = path.rename(tmp_path / "video.mp4")
+    assert shapes_of(path) == [(120, 160, 3)] * 5
+
+
+def test_frames_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    with VideoSink(path, 25, LABELS) as sink:
+        for index, shape in enumerate([(120, 160), (200, 100, 3), (10, 400, 4), (1, 1), (121, 160, 1)]):
+            sink.write(observe(index, image=np.zeros(shape, np.uint8)))
+    assert shapes_of(path) == [(120, 160, 3)] * 5
+
+
+def test_dropped_frames_keep_their_time(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    with VideoSink(path, 25, LABELS) as sink:
+        for index in (3, 4, 7, 1000):
+            sink.write(observe(index))
+    assert len(shapes_of(path)) == 1 + 1 + 3 + 5
+
+
+def test_without_frames_there_is_no_video_and_the_old_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_text("old")
+    with VideoSink(path, 25, LABELS):
+        pass
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_elsewhere_leaves_a_complete_video(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+
+    def fail() -> None:
+        with VideoSink(path, 25, LABELS) as sink:
+            sink.write(observe())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert len(shapes_of(path)) == 1
+
+
+def test_a_video_that_does_not_fit_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    sink = VideoSink(path, 25, LABELS)
+    with largest_file(20_000):
+        for index in range(20):
+            sink.write(observe(index, image=image))
+        with pytest.raises(OutputError, match=r"expected 20 frames in .*video\.mp4, received"):
+            sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["video.gif", "video", "video.mp4.txt"])
+def test_other_containers_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"ends in \.mp4"):
+        VideoSink(tmp_path / name, 25, LABELS)
+
+
+def test_a_video_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="to be able to write"):
+        VideoSink(tmp_path / "file" / "video.mp4", 25, LABELS)
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(OutputError, match="Is a directory"):
+        VideoSink(tmp_path / "folder.mp4", 25, LABELS)
+
+
+def test_the_status_line_shows_and_vanishes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    with StatusLineSink() as sink:
+        sink.write(observe())
+        assert "Θώραξ 81%, 1.0 frames/s" in capsys.readouterr().err
+    assert capsys.readouterr().err == "\r\033[K"
+
+
+@pytest.mark.parametrize("display", [None, ":987"])
+def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch, display: str | None) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    if display is not None:
+        monkeypatch.setenv("DISPLAY", display)
+    with pytest.raises(OutputError, match="expected to open a window, received"):
+        WindowSink("test", LABELS)
+
+
+def test_no_window_without_tkinter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setitem(sys.modules, "tkinter", None)
+    with pytest.raises(OutputError, match="received a Python without tkinter"):
+        WindowSink("test", LABELS)
+
+
+@pytest.mark.skipif("DISPLAY" not in os.environ, reason="there is no display (run the tests under xvfb-run)")
+def test_a_window_shows_frames_until_it_is_closed() -> None:
+    with WindowSink("test", LABELS) as window:
+        for image in (np.zeros((480, 640), np.uint8), np.zeros((3000, 5000, 3), np.uint8)):
+            window.write(observe(image=image))
+        assert not window.was_closed()
+        window.close()
+        assert window.was_closed()
+        window.write(observe())
+
+
+@given(
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.sampled_from([(), (1,), (3,), (4,)]),
+    st.lists(st.text(st.characters()), min_size=1, max_size=40, unique=True),
+)
+def test_anything_can_be_annotated(height: int, width: int, colours: tuple[int, ...], labels: list[str]) -> None:
+    image = np.full((height, width, *colours), 100, np.uint8)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(len(labels))).astype(np.float32)
+    best = int(probabilities.argmax())
+    prediction = Prediction(labels[best], float(probabilities[best]), probabilities, probabilities)
+    picture = annotate(image, prediction, labels)
+    assert picture.shape == (height, width, 3)
+    assert picture.dtype == np.uint8
+    assert (image == 100).all()
+
+
+def test_the_bars_are_as_long_as_their_probabilities() -> None:
+    picture = annotate(np.zeros((480, 640, 3), np.uint8), predict(), LABELS)
+    accent = (picture[60:] == (70, 190, 255)).all(axis=2).sum(axis=1).max()
+    assert accent == round(70 * 0.8125)
+
+
+def test_fitting_keeps_the_proportions() -> None:
+    fitted = fit(np.full((50, 100), 255, np.uint8), 80, 80)
+    assert fitted.shape == (80, 80, 3)
+    assert (fitted[20:60] == 255).all()
+    assert not fitted[:20].any()
+    assert not fitted[60:].any()

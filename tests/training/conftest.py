@@ -1,0 +1,93 @@
+"""A small network, a small run, and two small domains that differ in brightness and contrast."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from metfa.runtime.contract import Normalisation
+from metfa.training.config import TrainingConfig
+from metfa.training.model import Network, NetworkConfig
+
+LABELS = ("blob", "bars", "ring")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "metfa"
+
+
+@pytest.fixture
+def config() -> TrainingConfig:
+    return TrainingConfig(
+        source="source",
+        target="target",
+        source_region=None,
+        target_region=None,
+        method="metfa-v",
+        height=28,
+        width=28,
+        embedding=16,
+        steps=12,
+        images_per_class=2,
+        learning_rate=1e-3,
+        momentum=0.9,
+        weight_decay=1e-5,
+        prototype_temperature=0.05,
+        alignment_temperature=2.0,
+        noise=0.1,
+        ramp=True,
+        flip=True,
+        seed=0,
+    )
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    return Network(
+        NetworkConfig(
+            height=28,
+            width=28,
+            classes=len(LABELS),
+            embedding=16,
+            temperature=0.05,
+            normalisation=Normalisation(kind="per-image", scale=1.0, mean=None),
+        )
+    )
+
+
+def draw(label: str, seed: int, brightness: int) -> np.ndarray:
+    """A shape at a random place on a noisy ground, uint8 [48, 64]."""
+    generator = np.random.default_rng((LABELS.index(label), seed))
+    image = generator.integers(0, 60, (48, 64)).astype(np.uint8)
+    x, y = (int(value) for value in generator.integers(16, 32, 2))
+    if label == "blob":
+        cv2.circle(image, (x, y), 9, brightness, -1)
+    elif label == "ring":
+        cv2.circle(image, (x, y), 9, brightness, 2)
+    else:
+        image[y - 9 : y + 9 : 4, x - 9 : x + 9] = brightness
+    return image
+
+
+def write_classes(folder: Path, count: int, brightness: int, labels: tuple[str, ...] = LABELS) -> Path:
+    """Class folders with ``count`` images each."""
+    for label in labels:
+        (folder / label).mkdir(parents=True)
+        for seed in range(count):
+            assert cv2.imwrite(str(folder / label / f"{seed:03}.png"), draw(label, seed, brightness))
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_classes(tmp_path / "source", 8, brightness=230)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return write_classes(tmp_path / "target", 8, brightness=120)

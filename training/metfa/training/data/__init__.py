@@ -1,0 +1,1 @@
+"""From a domain specification to one indexed store of uint8 frames."""

@@ -1,0 +1,192 @@
+"""The whole network: encoder E, Gaussian embedding G and prototype classifier C (Meng et al. 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metfa.runtime.contract import Normalisation
+
+CHANNELS = (8, 16, 32, 64, 8)
+STRIDES = (1, 2, 2, 2, 1)
+HIDDEN = (512, 128)
+NEGATIVE_SLOPE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """All that is needed to build a :class:`Network`.
+
+    Attributes:
+        height: rows of the input, ≥ 28.
+        width: columns of the input, ≥ 28.
+        classes: M.
+        embedding: D, dimensions of the Gaussian embedding.
+        temperature: τ₀ of the prototype classifier.
+        normalisation: what happens to grey levels first.
+    """
+
+    height: int
+    width: int
+    classes: int
+    embedding: int
+    temperature: float
+    normalisation: Normalisation
+
+    @property
+    def features(self) -> int:
+        """Size of F, the flattened output of the encoder: 8064 at 224 × 288."""
+        rows, columns = self.height, self.width
+        for stride in STRIDES:
+            rows, columns = -(-rows // stride), -(-columns // stride)
+        return CHANNELS[-1] * rows * columns
+
+
+class Normalise(nn.Module):
+    """uint8 [N, 1, H, W] → float32 of the same shape, as the contract's :class:`Normalisation` says."""
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.normalisation = normalisation
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the normalised frames; a frame without contrast becomes zeros."""
+        grey = frames.float()
+        if self.normalisation.mean is not None:
+            return (grey - self.normalisation.mean) * self.normalisation.scale
+        centred = grey - grey.mean(dim=(1, 2, 3), keepdim=True)
+        variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
+        # Half a grey level as the floor: below it there is only quantisation, which must not be blown up.
+        return centred * (self.normalisation.scale / variance.clamp_min(0.25).sqrt())
+
+
+class ResidualUnit(nn.Module):
+    """Pre-activation residual unit (He et al. 2016): batch norm, leaky ReLU, 3 × 3 convolution, twice."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        same_shape = stride == 1 and channels_in == channels_out
+        self.shortcut = None if same_shape else nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, H, W] → [N, C_out, ⌈H / stride⌉, ⌈W / stride⌉]."""
+        activated = F.leaky_relu(self.norm1(x), NEGATIVE_SLOPE)
+        shortcut = x if self.shortcut is None else self.shortcut(activated)
+        residual = self.conv1(activated)
+        residual = self.conv2(F.leaky_relu(self.norm2(residual), NEGATIVE_SLOPE))
+        return torch.add(shortcut, residual)
+
+
+class Encoder(nn.Sequential):
+    """E: float [N, 1, H, W] → F, float [N, features]. A 3 × 3 stem, then one residual unit per stage."""
+
+    def __init__(self) -> None:
+        channels = (CHANNELS[0], *CHANNELS)
+        super().__init__(
+            nn.Conv2d(1, CHANNELS[0], 3, padding=1, bias=False),
+            *(
+                ResidualUnit(channels_in, channels_out, stride)
+                for channels_in, channels_out, stride in zip(channels, CHANNELS, STRIDES, strict=False)
+            ),
+            nn.BatchNorm2d(CHANNELS[-1]),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.Flatten(),
+        )
+
+
+class Gaussian(NamedTuple):
+    """A batch of diagonal Gaussians, float [N, D] each."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, noise: torch.Generator) -> Tensor:
+        """Return z = μ + σ·ε with ε ~ N(0, I) drawn from ``noise``."""
+        epsilon = torch.randn(self.mean.shape, generator=noise, device=self.mean.device, dtype=self.mean.dtype)
+        return self.mean + (self.log_variance / 2).exp() * epsilon
+
+
+class GaussianEmbedding(nn.Module):
+    """G: F → N(μ, σ²), two bias-free linear layers."""
+
+    def __init__(self, features: int, dimensions: int) -> None:
+        super().__init__()
+        self.mean = nn.Linear(features, dimensions, bias=False)
+        self.log_variance = nn.Linear(features, dimensions, bias=False)
+
+    def forward(self, features: Tensor) -> Gaussian:
+        """[N, features] → two times [N, D]."""
+        return Gaussian(self.mean(features), self.log_variance(features))
+
+
+class Prototypes(nn.Module):
+    """The last dense layer: W holds one prototype per class; g = Wᵀ h / (‖h‖ τ₀)."""
+
+    def __init__(self, dimensions: int, classes: int, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, dimensions))
+        nn.init.xavier_normal_(self.weight)
+        self.temperature = temperature
+
+    def forward(self, hidden: Tensor, *, reverse_prototype_gradient: bool = False) -> Tensor:
+        """[N, 128] → logits [N, M]; with reversal, the gradient that reaches W, and only W, changes its sign."""
+        weight = reverse_gradient(self.weight) if reverse_prototype_gradient else self.weight
+        return F.linear(F.normalize(hidden), weight) / self.temperature
+
+
+class PrototypeClassifier(nn.Module):
+    """C: z → hidden h → logits."""
+
+    def __init__(self, dimensions: int, classes: int, temperature: float) -> None:
+        super().__init__()
+        sizes = (dimensions, *HIDDEN)
+        layers: list[nn.Module] = []
+        for size_in, size_out in zip(sizes, HIDDEN, strict=False):
+            layers += [nn.Linear(size_in, size_out, bias=False), nn.BatchNorm1d(size_out), nn.ReLU()]
+        self.hidden = nn.Sequential(*layers)
+        self.prototypes = Prototypes(HIDDEN[-1], classes, temperature)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """[N, D] → logits [N, M]."""
+        logits: Tensor = self.prototypes(self.hidden(z))
+        return logits
+
+
+class Network(nn.Module):
+    """E, G and C for both domains. Called on frames, it is the deterministic path that is evaluated and exported."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.normalise = Normalise(config.normalisation)
+        self.encoder = Encoder()
+        self.embedding = GaussianEmbedding(config.features, config.embedding)
+        self.classifier = PrototypeClassifier(config.embedding, config.classes, config.temperature)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 [N, 1, H, W] → logits [N, M] and the mean embedding [N, D]; nothing is sampled."""
+        mean = self.embedding.mean(self.encoder(self.normalise(frames)))
+        return self.classifier(mean), mean
+
+
+class _ReverseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return -gradient
+
+
+def reverse_gradient(x: Tensor) -> Tensor:
+    """Return ``x``; its gradient changes sign on the way back (Ganin and Lempitsky 2015)."""
+    return _ReverseGradient.apply(x)  # type: ignore[no-any-return, no-untyped-call]
