@@ -33,7 +33,7 @@ def test_an_unknown_plane_is_refused_with_the_list() -> None:
     ("device", "digest"),
     [
         ("A", "a9e273ce57a7e0aa9942c4114e88ccedbcc178f1c052ff0007a400be36d3ac21"),
-        ("B", "c072222a708dd4c25dfd73c86cd97baeb3fae067e566afef7c487908517087e8"),
+        ("B", "a83bcf7fdd2238f91e0149c2a13e20284d9c5b3b50ba0137ef78ba66e1478d0c"),
     ],
 )
 def test_frames_are_the_same_on_every_machine(device: str, digest: str) -> None:

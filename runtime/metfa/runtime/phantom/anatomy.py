@@ -68,7 +68,7 @@ def _paint_uterus(brush: Brush, depth_mm: float) -> None:
     brush.blob((rng.uniform(-15, 15), posterior + 70), (130, 70), _vary(SOFT, rng, -5.0), irregularity=0.015)
     centre = float(rng.choice([-1.0, 1.0])) * rng.uniform(38, 56), rng.uniform(10, depth_mm)
     brush.blob(centre, (24, 44), _vary(PLACENTA, rng), tilt=rng.uniform(-0.5, 0.5))
-    if rng.random() < 0.5:  # a limb or the cord, cut across
+    if rng.random() < 0.5:  # a limb, cut across
         _paint_limb(brush.within(Pose(rng.uniform(-45, 45), rng.uniform(0.3, 0.9) * depth_mm)))
 
 

@@ -108,11 +108,8 @@ class Brush:
         angle = np.linspace(0.0, 2.0 * np.pi, 64, endpoint=False)
         waver = np.ones_like(angle)
         for order in (2, 3, 5):
-            amplitude, phase = (
-                2.0 * irregularity / order * self.rng.standard_normal(),
-                self.rng.uniform(0.0, 2.0 * np.pi),
-            )
-            waver += amplitude * np.cos(order * angle + phase)
+            amplitude = 2.0 * irregularity / order * self.rng.standard_normal()
+            waver += amplitude * np.cos(order * angle + self.rng.uniform(0.0, 2.0 * np.pi))
         ellipse = np.stack([radii[0] * waver * np.cos(angle), radii[1] * waver * np.sin(angle)], axis=1)
         self.fill(Pose(*centre, rotation=tilt).apply(ellipse), tissue)
 
