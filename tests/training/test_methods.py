@@ -45,9 +45,8 @@ def test_source_only_does_not_look_at_the_target(network: Network, config: Train
 
 def plain_entropy(network: Network, batch: Batch) -> torch.Tensor:
     """L_H as Eq. 4 has it, with no reversal anywhere."""
-    gaussian = network.embedding(network.encoder(torch.cat((batch.source, batch.target))))
-    logits = network.classifier(gaussian.sample(noise()))
-    return losses.entropy(logits[len(batch.labels) :])
+    gaussian = network.embedding(torch.cat([network.encoder(batch.source), network.encoder(batch.target)]))
+    return losses.entropy(network.classifier(gaussian.sample(noise())[len(batch.labels) :]))
 
 
 def test_one_pass_gives_the_gradients_of_the_alternating_game(network: Network, batch: Batch) -> None:

@@ -82,11 +82,11 @@ class MetFA(nn.Module):
     def forward(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         """Return each term, unweighted; ``noise`` draws the embedding's ε."""
         classes, split = self.network.config.classes, len(batch.labels)
-        # Both domains in one pass: batch norm then sees in training the mixture that its running statistics describe.
-        features = self.network.encoder(torch.cat((batch.source, batch.target)))
+        # Each domain by itself where there are batch norms: their statistics are the domain's own.
+        features = torch.cat([self.network.encoder(frames) for frames in (batch.source, batch.target)])
         gaussian = self.network.embedding(features)
         z = gaussian.sample(noise)
-        hidden = self.network.classifier.hidden(z)
+        hidden = torch.cat([self.network.classifier.hidden(part) for part in z.tensor_split([split])])
         source_logits, target_logits = self.network.classifier.prototypes(hidden).tensor_split([split])
         pseudo_labels = target_logits.detach().argmax(dim=1)
 

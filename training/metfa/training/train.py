@@ -16,6 +16,7 @@ from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Normalisati
 from metfa.runtime.errors import BundleError, DataError
 from metfa.runtime.files import writing_to
 
+from .batch_norm import adopt_statistics
 from .checkpoint import save_network, save_reference
 from .data.domain import Domain, Split, read_domain
 from .data.store import FrameStore, load_store
@@ -39,7 +40,11 @@ NORMALISATION = Normalisation(kind="per-image", scale=1.0, mean=None)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Scores on held-out frames of each domain; None for a target without labels."""
+    """Scores on held-out frames of each domain; None for a target without labels.
+
+    On the source, with the source's batch-norm statistics; on the target, with those that the bundle holds: the
+    target's, or the source's where the method does not use the target.
+    """
 
     source: Scores
     target: Scores | None
@@ -90,14 +95,9 @@ def train(
             normalisation=NORMALISATION,
         )
     )
-    trainer = Trainer(
-        network,
-        config,
-        _store(config, source, "train", labels, config.source_region),
-        _store(config, target, "train", labels, config.target_region).frames,
-        unfinished,
-        device,
-    )
+    source_frames = _store(config, source, "train", labels, config.source_region)
+    target_frames = _store(config, target, "train", labels, config.target_region).frames
+    trainer = Trainer(network, config, source_frames, target_frames, unfinished, device)
     if resume:
         trainer.restore()
     with Interruption() as interruption:
@@ -105,10 +105,11 @@ def train(
             return None
 
     held_out = _store(config, target, "test", labels, config.target_region)
-    evaluation = Evaluation(
-        source=evaluate(network, _store(config, source, "test", labels, config.source_region)),
-        target=evaluate(network, held_out) if target.labels else None,
-    )
+    adopt_statistics(network, source_frames.frames)
+    source_scores = evaluate(network, _store(config, source, "test", labels, config.source_region))
+    if config.method != "source-only":
+        adopt_statistics(network, target_frames)
+    evaluation = Evaluation(source_scores, evaluate(network, held_out) if target.labels else None)
     contract = ModelContract(
         schema=SCHEMA,
         labels=labels,

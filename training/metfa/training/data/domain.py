@@ -25,7 +25,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 TEST_FRACTION = 0.25
 """Share of each class that is held out of a folder that does not come split."""
 
-PHANTOM_IMAGES: dict[Split, int] = {"train": 150, "test": 50}
+PHANTOM_IMAGES: dict[Split, int] = {"train": 200, "test": 50}
 """Images of each plane that a phantom domain has."""
 
 

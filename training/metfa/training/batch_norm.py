@@ -1,0 +1,44 @@
+"""Batch-norm statistics belong to a domain, weights to both (Li et al., *Revisiting batch normalization*, 2016)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .model import Network
+
+BATCH = 64
+MOST_BATCHES = 64
+
+
+def adopt_statistics(network: Network, frames: NDArray[np.uint8]) -> None:
+    """Give every batch norm of ``network`` the mean and variance that a domain's frames have there.
+
+    The frames pass along the deterministic path, batch by batch, as they will when deployed; up to 4,096 of them,
+    spread evenly over a shuffled order, so that batches mix the classes.
+
+    Args:
+        network: changed in place, and left in evaluation mode.
+        frames: uint8 [N, 1, H, W] of one domain, N ≥ 2.
+    """
+    device = next(network.parameters()).device
+    order = np.random.default_rng(0).permutation(len(frames))
+    batches = np.array_split(order, max(1, len(frames) // BATCH))[:MOST_BATCHES]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    network.train()
+    with torch.no_grad():
+        for batch in batches:
+            network(torch.from_numpy(frames[np.sort(batch)]).to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
