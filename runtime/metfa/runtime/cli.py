@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "--device",
     required=True,
     metavar="SPEC",
-    help="Camera (0 or /dev/video0), video file, image, folder of images, URL, or phantom:NAME.",
+    help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, or phantom:NAME.",
 )
 @click.option(
     "--bundle",

@@ -1,0 +1,107 @@
+"""DICOM files as ultrasound machines and archives write them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
+
+from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402  # after the skip
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, UltrasoundMultiFrameImageStorage  # noqa: E402
+
+from metfa.runtime.errors import SourceError  # noqa: E402
+from metfa.runtime.sources import open_source  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(path: Path, pixels: np.ndarray, photometric: str, *, bits: int = 8, rle: bool = False) -> Path:
+    """A cine, uint [N, H, W] or [N, H, W, 3]."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = UltrasoundMultiFrameImageStorage
+    dataset.SOPInstanceUID = "1.2.3"
+    dataset.PatientName = "Somebody"
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = pixels.shape[:3]
+    dataset.SamplesPerPixel = 3 if pixels.ndim == 4 else 1
+    if pixels.ndim == 4:
+        dataset.PlanarConfiguration = 0
+    dataset.PhotometricInterpretation = photometric
+    dataset.BitsAllocated = 8 if bits == 8 else 16
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, 0
+    dataset.FrameTime = "40"
+    dataset.PixelData = pixels.tobytes()
+    if rle:
+        dataset.compress(RLELossless)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 20, 30)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("rle", [False, True], ids=["plain", "run-length encoded"])
+def test_every_frame_of_a_cine_comes_at_its_rate(tmp_path: Path, grey: np.ndarray, rle: bool) -> None:
+    with open_source(str(write(tmp_path / "cine.dcm", grey, "MONOCHROME2", rle=rle))) as source:
+        frames = list(source)
+        assert source.rate == 25
+        assert "Somebody" not in source.description
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    assert (np.stack([frame.image for frame in frames]) == grey).all()
+
+
+def test_monochrome1_is_inverted(tmp_path: Path, grey: np.ndarray) -> None:
+    with open_source(str(write(tmp_path / "cine.dcm", grey, "MONOCHROME1"))) as source:
+        assert (next(iter(source)).image == 255 - grey[0]).all()
+
+
+def test_colours_come_in_the_order_of_opencv(tmp_path: Path) -> None:
+    red = np.zeros((1, 20, 30, 3), np.uint8)
+    red[..., 0] = 200
+    with open_source(str(write(tmp_path / "cine.dcm", red, "RGB"))) as source:
+        assert next(iter(source)).image[0, 0].tolist() == [0, 0, 200]
+
+
+def test_deep_pixels_keep_their_highest_bits(tmp_path: Path) -> None:
+    deep = np.full((1, 20, 30), 0xABC, np.uint16)
+    with open_source(str(write(tmp_path / "cine.dcm", deep, "MONOCHROME2", bits=12))) as source:
+        assert (next(iter(source)).image == 0xAB).all()
+
+
+def test_a_dicom_file_is_known_by_its_content(tmp_path: Path, grey: np.ndarray) -> None:
+    with open_source(str(write(tmp_path / "IM0001", grey, "MONOCHROME2"))) as source:
+        assert len(list(source)) == 3
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "no pixels"])
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path, grey: np.ndarray, damage: str) -> None:
+    path = write(tmp_path / "cine.dcm", grey, "MONOCHROME2", rle=damage == "truncated")
+    content = path.read_bytes()
+    if damage == "no pixels":
+        dataset = pydicom.dcmread(path)
+        del dataset.PixelData
+        dataset.save_as(path)
+    else:
+        path.write_bytes({"empty": b"", "text": b"no DICOM", "truncated": content[: len(content) - 900]}[damage])
+    message = r"^expected frames in the DICOM file .*cine\.dcm, received .+; export"
+    with pytest.raises(SourceError, match=message), open_source(str(path)) as source:
+        list(source)
+
+
+@pytest.mark.skipif("METFA_DATA" not in os.environ, reason="METFA_DATA names no folder of real images")
+def test_real_files_are_read() -> None:
+    from pathlib import Path
+
+    files = sorted(Path(os.environ["METFA_DATA"], "ultrasound", "dicom").glob("*.dcm"))
+    assert files
+    for file in files:
+        with open_source(str(file)) as source:
+            assert [frame.image.shape for frame in source] == [(1455, 2083, 3)]
