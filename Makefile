@@ -30,5 +30,5 @@ clean:
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,export,rtx,dicom,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,cpu,rtx,dicom,dev]'
 	touch $@

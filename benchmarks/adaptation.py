@@ -26,12 +26,12 @@ from metfa.runtime.contract import software
 from metfa.runtime.errors import BundleError
 from metfa.runtime.files import write_text
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.checkpoint import load_network
 from metfa.training.config import TrainingConfig
 from metfa.training.data.domain import Domain, Split, read_domain
 from metfa.training.data.store import FrameStore, load_store
 from metfa.training.evaluate import evaluate
 from metfa.training.train import CONFIG, EVALUATION
+from metfa.training.weights import load_network
 
 from .commands import run
 
@@ -91,7 +91,7 @@ def _with_target_statistics(directory: Path) -> tuple[float, float]:
     config = records.from_json(
         TrainingConfig, bundle.path(CONFIG).read_bytes(), origin=CONFIG, remedy="train again", error=BundleError
     )
-    target = read_domain(config.target, seed=config.seed)
+    target = read_domain(config.target, seed=config.seed, by_class=False)
 
     def store(domain: Domain, split: Split) -> FrameStore:
         region = config.target_region if domain is target else config.source_region
@@ -99,7 +99,7 @@ def _with_target_statistics(directory: Path) -> tuple[float, float]:
         return load_store(domain, split, labels, height=config.height, width=config.width, region=region)
 
     adopt_statistics(network, store(target, "train").frames)
-    source = read_domain(config.source, seed=config.seed)
+    source = read_domain(config.source, seed=config.seed, by_class=True)
     return evaluate(network, store(source, "test")).f1, evaluate(network, store(target, "test")).f1
 
 

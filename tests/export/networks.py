@@ -9,8 +9,8 @@ from torch import nn
 
 from metfa.runtime.bundle import CONTRACT, updating
 from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Normalisation, Provenance, software
-from metfa.training.checkpoint import save_network, save_reference
 from metfa.training.model import Network, NetworkConfig
+from metfa.training.weights import save_network, save_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,13 +50,13 @@ def make_contract(network: Network) -> ModelContract:
         schema=SCHEMA,
         labels=LABELS,
         embedding=config.embedding,
-        input=InputSpec(config.height, config.width, "area", config.normalisation),
+        input=InputSpec(config.height, config.width, "area", config.normalisation, None),
         provenance=Provenance(software(), "metfa-v", "device A", "device B"),
     )
 
 
 def make_bundle(directory: Path, network: Network) -> Path:
-    with updating(directory, keep=False) as stage:
+    with updating(directory, keep=lambda _: False) as stage:
         save_network(network, stage)
         save_reference(make_frames(12), stage)
         (stage / CONTRACT).write_text(make_contract(network).to_json(), encoding="utf-8")

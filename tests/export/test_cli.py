@@ -13,10 +13,9 @@ from click.testing import CliRunner
 from metfa.export import artefacts
 from metfa.export.cli import main
 from metfa.export.graph import deploy
-from metfa.export.parity import PARITY
-from metfa.runtime.bundle import CONTRACT, ONNX, ONNX_FP16, WEIGHTS, Bundle, updating
+from metfa.runtime.bundle import CONTRACT, ONNX, ONNX_FP16, PARITY, WEIGHTS, Bundle, updating
 from metfa.runtime.classifier import PlaneClassifier
-from metfa.training.checkpoint import REFERENCE
+from metfa.training.weights import REFERENCE
 
 from .networks import LABELS, make_frames
 
@@ -97,7 +96,7 @@ def test_a_damaged_file_is_named(trained: Path, name: str, damage: str) -> None:
 
 def test_another_version_of_the_contract_is_refused(trained: Path) -> None:
     contract = json.loads((trained / CONTRACT).read_text())
-    with updating(trained, keep=True) as stage:
+    with updating(trained, keep=lambda _: True) as stage:
         (stage / CONTRACT).write_text(json.dumps({**contract, "schema": 2}))
     assert "schema 2 where this version of metfa reads schema 1" in refused(invoke(trained))
 

@@ -8,8 +8,8 @@ import pytest
 
 from metfa.export.frames import LIMIT, default_frames, read_frames
 from metfa.runtime.bundle import Bundle
+from metfa.runtime.contract import Region
 from metfa.runtime.errors import SourceError
-from metfa.runtime.preprocess import Region
 
 from .networks import HEIGHT, WIDTH, make_contract, make_frames, make_network
 

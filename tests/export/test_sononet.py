@@ -15,8 +15,8 @@ from metfa.export.cli import main
 from metfa.export.sononet import LABELS, SonoNet, deploy_sononet, read_published_weights
 from metfa.runtime.bundle import Bundle
 from metfa.runtime.classifier import PlaneClassifier
+from metfa.runtime.contract import Region
 from metfa.runtime.errors import ExportError
-from metfa.runtime.preprocess import Region
 from metfa.runtime.sources import open_source
 
 ROI = Region(81, 115, 793, 619)

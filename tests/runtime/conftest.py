@@ -26,7 +26,9 @@ def make_contract(labels: tuple[str, ...] = LABELS) -> ModelContract:
         schema=SCHEMA,
         labels=labels,
         embedding=1,
-        input=InputSpec(height=32, width=40, resize="area", normalisation=Normalisation("fixed", 1 / 255, 0.0)),
+        input=InputSpec(
+            height=32, width=40, resize="area", normalisation=Normalisation("fixed", 1 / 255, 0.0), region=None
+        ),
         provenance=Provenance(software="tests", method="brightness", source="grey levels", target=None),
     )
 
@@ -70,7 +72,7 @@ def make_onnx(contract: ModelContract) -> bytes:
 
 
 def make_bundle(directory: Path, contract: ModelContract) -> Path:
-    with bundles.updating(directory, keep=False) as stage:
+    with bundles.updating(directory, keep=lambda _: False) as stage:
         (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
         (stage / bundles.ONNX).write_bytes(make_onnx(contract))
     return directory

@@ -61,14 +61,14 @@ def test_a_damaged_manifest_is_refused(bundle: Path, manifest: str) -> None:
 
 def test_a_contract_of_another_version_is_refused(bundle: Path, contract: ModelContract) -> None:
     document = json.loads(contract.to_json()) | {"schema": 99}
-    with bundles.updating(bundle, keep=True) as stage:
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
         (stage / bundles.CONTRACT).write_text(json.dumps(document))
     with pytest.raises(ContractError, match="schema 99 where this version of metfa reads schema 1"):
         Bundle.open(bundle)
 
 
 def test_files_enter_together_and_the_others_stay(bundle: Path) -> None:
-    with bundles.updating(bundle, keep=True) as stage:
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
         (stage / "report.json").write_text("{}")
     assert set(Bundle.open(bundle).files) == {bundles.CONTRACT, bundles.ONNX, "report.json"}
 
@@ -76,7 +76,7 @@ def test_files_enter_together_and_the_others_stay(bundle: Path) -> None:
 def test_a_new_bundle_takes_the_place_of_the_old(bundle: Path) -> None:
     (bundle / "mine.txt").write_text("not of the bundle")
     contract = make_contract(("a", "b"))
-    with bundles.updating(bundle, keep=False) as stage:
+    with bundles.updating(bundle, keep=lambda _: False) as stage:
         (stage / bundles.CONTRACT).write_text(contract.to_json())
     opened = Bundle.open(bundle)
     assert opened.contract == contract
@@ -88,7 +88,7 @@ def test_what_fails_leaves_the_bundle_as_it_was(bundle: Path) -> None:
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
 
     def fail() -> None:
-        with bundles.updating(bundle, keep=False) as stage:
+        with bundles.updating(bundle, keep=lambda _: False) as stage:
             (stage / bundles.CONTRACT).write_text("half")
             raise RuntimeError
 
@@ -99,5 +99,5 @@ def test_what_fails_leaves_the_bundle_as_it_was(bundle: Path) -> None:
 
 def test_a_bundle_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError), bundles.updating(tmp_path / "file", keep=False):
+    with pytest.raises(OutputError), bundles.updating(tmp_path / "file", keep=lambda _: False):
         pytest.fail("began to write")

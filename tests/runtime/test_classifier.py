@@ -52,14 +52,14 @@ def test_a_precision_that_is_not_there_cannot_be_asked_for(bundle: Path) -> None
 
 @pytest.mark.parametrize("content", [b"", b"no model", make_onnx(make_contract())[:-100]], ids=["empty", "text", "cut"])
 def test_what_is_no_model_is_refused(bundle: Path, content: bytes) -> None:
-    with bundles.updating(bundle, keep=True) as stage:
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
         (stage / bundles.ONNX).write_bytes(content)
     with pytest.raises(BackendError, match="export the bundle again with metfa-export"):
         PlaneClassifier.load(bundle)
 
 
 def test_the_model_of_another_contract_is_refused(bundle: Path) -> None:
-    with bundles.updating(bundle, keep=True) as stage:
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
         (stage / bundles.ONNX).write_bytes(make_onnx(make_contract(("a", "b"))))
     with pytest.raises(BackendError, match="a model with another contract"):
         PlaneClassifier.load(bundle)

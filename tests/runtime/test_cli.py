@@ -187,7 +187,7 @@ def edited_bundle(folder: Path) -> list[str]:
 
 
 def replace_in_bundle(folder: Path, name: str, content: bytes) -> None:
-    with bundles.updating(folder.parent / "bundle", keep=True) as stage:
+    with bundles.updating(folder.parent / "bundle", keep=lambda _: True) as stage:
         (stage / name).write_bytes(content)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime import ModelContract
-from metfa.runtime.contract import SCHEMA, InputSpec, Normalisation, Provenance
+from metfa.runtime.contract import SCHEMA, InputSpec, Normalisation, Provenance, Region
 from metfa.runtime.errors import ContractError
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ scales = st.floats(1e-6, 1e6)
 normalisations = st.builds(Normalisation, st.just("fixed"), scales, st.floats(0, 255)) | st.builds(
     Normalisation, st.just("per-image"), scales, st.none()
 )
+places, sizes = st.integers(0, 4000), st.integers(1, 4000)
+regions = st.none() | st.builds(Region, places, places, sizes, sizes)
 contracts = st.builds(
     ModelContract,
     schema=st.just(SCHEMA),
     labels=st.lists(st.text(), min_size=2, unique=True).map(tuple),
     embedding=st.integers(1, 4096),
-    input=st.builds(InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("area"), normalisations),
+    input=st.builds(InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("area"), normalisations, regions),
     provenance=st.builds(Provenance, st.text(), st.text(), st.text(), st.none() | st.text()),
 )
 
@@ -50,6 +52,10 @@ def change(**values: Any) -> Callable[[dict[str, Any]], None]:
         (lambda document: document["input"].update(resize="linear"), "one of 'area'"),
         (lambda document: document["input"]["normalisation"].update(scale=0), "scale 0"),
         (lambda document: document["input"]["normalisation"].update(mean=None), "does not go with kind 'fixed'"),
+        (
+            lambda document: document["input"].update(region={"x": 0, "y": -1, "width": 9, "height": 9}),
+            "region 0,-1,9,9",
+        ),
         (lambda document: document.pop("provenance"), "the field 'provenance'"),
     ],
 )

@@ -70,6 +70,17 @@ def test_colours_come_in_the_order_of_opencv(tmp_path: Path) -> None:
         assert next(iter(source)).image[0, 0].tolist() == [0, 0, 200]
 
 
+def test_a_palette_is_applied(tmp_path: Path) -> None:
+    path = write(tmp_path / "cine.dcm", np.full((1, 20, 30), 7, np.uint8), "PALETTE COLOR")
+    dataset = pydicom.dcmread(path)
+    for colour in ("Red", "Green", "Blue"):
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 8])
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", bytes(range(255, -1, -1)))
+    dataset.save_as(path)
+    with open_source(str(path)) as source:
+        assert (next(iter(source)).image == 248).all()
+
+
 def test_deep_pixels_keep_their_highest_bits(tmp_path: Path) -> None:
     deep = np.full((1, 20, 30), 0xABC, np.uint16)
     with open_source(str(write(tmp_path / "cine.dcm", deep, "MONOCHROME2", bits=12))) as source:
@@ -81,13 +92,18 @@ def test_a_dicom_file_is_known_by_its_content(tmp_path: Path, grey: np.ndarray) 
         assert len(list(source)) == 3
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "no pixels"])
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "no pixels", "no columns", "no rate"])
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path, grey: np.ndarray, damage: str) -> None:
     path = write(tmp_path / "cine.dcm", grey, "MONOCHROME2", rle=damage == "truncated")
     content = path.read_bytes()
-    if damage == "no pixels":
+    if damage.startswith("no "):
         dataset = pydicom.dcmread(path)
-        del dataset.PixelData
+        if damage == "no rate":
+            dataset.CineRate = "0"
+            dataset.FrameTime = "0.0"
+            dataset["FrameTime"]._value = "often"
+        else:
+            delattr(dataset, {"no pixels": "PixelData", "no columns": "Columns"}[damage])
         dataset.save_as(path)
     else:
         path.write_bytes({"empty": b"", "text": b"no DICOM", "truncated": content[: len(content) - 900]}[damage])

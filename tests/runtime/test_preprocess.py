@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metfa.runtime.contract import Region
 from metfa.runtime.errors import SourceError
-from metfa.runtime.preprocess import Region, preprocess
+from metfa.runtime.preprocess import preprocess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

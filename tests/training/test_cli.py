@@ -8,14 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from metfa.runtime.bundle import Bundle
-from metfa.training.checkpoint import load_network, load_reference
+from metfa.runtime.contract import Region
 from metfa.training.cli import main
 from metfa.training.fit import CHECKPOINT, METRICS, UNFINISHED
 from metfa.training.train import EVALUATION
+from metfa.training.weights import load_network, load_reference
 
 from .conftest import LABELS, write_classes
 
@@ -55,25 +57,20 @@ def test_an_unlabelled_target_is_adapted_to_and_not_scored(source: Path, target:
     assert json.loads((bundle / EVALUATION).read_text())["target"] is None
 
 
-def test_shuffled_target_labels_change_no_bit_of_the_model(source: Path, target: Path, tmp_path: Path) -> None:
-    """The same pictures in the same order, under other class names: the model is the same, its scores are not."""
-    paths = sorted(path for path in target.rglob("*.png"))
-    for label in LABELS:
-        for split in ("train", "test"):
-            (tmp_path / "true" / split / label).mkdir(parents=True)
-            (tmp_path / "shuffled" / split / label).mkdir(parents=True)
-    for number, path in enumerate(paths):
-        split = "test" if number % 4 == 0 else "train"
-        # The prefix keeps the order of the listing the same within each class and over all classes of the rotation.
-        shutil.copy2(path, tmp_path / "true" / split / path.parent.name / path.name)
-    for split in ("train", "test"):
-        pictures = sorted((tmp_path / "true" / split).rglob("*.png"))
-        names = sorted(LABELS)
-        for number, picture in enumerate(pictures):
-            # Listed class by class, the first classes get more pictures: the order stays, the labels do not.
-            label = names[min(2, number * 5 // len(pictures))]
-            shutil.copy2(picture, tmp_path / "shuffled" / split / label / f"{number:03}.png")
-    for name in ("true", "shuffled"):
+@pytest.mark.parametrize("comes_split", [False, True], ids=["a folder of classes", "a folder with train and test"])
+def test_shuffled_target_labels_change_no_bit_of_the_model(
+    source: Path, target: Path, tmp_path: Path, comes_split: bool
+) -> None:
+    """The same pictures in other class folders: split, weights and metrics are the same; only the scores are not."""
+    pictures = sorted(target.rglob("*.png"))
+    true = [picture.parent.name for picture in pictures]
+    shuffled = np.random.default_rng(0).permutation(true).tolist()
+    for name, labels in (("true", true), ("shuffled", shuffled)):
+        for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+            part = ("test" if number % 4 == 0 else "train") if comes_split else "."
+            folder = tmp_path / name / part / label
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(picture, folder / f"{number:03}.png")
         result = run("--source", source, "--target", tmp_path / name, "--bundle", tmp_path / f"runs-{name}", *SMALL)
         assert result.exit_code == 0, result.output
     for file in ("model.safetensors", "reference.safetensors", METRICS):
@@ -81,6 +78,30 @@ def test_shuffled_target_labels_change_no_bit_of_the_model(source: Path, target:
     scores = [json.loads((tmp_path / f"runs-{name}" / EVALUATION).read_text()) for name in ("true", "shuffled")]
     assert scores[0]["source"] == scores[1]["source"]
     assert scores[0]["target"] != scores[1]["target"]
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_is_simply_begun_again(
+    source: Path, target: Path, bundle: Path
+) -> None:
+    bad = source / LABELS[0] / "zzz.png"
+    bad.write_bytes(b"no image")
+    arguments = ("--source", source, "--target", target, "--bundle", bundle, *SMALL)
+    assert run(*arguments).exit_code == 1
+    bad.unlink()
+    assert run(*arguments).exit_code == 0
+
+
+def test_a_damaged_bundle_can_be_replaced(source: Path, target: Path, bundle: Path) -> None:
+    bundle.mkdir()
+    (bundle / "bundle.json").write_text("{")
+    assert run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--overwrite").exit_code == 0
+    assert Bundle.open(bundle).contract.labels == tuple(sorted(LABELS))
+
+
+def test_the_contract_carries_the_targets_region(source: Path, target: Path, bundle: Path) -> None:
+    regions = ("--source-roi", "0,0,60,40", "--target-roi", "2,3,50,40")
+    assert run("--source", source, "--target", target, "--bundle", bundle, *SMALL, *regions).exit_code == 0
+    assert Bundle.open(bundle).contract.input.region == Region(2, 3, 50, 40)
 
 
 def test_a_terminated_run_is_resumed_to_the_same_bits(source: Path, target: Path, tmp_path: Path) -> None:
@@ -131,6 +152,9 @@ def test_a_finished_bundle_is_replaced_only_when_told(source: Path, target: Path
         (["--target", "other"], "expected the source's classes (bars, blob, ring)"),
         (["--source", "hollow"], "expected images"),
         (["--source", "damaged"], "004.png"),
+        (["--source", "untrained"], "expected training images of every class"),
+        (["--source", "dangling"], "expected to be able to read"),
+        (["--target", "tiny"], "expected at least 2 training images"),
         (["--bundle", "file/bundle"], "expected to be able to write"),
         (["--resume"], "leave out --resume"),
         (["--input-size", "20x20"], "expected HEIGHTxWIDTH of at least 28x28"),
@@ -152,14 +176,22 @@ def test_bad_input_is_one_line_and_leaves_no_bundle(
     shutil.copytree(source, tmp_path / "damaged")
     (tmp_path / "damaged" / LABELS[0] / "004.png").write_bytes(b"\x89PNG")
     (tmp_path / "file").write_text("not a directory")
+    write_classes(tmp_path / "untrained" / "train", 2, 200, LABELS[:2])
+    write_classes(tmp_path / "untrained" / "test", 2, 200)
+    shutil.copytree(source, tmp_path / "dangling")
+    (tmp_path / "dangling" / LABELS[0] / "zzz.png").symlink_to("nowhere")
+    (tmp_path / "tiny").mkdir()
+    for path in (source / LABELS[0] / "000.png", source / LABELS[0] / "001.png"):
+        shutil.copy(path, tmp_path / "tiny")
     defaults = {"--source": "source", "--target": "target", "--bundle": "bundle"}
     if "--resume" in arguments:
         defaults = {"--bundle": "bundle"}
     given = dict(zip(arguments[::2], arguments[1::2], strict=False))
     line = [part for pair in {**defaults, **given}.items() for part in pair]
-    result = run(*(["--resume", *line] if "--resume" in arguments else [*SMALL, "--overwrite", *line]))
+    result = run(*(["--resume", *line] if "--resume" in arguments else [*SMALL, *line]))
     assert result.exit_code != 0
     assert message in result.output
-    assert result.output.splitlines()[-1].startswith("Error: ")
+    assert result.output.count("\n") == 1
+    assert result.output.startswith("Error: ")
     assert "Traceback" not in result.output
     assert not (tmp_path / "bundle" / "bundle.json").exists()

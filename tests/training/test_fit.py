@@ -96,6 +96,16 @@ def test_the_checkpoint_carries_the_configuration(trainer: Trainer, config: Trai
     assert read_config(tmp_path) == config
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut off"])
+def test_damaged_metrics_do_not_stand_in_the_way(trainer: Trainer, tmp_path: Path, damage: str) -> None:
+    trainer.run(StopAfter(5))
+    path = tmp_path / METRICS
+    content = path.read_text()
+    path.unlink() if damage == "missing" else path.write_text(content + '{"step": 6, "c')
+    trainer.restore()
+    assert path.read_text() == ("" if damage == "missing" else content)
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated"])
 def test_a_damaged_checkpoint_is_refused(trainer: Trainer, tmp_path: Path, damage: str) -> None:
     trainer.run(StopAfter(1))
@@ -112,10 +122,3 @@ def test_a_term_that_is_not_finite_is_named(network: Network, config: TrainingCo
     trainer = make_trainer(network, replace(config, method="metfa-i"), tmp_path)
     with pytest.raises(TrainingError, match=r"received prior = inf at step 1;"):
         trainer.run(Interruption())
-
-
-def test_target_labels_cannot_reach_training(network: Network, config: TrainingConfig, tmp_path: Path) -> None:
-    """The trainer takes the target's frames only; see test_cli for the same through the command."""
-    trainer = make_trainer(network, config, tmp_path)
-    arrays = [value for value in vars(trainer).values() if isinstance(value, np.ndarray) and value.dtype == np.int64]
-    assert len(arrays) == 1  # the source's

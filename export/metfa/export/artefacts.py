@@ -7,16 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ENGINE_PATTERN, ONNX, ONNX_FP16
+from metfa.runtime.bundle import ENGINE_PATTERN, ONNX, ONNX_FP16, PARITY
 from metfa.runtime.contract import software
 from metfa.runtime.engine import EngineRecord, cuda_bindings_installed, installed_flavours
 from metfa.runtime.errors import BackendError, ExportError
 from metfa.runtime.files import write_text
 from metfa.runtime.records import to_json
-from metfa.training.checkpoint import load_network
+from metfa.training.weights import load_network
 
 from .graph import Model, count_operations, deploy, export_onnx
-from .parity import PARITY, ParityReport, compare, run_in_batches, run_module
+from .parity import ParityReport, compare, run_in_batches, run_module
 from .precision import half_arithmetic, require_half
 from .sononet import METHOD, load_sononet, sononet_model
 from .tensorrt import Target, build_engine, find_target

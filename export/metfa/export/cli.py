@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metfa.runtime.bundle import DEFAULT_DIRECTORY, MANIFEST, Bundle, updating
+from metfa.runtime.bundle import DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
 from metfa.runtime.command import Command, RegionType, require_extra
 from metfa.runtime.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metfa.runtime.preprocess import Region
+    from metfa.runtime.contract import Region
 
     from .artefacts import Export
 
@@ -72,7 +72,8 @@ def main(  # click passes the options by name
         raise click.UsageError("--roi goes with --frames")
     if compute_capabilities and not fp16:
         raise click.UsageError("--compute-capability goes with --fp16")
-    require_extra("export", "torch", "safetensors", "onnx", "onnxscript", "onnxruntime")
+    require_extra("export", "torch", "safetensors", "onnx", "onnxscript")
+    require_extra("cpu", "onnxruntime")
     from .artefacts import export, load_model
     from .frames import default_frames, read_frames
 
@@ -88,7 +89,7 @@ def main(  # click passes the options by name
         model = load_model(held)
     size = model.contract.input
     compared = read_frames(frames, size, region) if frames else default_frames(held, size)
-    with updating(directory, keep=not weights) as stage:
+    with updating(directory, keep=lambda name: not (weights or is_exported(name))) as stage:
         if weights:
             save_sononet(network, stage)
         made = export(model, compared, stage, fp16=fp16, compute_capabilities=compute_capabilities)

@@ -13,14 +13,13 @@ from metfa.runtime.errors import SourceError
 from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
 from metfa.runtime.preprocess import preprocess
 from metfa.runtime.sources import open_source
-from metfa.training.checkpoint import REFERENCE, load_reference
+from metfa.training.weights import REFERENCE, load_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from metfa.runtime.bundle import Bundle
-    from metfa.runtime.contract import InputSpec
-    from metfa.runtime.preprocess import Region
+    from metfa.runtime.contract import InputSpec, Region
 
 LIMIT = 64
 """So many frames of a source are compared; more show nothing new."""

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from metfa.runtime.backends.choice import Precision
 
-PARITY = "parity.json"
-"""Name of the bundle's :class:`ParityReport`."""
-
 _BATCH = 8  # the largest that engines take, and little memory
 
 
@@ -122,7 +119,7 @@ def compare(
     if non_finite:
         comparison = Comparison(artefact, computed_by, 0.0, float("inf"), float("inf"), non_finite)
     else:
-        reference, probabilities = _softmax(expected.logits), _softmax(received.logits)
+        reference, probabilities = expected.probabilities, received.probabilities
         chosen = np.take_along_axis(reference, probabilities.argmax(1, keepdims=True), 1)[:, 0]
         comparison = Comparison(
             artefact,
@@ -155,11 +152,6 @@ def _require(comparison: Comparison, tolerance: Tolerance) -> None:
         ),
         remedy="the bundle is as it was; export without --fp16 if only half precision differs, or train again",
     )
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    exponentials = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64))
-    return np.asarray(exponentials / exponentials.sum(1, keepdims=True))
 
 
 def _cosine_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -14,8 +14,8 @@ from metfa.runtime.bundle import CONTRACT, WEIGHTS
 from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Normalisation, Provenance, software
 from metfa.runtime.errors import BundleError, ExportError
 from metfa.runtime.files import write_text, writing_to
-from metfa.training.checkpoint import read_tensors
 from metfa.training.model import Normalise
+from metfa.training.weights import read_tensors
 
 from .graph import DeployedModel, Model, SmallLinear
 from .precision import fold_batch_norms
@@ -103,7 +103,7 @@ def sononet_contract() -> ModelContract:
         schema=SCHEMA,
         labels=LABELS,
         embedding=_EMBEDDING,
-        input=InputSpec(height=224, width=288, resize="area", normalisation=_NORMALISATION),
+        input=InputSpec(height=224, width=288, resize="area", normalisation=_NORMALISATION, region=None),
         provenance=Provenance(
             software=software(), method=METHOD, source="GE Voluson E8 (published weights)", target=None
         ),

@@ -57,7 +57,6 @@ def find_target(flavour: Flavour, requested: Sequence[str]) -> Target:
     """
     if flavour == "tensorrt_rtx":
         buildable = tuple(_compute_capabilities(import_flavour(flavour)))
-        target = Target(tuple(requested) or buildable, device=None)
     else:
         if not cuda_bindings_installed():
             raise BackendError(
@@ -68,15 +67,20 @@ def find_target(flavour: Flavour, requested: Sequence[str]) -> Target:
         from metfa.runtime.backends.gpu import current_device
 
         device = current_device()
-        buildable = (device.compute_capability,)
-        target = Target(buildable, device.name)
+        if requested and device.compute_capability not in requested:
+            raise BackendError(
+                expected=f"this GPU's compute capability, {device.compute_capability}, among those asked for",
+                received=", ".join(requested),
+                remedy="build the engine on the GPU that will run it",
+            )
+        return Target((device.compute_capability,), device.name)
     if unknown := sorted(set(requested) - set(buildable)):
         raise ExportError(
             expected=f"compute capabilities among {', '.join(buildable)}, for which {flavour} builds here",
             received=", ".join(unknown),
             remedy="correct or leave out --compute-capability",
         )
-    return target
+    return Target(tuple(requested) or buildable, device=None)
 
 
 def build_engine(flavour: Flavour, target: Target, onnx: Path, contract: ModelContract, engine: Path) -> EngineRecord:

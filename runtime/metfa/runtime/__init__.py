@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .classifier import PlaneClassifier
-    from .contract import ModelContract
+    from .contract import ModelContract, Region
     from .errors import MetfaError
     from .frame import Frame, Observation, Prediction
-    from .preprocess import Region
     from .sources import Source, open_source
     from .streaming import stream
     from .summary import StreamStatistics, StreamSummary
@@ -40,7 +39,7 @@ _MODULES = {
     "Observation": "frame",
     "PlaneClassifier": "classifier",
     "Prediction": "frame",
-    "Region": "preprocess",
+    "Region": "contract",
     "Source": "sources",
     "StreamStatistics": "summary",
     "StreamSummary": "summary",

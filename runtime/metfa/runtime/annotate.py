@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from .files import utf8
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -86,19 +88,14 @@ def _write(
     colour: tuple[int, int, int],
     style: _Style,
 ) -> None:
-    cv2.putText(canvas, _drawable(text), origin, style.font, style.scale, colour, 1, cv2.LINE_AA)
+    cv2.putText(canvas, utf8(text), origin, style.font, style.scale, colour, 1, cv2.LINE_AA)
 
 
 @lru_cache(maxsize=1024)
 def _text_width(text: str, style: _Style) -> int:
-    (width, _), _ = cv2.getTextSize(_drawable(text), style.font, style.scale, 1)
+    (width, _), _ = cv2.getTextSize(utf8(text), style.font, style.scale, 1)
     return int(width)
 
 
 def _shortened(label: str) -> str:
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 3] + "..."
-
-
-def _drawable(text: str) -> str:
-    """Return ``text`` without lone surrogates, on which OpenCV crashes."""
-    return text.encode("utf-8", "replace").decode()

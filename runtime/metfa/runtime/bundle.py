@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 from . import records
 from .contract import ModelContract
 from .errors import BundleError
-from .files import sha256, umask, write_text, writing_to
+from .files import sha256, umask, writing_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DEFAULT_DIRECTORY = Path("runs/metfa")
 MANIFEST = "bundle.json"
@@ -34,6 +34,7 @@ CONTRACT = "contract.json"
 WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
 ONNX_FP16 = "model.fp16.onnx"
+PARITY = "parity.json"
 ENGINE_PATTERN = "model.fp16.*.engine"
 
 _SCHEMA = 1
@@ -116,35 +117,51 @@ def read_manifest(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def updating(directory: Path, *, keep: bool) -> Iterator[Path]:
+def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
     """Yield an empty directory whose files enter the bundle, all together, if the block succeeds.
 
     If it fails, the bundle stays as it was. ``contract.json`` must be among the files of a new bundle.
 
     Args:
         directory: the bundle; made if it is missing.
-        keep: whether the bundle's other files stay. Files that the manifest does not name are left alone.
+        keep: says of the name of each other file of the bundle whether it stays. Files that the manifest does not name
+            are left alone.
 
     Raises:
         OutputError: the directory cannot be written.
     """
+    before = _files_before(directory)
     with writing_to(directory):
         directory.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".stage-", dir=directory))
     try:
         yield stage
-        before = read_manifest(directory) if (directory / MANIFEST).exists() else {}
         with writing_to(directory):
-            new = {path.name: sha256(path) for path in sorted(stage.iterdir())}
-            for name in new:
+            new = {path.name: sha256(path) for path in stage.iterdir()}
+            kept = {name: digest for name, digest in before.items() if keep(name)}
+            manifest = _Manifest(_SCHEMA, dict(sorted({**kept, **new}.items())))
+            (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8")
+            # From here on nothing needs space on the disk; the manifest comes last.
+            for name in (*new, MANIFEST):
                 (stage / name).chmod(0o666 & ~umask())
                 (stage / name).replace(directory / name)
-            manifest = _Manifest(_SCHEMA, dict(sorted(({**before, **new} if keep else new).items())))
-            write_text(directory / MANIFEST, records.to_json(manifest))
             for name in before.keys() - manifest.files.keys():
                 (directory / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def is_exported(name: str) -> bool:
+    """Return whether ``name`` is a file that ``metfa-export`` makes: another export leaves none of the last."""
+    return Path(name).suffix in {".onnx", ".engine"} or name.endswith(".engine.json") or name == PARITY
+
+
+def _files_before(directory: Path) -> dict[str, str]:
+    """Return what the manifest names; nothing where it is missing or damaged, as it is about to be replaced."""
+    try:
+        return read_manifest(directory)
+    except BundleError:
+        return {}
 
 
 def _verified(directory: Path, name: str, files: dict[str, str]) -> Path:
@@ -164,5 +181,4 @@ def _verified(directory: Path, name: str, files: dict[str, str]) -> Path:
 
 
 def _remedy_for(name: str) -> str:
-    exported = Path(name).suffix in {".onnx", ".engine"}
-    return f"make it again with {'metfa-export' if exported else 'metfa-train'}"
+    return f"make it again with {'metfa-export' if is_exported(name) else 'metfa-train'}"

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from .backends import Backend
     from .backends.choice import BackendName, Precision
-    from .contract import ModelContract
-    from .preprocess import Region
+    from .contract import ModelContract, Region
 
 
 class PlaneClassifier:
@@ -35,7 +34,7 @@ class PlaneClassifier:
         self.contract = contract
         self.backend_choice = backend_choice or backend.description
         self._backend = backend
-        self._region = region
+        self._region = region or contract.input.region
 
     @classmethod
     def load(
@@ -52,7 +51,7 @@ class PlaneClassifier:
             directory: the bundle.
             backend: one backend, or None for the best on this host.
             precision: one precision, or None for the backend's default.
-            region: the part of each frame that the model sees; None for all of it.
+            region: the part of each frame that the model sees; None for the contract's.
 
         Raises:
             BundleError, ContractError, BackendError: the bundle cannot be run here; the message says why.
@@ -72,11 +71,6 @@ class PlaneClassifier:
         size = self.contract.input
         tensor = preprocess(image, height=size.height, width=size.width, region=self._region)
         inference = self._backend.infer(tensor[np.newaxis])
-        probabilities = _softmax(inference.logits[0])
+        probabilities = inference.probabilities[0].astype(np.float32)
         best = int(probabilities.argmax())
         return Prediction(self.contract.labels[best], float(probabilities[best]), probabilities, inference.embedding[0])
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    exponentials = np.exp(logits - logits.max())
-    return np.asarray(exponentials / exponentials.sum(), np.float32)

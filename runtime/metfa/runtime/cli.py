@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .backends.choice import BackendName, Precision
-    from .preprocess import Region
+    from .contract import Region
     from .sinks import Sink, WindowSink
 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
@@ -139,9 +139,13 @@ def _open_window(title: str, labels: Sequence[str], *, required: bool | None) ->
         return None
 
 
-def _refuse_to_overwrite(device: str, *outputs: Path | None) -> None:
+def _refuse_to_overwrite(device: str, output: Path | None, events: Path | None) -> None:
+    if output is not None and events is not None and output.resolve() == events.resolve():
+        raise OutputError(
+            expected="two files for --output and --events", received=f"{output} twice", remedy="choose another path"
+        )
     source = Path(device)
-    for path in outputs:
+    for path in (output, events):
         if path is not None and path.exists() and source.exists() and path.samefile(source):
             raise OutputError(
                 expected="an output beside the source",

@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .contract import Region
 from .errors import MetfaError, MissingExtraError
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from .preprocess import Region
-
 
 class Command(click.Command):
     """A click command that ends with one line and exit code 1 where a :class:`MetfaError` is raised.
 
-    SIGTERM ends it like Ctrl-C: what is half-written is cleared away.
+    Options that do not fit end it with one line, too, and exit code 2. SIGTERM ends it like Ctrl-C: what is
+    half-written is cleared away.
     """
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the command line."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            raise _OneLineUsageError(error.format_message()) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -29,8 +36,16 @@ class Command(click.Command):
             return super().invoke(ctx)
         except MetfaError as error:
             raise click.ClickException(str(error)) from None
+        except click.UsageError as error:
+            raise _OneLineUsageError(error.format_message()) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
+
+
+class _OneLineUsageError(click.ClickException):
+    """A usage error without the lines on how to get help."""
+
+    exit_code = 2
 
 
 def require_extra(extra: str, *modules: str) -> None:
@@ -48,15 +63,13 @@ def require_extra(extra: str, *modules: str) -> None:
             )
 
 
-class RegionType(click.ParamType["Region"]):
+class RegionType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
     """``x,y,width,height`` in pixels → :class:`~metfa.runtime.preprocess.Region`."""
 
     name = "x,y,width,height"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Region:
         """Parse ``value``."""
-        from .preprocess import Region  # OpenCV is too slow to load for --help
-
         if isinstance(value, Region):
             return value
         try:

@@ -40,6 +40,23 @@ class Normalisation:
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of a frame, in pixels from its top left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if min(self.x, self.y) < 0 or min(self.width, self.height) < 1:
+            raise ValueError(f"region {self} is empty or begins outside the frame")
+
+    def __str__(self) -> str:
+        return f"{self.x},{self.y},{self.width},{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
 class InputSpec:
     """The tensor ``frame``: uint8 [N, 1, height, width], N dynamic.
 
@@ -48,12 +65,14 @@ class InputSpec:
         width: pixels, ≥ 28.
         resize: how :mod:`metfa.runtime.preprocess` brings a frame to that size.
         normalisation: what the graph does first.
+        region: the part of the device's frames that the model was made for; None for all of it.
     """
 
     height: int
     width: int
     resize: Literal["area"]
     normalisation: Normalisation
+    region: Region | None
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 28:

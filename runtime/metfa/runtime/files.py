@@ -108,6 +108,11 @@ def utf8_name(path: Path) -> Iterator[str]:
         yield str(path)
 
 
+def utf8(text: str) -> str:
+    """Return ``text`` without the surrogates that stand for bytes of no encoding; OpenCV crashes on them."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all.
 

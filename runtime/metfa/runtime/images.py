@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would log is in our errors
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 """Of the files in a folder that are taken for images."""
 
@@ -35,7 +37,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise _unreadable(path, "an empty file")
     if _is_cut_off(content.tobytes()):
         raise _unreadable(path, f"a truncated file of {content.size} bytes")
-    image = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR)
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR)
+    except cv2.error:  # of a size that cannot be
+        image = None
     if image is None:
         raise _unreadable(path, f"{content.size} bytes that cannot be decoded")
     return np.asarray(image, np.uint8)

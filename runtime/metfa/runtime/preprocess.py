@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -13,22 +12,7 @@ from .errors import SourceError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A rectangle of a frame, in pixels from its top left corner."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def __post_init__(self) -> None:
-        if min(self.x, self.y) < 0 or min(self.width, self.height) < 1:
-            raise ValueError(f"region {self} is empty or begins outside the frame")
-
-    def __str__(self) -> str:
-        return f"{self.x},{self.y},{self.width},{self.height}"
+    from .contract import Region
 
 
 def preprocess(image: NDArray[np.uint8], *, height: int, width: int, region: Region | None = None) -> NDArray[np.uint8]:

@@ -37,7 +37,7 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = make_network()
     contract = make_contract(network)
     directory = make_bundle(tmp_path_factory.mktemp("built") / "bundle", network)
-    with updating(directory, keep=True) as stage:
+    with updating(directory, keep=lambda _: True) as stage:
         export_onnx(deploy(network, "fp16"), contract, stage / ONNX_FP16)
         target = find_target("tensorrt_rtx", ())
         build_engine("tensorrt_rtx", target, stage / ONNX_FP16, contract, stage / ENGINE)
@@ -65,7 +65,7 @@ def has_gpu() -> bool:
 
 def refusal_of(built: Path, record: EngineRecord) -> str:
     """Return why the engine is refused when ``record`` describes it."""
-    with updating(built, keep=True) as stage:
+    with updating(built, keep=lambda _: True) as stage:
         (stage / record_name(ENGINE)).write_text(to_json(record), encoding="utf-8")
     with pytest.raises(BackendError) as refusal:
         load_backend(Bundle.open(built), "tensorrt")

@@ -19,7 +19,7 @@ from .config import EMBEDDINGS, MethodName, TrainingConfig, Weights
 if TYPE_CHECKING:
     import torch
 
-    from metfa.runtime.preprocess import Region
+    from metfa.runtime.contract import Region
 
     from .train import Evaluation
 
@@ -27,7 +27,7 @@ PAPER = Weights()
 INTERRUPTED = 130
 
 
-class SizeType(click.ParamType[tuple[int, int]]):
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
     """``HEIGHTxWIDTH`` in pixels → two integers."""
 
     name = "HxW"
@@ -163,10 +163,15 @@ def _summary(evaluation: Evaluation, config: TrainingConfig) -> str:
         ("target", config.target, evaluation.target),
     ):
         if scores is None:
-            lines.append(f"  {role:6} {name}: no labels, no scores")
+            lines.append(f"  {role} {name}: no labels, no scores")
         else:
             lines.append(
-                f"  {role:6} {name}: F1 {scores.f1:.3f}, recall {scores.recall:.3f}, "
+                f"  {role} {name}: F1 {scores.f1:.3f}, recall {scores.recall:.3f}, "
                 f"precision {scores.precision:.3f} on {scores.images} frames"
             )
+    if config.method != "source-only":
+        lines.append(
+            f"  (on the source with its own batch-norm statistics; with the target's, as exported, "
+            f"F1 {evaluation.source_as_exported.f1:.3f})"
+        )
     return "\n".join(lines)

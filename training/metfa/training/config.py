@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from metfa.runtime.preprocess import Region
+from metfa.runtime.contract import Region
 
 MethodName = Literal["source-only", "metfa-i", "metfa-ii", "metfa-iii", "metfa-iv", "metfa-v"]
 

@@ -16,10 +16,10 @@ from metfa.runtime import records
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import replacing, write_text, writing_to
 
-from .checkpoint import read_metadata, read_tensors
 from .config import TrainingConfig
 from .data.sampling import BalancedSampler, ShuffledSampler
 from .methods import Batch, build_method, term_weights
+from .weights import read_metadata, read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,8 +190,9 @@ class Trainer:
                 self._optimiser.state[parameter]["momentum_buffer"] = momentum
         self.step = int(read_metadata(path)["step"])
         metrics = self._directory / METRICS
-        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text(metrics, "".join(line for line in lines if json.loads(line)["step"] <= self.step))
+        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
+        # One line a step, from the first on; what follows the checkpoint, or was cut off, is written again.
+        write_text(metrics, "".join(lines[: self.step]))
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

@@ -17,17 +17,17 @@ from metfa.runtime.errors import BundleError, DataError
 from metfa.runtime.files import writing_to
 
 from .batch_norm import adopt_statistics
-from .checkpoint import save_network, save_reference
 from .data.domain import Domain, Split, read_domain
 from .data.store import FrameStore, load_store
 from .evaluate import Scores, evaluate
-from .fit import METRICS, UNFINISHED, Trainer
+from .fit import CHECKPOINT, METRICS, UNFINISHED, Trainer
 from .model import Network, NetworkConfig
+from .weights import save_network, save_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from metfa.runtime.preprocess import Region
+    from metfa.runtime.contract import Region
 
     from .config import TrainingConfig
 
@@ -40,13 +40,19 @@ NORMALISATION = Normalisation(kind="per-image", scale=1.0, mean=None)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Scores on held-out frames of each domain; None for a target without labels.
+    """Scores on held-out frames of each domain.
 
-    On the source, with the source's batch-norm statistics; on the target, with those that the bundle holds: the
-    target's, or the source's where the method does not use the target.
+    A bundle holds the batch-norm statistics of the domain that it is for: the target's, or the source's where the
+    method does not use the target.
+
+    Attributes:
+        source: with the source's statistics.
+        source_as_exported: with the bundle's.
+        target: with the bundle's; None where the target has no labels.
     """
 
     source: Scores
+    source_as_exported: Scores
     target: Scores | None
 
 
@@ -79,10 +85,9 @@ def train(
     unfinished = directory / UNFINISHED
     if not resume:
         _clear(directory, overwrite=overwrite)
-    source, target = read_domain(config.source, seed=config.seed), read_domain(config.target, seed=config.seed)
+    source = read_domain(config.source, seed=config.seed, by_class=True)
+    target = read_domain(config.target, seed=config.seed, by_class=False)
     labels = _labels(source, target)
-    with writing_to(unfinished):
-        unfinished.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(config.seed)
     network = Network(
@@ -97,6 +102,8 @@ def train(
     )
     source_frames = _store(config, source, "train", labels, config.source_region)
     target_frames = _store(config, target, "train", labels, config.target_region).frames
+    with writing_to(unfinished):
+        unfinished.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(network, config, source_frames, target_frames, unfinished, device)
     if resume:
         trainer.restore()
@@ -104,25 +111,37 @@ def train(
         if not trainer.run(interruption):
             return None
 
+    adapts = config.method != "source-only"
     held_out = _store(config, target, "test", labels, config.target_region)
+    source_held_out = _store(config, source, "test", labels, config.source_region)
     adopt_statistics(network, source_frames.frames)
-    source_scores = evaluate(network, _store(config, source, "test", labels, config.source_region))
-    if config.method != "source-only":
+    source_scores = evaluate(network, source_held_out)
+    if adapts:
         adopt_statistics(network, target_frames)
-    evaluation = Evaluation(source_scores, evaluate(network, held_out) if target.labels else None)
+    evaluation = Evaluation(
+        source=source_scores,
+        source_as_exported=evaluate(network, source_held_out),
+        target=evaluate(network, held_out) if target.labels else None,
+    )
     contract = ModelContract(
         schema=SCHEMA,
         labels=labels,
         embedding=config.embedding,
-        input=InputSpec(config.height, config.width, "area", NORMALISATION),
+        input=InputSpec(
+            config.height,
+            config.width,
+            "area",
+            NORMALISATION,
+            config.target_region if adapts else config.source_region,
+        ),
         provenance=Provenance(
             software=software(),
             method=config.method,
             source=config.source,
-            target=None if config.method == "source-only" else config.target,
+            target=config.target if adapts else None,
         ),
     )
-    with bundles.updating(directory, keep=False) as stage:
+    with bundles.updating(directory, keep=lambda _: False) as stage:
         (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
         (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
         (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
@@ -136,20 +155,19 @@ def train(
 def _clear(directory: Path, *, overwrite: bool) -> None:
     """Make way for a new run, unless that would lose something that the user has not agreed to lose."""
     unfinished = directory / UNFINISHED
-    if overwrite:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    elif unfinished.exists():
+    if (unfinished / CHECKPOINT).exists() and not overwrite:
         raise BundleError(
             expected=f"no other run in {directory}",
             received="an unfinished one",
             remedy="--resume to go on with it, or --overwrite to begin anew",
         )
-    elif (directory / bundles.MANIFEST).exists():
+    if (directory / bundles.MANIFEST).exists() and not overwrite:
         raise BundleError(
             expected=f"no bundle in {directory}",
             received="a finished one",
             remedy="name another with --bundle, or --overwrite to replace it",
         )
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _labels(source: Domain, target: Domain) -> tuple[str, ...]:
@@ -159,6 +177,20 @@ def _labels(source: Domain, target: Domain) -> tuple[str, ...]:
             expected=f"at least 2 class folders in the source {source.name}",
             received=f"the class {labels[0]}" if labels else "images without class folders",
             remedy="sort the source's images into one folder per class",
+        )
+    trained = {item.label for item in source.items if item.split == "train"}
+    if trained != set(labels):
+        raise DataError(
+            expected=f"training images of every class of the source {source.name}",
+            received=f"none of {', '.join(sorted(set(labels) - trained))}",
+            remedy="add some to train/, or remove the class from test/",
+        )
+    frames = sum(item.split == "train" for item in target.items)
+    if frames < 2:
+        raise DataError(
+            expected=f"at least 2 training images in the target {target.name}",
+            received=f"{frames}",
+            remedy="add unlabelled frames of the device",
         )
     if target.labels and target.labels != labels:
         raise DataError(

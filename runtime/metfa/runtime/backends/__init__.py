@@ -21,6 +21,12 @@ class Inference:
     logits: NDArray[np.float32]
     embedding: NDArray[np.float32]
 
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """The softmax of the logits, [N, M]."""
+        exponentials = np.exp((self.logits - self.logits.max(axis=1, keepdims=True)).astype(np.float64))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
 
 class Backend(Protocol):
     """An inference engine with a model loaded."""

@@ -29,7 +29,7 @@ def load_backend(
 ) -> tuple[Backend, str]:
     """Load the bundle's best artefact for this host.
 
-    FP16 is the default on a GPU, FP32 on the CPU (which computes in FP32 anyway).
+    FP16, where the bundle has it, is the default on a GPU, FP32 on the CPU (which computes in FP32 anyway).
 
     Args:
         bundle: where the artefacts are.
@@ -86,7 +86,9 @@ def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
 
     if not can_use_cuda():
         raise _UnsuitableError("the installed ONNX Runtime has no CUDA provider")
-    return OnnxRuntimeBackend(_onnx(bundle, precision or "fp16"), bundle.contract, "cuda")
+    return OnnxRuntimeBackend(
+        _onnx(bundle, precision or ("fp16" if bundles.ONNX_FP16 in bundle.files else "fp32")), bundle.contract, "cuda"
+    )
 
 
 def _load_cpu(bundle: Bundle, precision: Precision | None) -> Backend:

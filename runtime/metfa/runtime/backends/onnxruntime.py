@@ -55,7 +55,13 @@ class OnnxRuntimeBackend:
                 remedy="install the CUDA libraries that onnxruntime-gpu needs, or use --backend cpu",
             )
         metadata = self._session.get_modelmeta().custom_metadata_map
-        carried = ModelContract.from_json(metadata.get(METADATA_KEY, ""), origin=f"the metadata of {path}")
+        if METADATA_KEY not in metadata:
+            raise BackendError(
+                expected=f"a whole model of metfa in {path}",
+                received="one without a contract: cut off, or from elsewhere",
+                remedy="export the bundle again with metfa-export",
+            )
+        carried = ModelContract.from_json(metadata[METADATA_KEY], origin=f"the metadata of {path}")
         if carried != contract:
             raise BackendError(
                 expected=f"the model of this bundle in {path}",

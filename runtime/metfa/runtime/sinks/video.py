@@ -44,7 +44,7 @@ class VideoSink(Sink):
                 expected="a video file that ends in .mp4", received=str(path), remedy="choose another name for it"
             )
         self._path = path
-        self._rate = rate
+        self._rate = round(rate, 2)  # MPEG-4 has 16 bits for the denominator
         self._labels = labels
         self._replacement = Replacement(path)
         self._writer: cv2.VideoWriter | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pydicom
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
 
 from ..errors import SourceError
@@ -38,12 +39,13 @@ class DicomCine(Source):
         self._path = path
         with _reading_dicom(path):
             self._dataset = pydicom.dcmread(path)
-        if "PixelData" not in self._dataset:
-            raise _no_frames(path, "a DICOM file without pixels")
-        self._frames = int(self._dataset.get("NumberOfFrames") or 1)
-        self.rate = _rate(self._dataset)
+            if "PixelData" not in self._dataset:
+                raise ValueError("a file without pixels")
+            self._frames = int(self._dataset.get("NumberOfFrames", 1))
+            self.rate = _rate(self._dataset)
+            size = f"{int(self._dataset.Columns)}x{int(self._dataset.Rows)}"
         self.description = (
-            f"DICOM {path}, {self._dataset.Columns}x{self._dataset.Rows} pixels, "
+            f"DICOM {path}, {size} pixels, "
             f"{self._frames} {'frame' if self._frames == 1 else 'frames'}, {self.rate:.4g} frames/s"
         )
 
@@ -65,8 +67,11 @@ def _rate(dataset: Any) -> float:
 
 def _to_image(pixels: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
     """Return uint8 [H, W], or [H, W, 3] in OpenCV's order of colours; deeper pixels keep their eight highest bits."""
-    excess = max(0, int(dataset.BitsStored) - 8)
-    image = (pixels >> excess).astype(np.uint8)
+    depth = int(dataset.BitsStored)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
+        depth = 8 * pixels.itemsize
+    image = (pixels >> max(0, depth - 8)).astype(np.uint8)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         image = 255 - image
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if image.ndim == 3 else image

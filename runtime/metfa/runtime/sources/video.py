@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
-from ..files import utf8_name
+from ..files import utf8, utf8_name
 from ..frame import Frame
 from .base import Source, reading
 
@@ -120,7 +120,7 @@ class NetworkStream(_Capture):
         name = _without_credentials(url)
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
         capture = cv2.VideoCapture(
-            _utf8(url), cv2.CAP_FFMPEG, [value for timeout in timeouts for value in (timeout, _NETWORK_TIMEOUT_MS)]
+            utf8(url), cv2.CAP_FFMPEG, [value for timeout in timeouts for value in (timeout, _NETWORK_TIMEOUT_MS)]
         )
         if not capture.isOpened():
             raise SourceError(
@@ -145,7 +145,7 @@ class Camera(_Capture):
 
     def __init__(self, device: str) -> None:
         path = Path(f"/dev/video{device}" if device.isdecimal() else device)
-        capture = cv2.VideoCapture(_utf8(str(path)), cv2.CAP_V4L2)
+        capture = cv2.VideoCapture(utf8(str(path)), cv2.CAP_V4L2)
         if not capture.isOpened():
             raise SourceError(
                 expected=f"a camera at {path}",
@@ -175,11 +175,6 @@ def _duration(capture: cv2.VideoCapture) -> float:
 def _without_credentials(url: str) -> str:
     """Return ``url`` without user and password, which must not end up in files and on screens."""
     return re.sub("//[^/]*@", "//", url)
-
-
-def _utf8(text: str) -> str:
-    """Return ``text`` without the surrogates that stand for other bytes; OpenCV would crash on them."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _no_video(path: Path, received: str) -> SourceError:

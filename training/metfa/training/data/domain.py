@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,7 @@ from metfa.runtime import records
 from metfa.runtime.errors import DataError
 from metfa.runtime.images import SUFFIXES, read_image
 from metfa.runtime.phantom import PLANES, DeviceProfile, Phantom, load_profile
+from metfa.runtime.sources.base import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +43,14 @@ class FilePicture:
 
     def identity(self) -> str:
         """Return what changes when the picture does."""
-        status = self.path.stat()
+        with reading(self.path):
+            status = self.path.stat()
         return f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns}"
+
+    def fingerprint(self) -> bytes:
+        """Return a hash of the file's size and first 64 KiB: the same wherever the file lies."""
+        with reading(self.path), self.path.open("rb") as file:
+            return hashlib.sha256(f"{self.path.stat().st_size} ".encode() + file.read(1 << 16)).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +69,18 @@ class PhantomPicture:
         """Return what changes when the picture does."""
         return f"{_profile_json(self.profile)} {self.plane} {self.seed}"
 
+    def fingerprint(self) -> bytes:
+        """Return a hash of what decides the picture."""
+        return hashlib.sha256(self.identity().encode()).digest()
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture of a domain; ``label`` is None where the domain is not labelled."""
+    """One picture of a domain; ``label`` is None where the domain is not labelled, ``split`` until it is split."""
 
     picture: FilePicture | PhantomPicture
     label: str | None
-    split: Split
+    split: Split | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +101,54 @@ class Domain:
         return tuple(sorted({item.label for item in self.items if item.label is not None}))
 
 
-def read_domain(specification: str, *, seed: int) -> Domain:
+def read_domain(specification: str, *, seed: int, by_class: bool) -> Domain:
     """List the pictures of a domain.
 
     A folder holds either class folders (labelled) or images (unlabelled), or ``train/`` and ``test/``, and perhaps
-    ``val/``, which hold them. A folder that does not come split is split by class, a quarter for testing.
+    ``val/``, which hold them. Of a folder that does not come split, a quarter is held out for testing.
 
     Args:
         specification: a folder, or ``phantom:A``, ``phantom:B``, ``phantom:PROFILE.json``.
         seed: of the split.
+        by_class: whether labels may decide anything. The source is listed and split class by class; a target must not
+            be, or its labels would reach training through the order of its pictures: it is ordered by their content.
 
     Raises:
         DataError: there is no such folder, it holds no images, or a class holds too few to split.
+        SourceError: a file cannot be read.
         ProfileError: there is no such phantom profile.
     """
     scheme, _, profile = specification.partition(":")
-    if scheme == "phantom":
-        return Domain(specification, tuple(_phantom_items(load_profile(profile))))
-    folder = Path(specification)
+    items = list(_phantom_items(load_profile(profile)) if scheme == "phantom" else _folder_items(Path(specification)))
+    if not by_class:
+        items.sort(key=lambda item: item.picture.fingerprint())
+    if any(item.split is None for item in items):
+        items = _split(specification, items, seed, by_class=by_class)
+    return Domain(specification, tuple(items))
+
+
+def _folder_items(folder: Path) -> Iterator[Item]:
     if not folder.is_dir():
         raise DataError(
             expected="a folder of images or phantom:NAME",
-            received=f"{specification!r}, which is {'a file' if folder.exists() else 'not there'}",
+            received=f"{str(folder)!r}, which is {'a file' if folder.exists() else 'not there'}",
             remedy="check the path given to --source or --target",
         )
-    if (folder / "train").is_dir() and (folder / "test").is_dir():
-        items = [
-            Item(FilePicture(path), label, split)
-            for split in SPLITS
-            if (folder / split).is_dir()
-            for path, label in _images(folder / split)
-        ]
-    else:
-        items = _split(folder, list(_images(folder)), seed)
-    return Domain(specification, tuple(items))
+    comes_split = (folder / "train").is_dir() and (folder / "test").is_dir()
+    for split in SPLITS if comes_split else (None,):
+        part = folder / split if split else folder
+        if part.is_dir():
+            for path, label in _images(part):
+                yield Item(FilePicture(path), label, split)
 
 
 def _images(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """Yield image and label, sorted, from class folders if there are any, else from the folder itself."""
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    for directory in classes or [folder]:
-        images = sorted(path for path in directory.iterdir() if path.suffix.lower() in SUFFIXES)
+    with reading(folder):
+        classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        contents = {directory: sorted(directory.iterdir()) for directory in classes or [folder]}
+    for directory, paths in contents.items():
+        images = [path for path in paths if path.suffix.lower() in SUFFIXES]
         if not images:
             raise DataError(
                 expected=f"images ({', '.join(sorted(SUFFIXES))}) in {directory}",
@@ -140,24 +159,23 @@ def _images(folder: Path) -> Iterator[tuple[Path, str | None]]:
             yield path, directory.name if classes else None
 
 
-def _split(folder: Path, images: list[tuple[Path, str | None]], seed: int) -> list[Item]:
-    by_label: dict[str | None, list[Path]] = {}
-    for path, label in images:
-        by_label.setdefault(label, []).append(path)
+def _split(name: str, items: list[Item], seed: int, *, by_class: bool) -> list[Item]:
+    """Hold out a quarter of the items, of each class where labels may be looked at."""
+    groups: dict[str | None, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.label if by_class else None, []).append(item)
     generator = np.random.default_rng(seed)
-    items = []
-    for label, paths in by_label.items():
-        if len(paths) < 2:
+    result = []
+    for label, group in groups.items():
+        if len(group) < 2:
             raise DataError(
-                expected=f"at least 2 images in {folder / (label or '')}, one to train on and one to test on",
-                received=f"{len(paths)}",
+                expected=f"at least 2 images in {Path(name, label or '')}, one to train on and one to test on",
+                received=f"{len(group)}",
                 remedy="add images, or split the folder yourself into train/ and test/",
             )
-        held_out = set(generator.permutation(len(paths))[: max(1, round(TEST_FRACTION * len(paths)))].tolist())
-        items += [
-            Item(FilePicture(path), label, "test" if index in held_out else "train") for index, path in enumerate(paths)
-        ]
-    return items
+        held_out = set(generator.permutation(len(group))[: max(1, round(TEST_FRACTION * len(group)))].tolist())
+        result += [replace(item, split="test" if index in held_out else "train") for index, item in enumerate(group)]
+    return result
 
 
 def _phantom_items(profile: DeviceProfile) -> Iterator[Item]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+import metfa.runtime.images
 import metfa.runtime.phantom
 import metfa.runtime.preprocess
 from metfa.runtime.errors import DataError
@@ -20,7 +22,7 @@ from metfa.runtime.files import replacing
 from metfa.runtime.preprocess import preprocess
 
 if TYPE_CHECKING:
-    from metfa.runtime.preprocess import Region
+    from metfa.runtime.contract import Region
 
     from .domain import Domain, Item, Split
 
@@ -68,10 +70,11 @@ def load_store(
             expected=f"images in the {split} split of {domain.name}", received="none", remedy=f"add some to {split}/"
         )
     path = _cache() / f"{_key(items, height, width, region)}.npy"
-    if not path.exists():
+    frames = _open(path)
+    if frames is None:
         with replacing(path) as temporary:
             _fill(temporary, items, height, width, region, f"Reading {domain.name} {split}")
-    frames = np.load(path, mmap_mode="r")
+        frames = np.load(path, mmap_mode="r")
     if frames.nbytes <= IN_MEMORY_BYTES:
         frames = np.array(frames)
     index = {label: number for number, label in enumerate(labels)}
@@ -80,8 +83,19 @@ def load_store(
     )
 
 
+def _open(path: Path) -> NDArray[np.uint8] | None:
+    """Return the frames in ``path``, or None where there are none or they are damaged."""
+    try:
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    except (OSError, EOFError, ValueError):
+        return None
+
+
 def _fill(path: Path, items: list[Item], height: int, width: int, region: Region | None, title: str) -> None:
     frames = np.lib.format.open_memmap(path, "w+", np.uint8, (len(items), 1, height, width))
+    with path.open("r+b") as file:
+        # Without this, a full disk would end the process at a later write into the map, with no word.
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
     def prepare(index: int) -> None:
         frames[index] = preprocess(items[index].picture.render(), height=height, width=width, region=region)
@@ -104,7 +118,7 @@ def _cache() -> Path:
 
 
 def _key(items: list[Item], height: int, width: int, region: Region | None) -> str:
-    digest = hashlib.sha256(f"{height} {width} {region}".encode())
+    digest = hashlib.sha256(f"{height} {width} {region} {cv2.__version__}".encode())
     for path in _code():
         digest.update(path.read_bytes())
     for item in items:
@@ -114,4 +128,5 @@ def _key(items: list[Item], height: int, width: int, region: Region | None) -> s
 
 def _code() -> list[Path]:
     """Return the modules that frames are made with: when they change, so do the frames."""
-    return [Path(metfa.runtime.preprocess.__file__), *sorted(Path(metfa.runtime.phantom.__path__[0]).glob("*.py"))]
+    modules = [Path(str(module.__file__)) for module in (metfa.runtime.images, metfa.runtime.preprocess)]
+    return modules + sorted(Path(metfa.runtime.phantom.__path__[0]).glob("*.py"))

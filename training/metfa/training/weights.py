@@ -1,4 +1,4 @@
-"""Weights and records of training, as files: safetensors and strict JSON, never a pickle."""
+"""Tensors of a bundle as files: safetensors and strict JSON, never a pickle."""
 
 from __future__ import annotations
 
