@@ -1,7 +1,7 @@
 """Macro F1 on held-out frames of both devices, source-only against MetFA, as mean and spread over seeds.
 
 Source-only is shown a second time with the target's batch-norm statistics, which need no labels either, so that one can
-see how much of the gain is theirs.
+see how much of the gain is theirs. The source's column is with the source's statistics, but in that row.
 
 ::
 
@@ -13,6 +13,7 @@ Options after ``--`` go to ``metfa-train``; without any, they are the demonstrat
 from __future__ import annotations
 
 import json
+import platform
 import statistics
 import tempfile
 from pathlib import Path
@@ -38,54 +39,68 @@ from .commands import run
 DEMO_OPTIONS = ("--input-size", "56x72", "--steps", "800")
 """Small enough for two CPU cores; enough for the phantom."""
 
-STATISTICS_ONLY = "source-only, B's batch norm"
-ROWS = ("source-only", STATISTICS_ONLY, "metfa-v")
+ROWS = ("source-only", "source-only, target's batch norm", "metfa-v", "supervised on the target")
 DOMAINS = ("source", "target")
 RESULTS = Path("benchmarks/results")
 
 
 @click.command(cls=Command)
+@click.option("--source", default="phantom:A", show_default=True)
+@click.option("--target", default="phantom:B", show_default=True, help="With labels, which only score.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "adaptation.json", show_default=True)
 @click.argument("options", nargs=-1)
-def main(seeds: int, output: Path, options: tuple[str, ...]) -> None:
+def main(source: str, target: str, seeds: int, output: Path, options: tuple[str, ...]) -> None:
     """Train each method with seeds 0, 1, … and tabulate."""
     options = options or DEMO_OPTIONS
     scores: dict[str, dict[str, list[float]]] = {row: {domain: [] for domain in DOMAINS} for row in ROWS}
     with tempfile.TemporaryDirectory() as directory:
         for seed in range(seeds):
-            for method in ("source-only", "metfa-v"):
-                bundle = Path(directory, f"{method}-{seed}")
-                run("metfa-train", "--method", method, "--seed", seed, "--bundle", bundle, *options)
-                evaluation = json.loads((bundle / EVALUATION).read_text(encoding="utf-8"))
+            unadapted, adapted, supervised = (Path(directory, f"{name}-{seed}") for name in ("s", "v", "t"))
+            common = ("--seed", seed, *options)
+            for method, bundle in (("source-only", unadapted), ("metfa-v", adapted)):
+                domains = ("--source", source, "--target", target)
+                run("metfa-train", "--method", method, *domains, "--bundle", bundle, *common)
+            domains = ("--source", target, "--target", source)
+            run("metfa-train", "--method", "source-only", *domains, "--bundle", supervised, *common)
+            of_supervised = _macro_f1(supervised)
+            rows = (
+                _macro_f1(unadapted),
+                _with_target_statistics(unadapted),
+                _macro_f1(adapted),
+                {"source": of_supervised["target"], "target": of_supervised["source"]},
+            )
+            for row, f1 in zip(ROWS, rows, strict=True):
                 for domain in DOMAINS:
-                    scores[method][domain].append(evaluation[domain]["f1"])
-            for domain, f1 in zip(
-                DOMAINS, _with_target_statistics(Path(directory, f"source-only-{seed}")), strict=True
-            ):
-                scores[STATISTICS_ONLY][domain].append(f1)
-    gains = [
-        adapted - before
-        for before, adapted in zip(scores["source-only"]["target"], scores["metfa-v"]["target"], strict=True)
-    ]
+                    scores[row][domain].append(f1[domain])
+    gains = [after - before for before, after in zip(scores[ROWS[0]]["target"], scores[ROWS[2]]["target"], strict=True)]
     report = {
         "benchmark": "adaptation",
-        "software": software(),
-        "torch": torch.__version__,
-        "options": list(options),
-        "seeds": seeds,
+        "command": f"python -m benchmarks.adaptation --source {source} --target {target} --seeds {seeds} -- "
+        + " ".join(options),
+        "host": {"software": software(), "torch": torch.__version__, "machine": platform.machine()},
         "macro_f1": scores,
-        "gain_on_target": gains,
+        "mean_and_deviation": {
+            row: {domain: _mean_and_deviation(values) for domain, values in of_row.items()}
+            for row, of_row in scores.items()
+        },
+        "gain_on_target": {"seeds": gains, "mean_and_deviation": _mean_and_deviation(gains)},
     }
     write_text(output, json.dumps(report, indent=2) + "\n")
-    click.echo(f"\n{'macro F1':28} {'source':>15} {'target':>15}   ({seeds} seeds)")
+    click.echo(f"\n{'macro F1':34} {'source':>15} {'target':>15}   ({seeds} seeds)")
     for row in ROWS:
-        click.echo(f"{row:28} " + " ".join(f"{_spread(scores[row][domain]):>15}" for domain in DOMAINS))
+        click.echo(f"{row:34} " + " ".join(f"{_spread(scores[row][domain]):>15}" for domain in DOMAINS))
     click.echo(f"gain of metfa-v over source-only on the target: {_spread(gains)}")
 
 
-def _with_target_statistics(directory: Path) -> tuple[float, float]:
-    """Return macro F1 on source and target of a bundle's network with the target's batch-norm statistics (AdaBN)."""
+def _macro_f1(bundle: Path) -> dict[str, float]:
+    """Return macro F1 by domain, as ``metfa-train`` measured it."""
+    evaluation = json.loads((bundle / EVALUATION).read_text(encoding="utf-8"))
+    return {domain: evaluation[domain]["f1"] for domain in DOMAINS}
+
+
+def _with_target_statistics(directory: Path) -> dict[str, float]:
+    """Return macro F1 by domain of a bundle's network with the target's batch-norm statistics (AdaBN)."""
     bundle = Bundle.open(directory)
     network = load_network(bundle)
     config = records.from_json(
@@ -100,12 +115,19 @@ def _with_target_statistics(directory: Path) -> tuple[float, float]:
 
     adopt_statistics(network, store(target, "train").frames)
     source = read_domain(config.source, seed=config.seed, by_class=True)
-    return evaluate(network, store(source, "test")).f1, evaluate(network, store(target, "test")).f1
+    return {
+        "source": evaluate(network, store(source, "test")).f1,
+        "target": evaluate(network, store(target, "test")).f1,
+    }
+
+
+def _mean_and_deviation(values: list[float]) -> tuple[float, float]:
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.3f} ± {deviation:.3f}"
+    mean, deviation = _mean_and_deviation(values)
+    return f"{mean:.3f} ± {deviation:.3f}"
 
 
 if __name__ == "__main__":

@@ -25,9 +25,7 @@ from .adaptation import DEMO_OPTIONS
 from .commands import run
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
 SECONDS = 20
 SEED = 10_000  # of the pictured frames; none that was trained or tested on
@@ -57,33 +55,34 @@ def main(output: Path) -> None:
 
 
 def _draw(evaluations: dict[str, Any], bundle: Path, path: Path) -> None:
-    """Draw a frame of each plane on both devices, with the adapted model's answer, and the confusion on device B."""
+    """Draw a frame of each plane on both devices, on B with the adapted model's answer, and the confusion on B."""
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
     figure = plt.figure(figsize=(13, 8.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[1, 1.05])  # type: ignore[misc]  # two, as asked for
     classifier = PlaneClassifier.load(bundle, backend="cpu")
-    for row, name in zip(above.subplots(2, len(PLANES)), "AB", strict=True):
-        phantom = Phantom(load_profile(name))
-        for axes, plane in zip(row, PLANES, strict=True):
-            _draw_frame(axes, phantom.image(plane, SEED), plane, classifier)
-        row[0].set_ylabel(f"device {name}", fontsize=12)
-    above.suptitle("Adapted without labels of B: what the model says of frames that it has not seen")
+    devices = {name: Phantom(load_profile(name)) for name in "AB"}
+    rows = dict(zip(devices, above.subplots(2, len(PLANES)), strict=True))
+    for name, phantom in devices.items():
+        for axes, plane in zip(rows[name], PLANES, strict=True):
+            axes.imshow(phantom.image(plane, SEED), cmap="gray", vmin=0, vmax=255)
+            axes.set_xticks([])
+            axes.set_yticks([])
+    for axes, plane in zip(rows["A"], PLANES, strict=True):
+        axes.set_title(plane, fontsize=11)
+    for axes, plane in zip(rows["B"], PLANES, strict=True):
+        prediction = classifier(devices["B"].image(plane, SEED))
+        colour = "#1a7f37" if prediction.label == plane else "#c62828"
+        axes.set_title(f"{prediction.label} {prediction.confidence:.0%}", color=colour, fontsize=11)
+    rows["A"][0].set_ylabel("device A, labelled", fontsize=11)
+    rows["B"][0].set_ylabel("device B, no labels", fontsize=11)
+    above.suptitle("Trained on labelled frames of A and unlabelled frames of B: its answers on new frames of B")
     for axes, (name, evaluation) in zip(below.subplots(1, 2), evaluations.items(), strict=True):
         _draw_confusion(axes, evaluation["target"], classifier.contract.labels, f"{name}, device B")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90)
     plt.close(figure)
-
-
-def _draw_frame(axes: Axes, image: NDArray[np.uint8], plane: str, classifier: PlaneClassifier) -> None:
-    prediction = classifier(image)
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-    colour = "#1a7f37" if prediction.label == plane else "#c62828"
-    axes.set_title(f"{prediction.label} {prediction.confidence:.0%}", color=colour, fontsize=11)
-    axes.set_xticks([])
-    axes.set_yticks([])
 
 
 def _draw_confusion(axes: Axes, scores: dict[str, Any], labels: tuple[str, ...], title: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,10 +15,8 @@ from torch import nn
 from metfa.export.cli import main
 from metfa.export.sononet import LABELS, SonoNet, deploy_sononet, read_published_weights
 from metfa.runtime.bundle import Bundle
-from metfa.runtime.classifier import PlaneClassifier
 from metfa.runtime.contract import Region
 from metfa.runtime.errors import ExportError
-from metfa.runtime.sources import open_source
 
 ROI = Region(81, 115, 793, 619)
 TRUE_LABELS = {
@@ -127,8 +126,17 @@ def test_the_published_network_labels_real_frames_in_both_precisions(sononet_dat
     assert exported.stderr == ""
     assert "14 of 14 convolutions in half precision" in exported.stdout
     for precision in ("fp32", "fp16"):
-        classify = PlaneClassifier.load(bundle, backend="cpu", precision=precision, region=ROI)
-        assert classify.contract.labels == LABELS
-        predictions = {frame.source: classify(frame.image) for frame in open_source(str(frames))}
-        assert {name: prediction.label for name, prediction in predictions.items()} == TRUE_LABELS
-        assert min(prediction.confidence for prediction in predictions.values()) > 0.99
+        events = tmp_path / f"{precision}.jsonl"
+        command = [
+            str(Path(sys.executable).with_name("metfa-stream")),
+            "--bundle",
+            str(bundle),
+            "--device",
+            str(frames),
+        ]
+        command += ["--roi", str(ROI), "--precision", precision, "--events", str(events), "--no-window"]
+        subprocess.run(command, capture_output=True, check=True)
+        observed = [json.loads(line) for line in events.read_text().splitlines()]
+        assert {record["source"]: record["label"] for record in observed} == TRUE_LABELS
+        assert all(tuple(record["probabilities"]) == LABELS for record in observed)
+        assert min(record["confidence"] for record in observed) > 0.99

@@ -72,14 +72,11 @@ def main(  # click passes the options by name
 
     Ends with the source, on Ctrl-C or SIGTERM, or when the window is closed; all files are complete then.
     """
-    import cv2
-
     from .classifier import PlaneClassifier
     from .sources import open_source
     from .streaming import stream
     from .summary import StreamStatistics
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would log is in our errors
     _refuse_to_overwrite(device, output, events)
     statistics = StreamStatistics()
     try:

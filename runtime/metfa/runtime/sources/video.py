@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -20,9 +19,6 @@ from .base import Source, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# What FFmpeg has to say is in our own errors; OpenCV reads this when the first video is opened.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _CAMERA_FORMAT = "MJPG"  # uncompressed 720p does not fit through USB 2 at 30 frames/s
 _CAMERA_WIDTH, _CAMERA_HEIGHT, _CAMERA_RATE = 1280, 720, 30
