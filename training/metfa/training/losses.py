@@ -86,8 +86,10 @@ def alignment(
 ) -> Tensor:
     """Class-distribution alignment (Eq. 7).
 
-    For each class present on both sides: symmetrised KL between the softmaxes, at τ₁, of its mean source logits and of
-    the mean target logits predicted as it, weighted by Λ_i, the number of those targets; the sum is divided by M.
+    For each class present on both sides: symmetrised KL (the mean of both directions) between the softmaxes, at τ₁, of
+    its mean source logits and of the mean target logits predicted as it, weighted by Λ_i, the share of the targets
+    predicted as it. The paper's Λ_i is their number, and its sum is divided by M: twice the images per class in a batch
+    times this one, which would let the weight of the term grow with the batch.
 
     Args:
         source_logits: [N_S, M].
@@ -101,9 +103,9 @@ def alignment(
     target, counts = _mean_per_class(target_logits, pseudo_labels, classes)
     p = F.log_softmax(source / temperature, dim=1)
     q = F.log_softmax(target / temperature, dim=1)
-    divergence = ((p.exp() - q.exp()) * (p - q)).sum(dim=1)  # KL(p ‖ q) + KL(q ‖ p)
+    divergence = ((p.exp() - q.exp()) * (p - q)).sum(dim=1) / 2  # of KL(p ‖ q) + KL(q ‖ p)
     present = torch.bincount(labels, minlength=classes) > 0
-    return (divergence * counts * present).sum() / classes
+    return (divergence * counts * present).sum() / len(pseudo_labels)
 
 
 def _mean_per_class(logits: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
