@@ -94,8 +94,8 @@ def _draw_confusion(axes: Axes, scores: dict[str, Any], labels: tuple[str, ...],
                 axes.text(
                     x, y, str(count), ha="center", va="center", color="white" if count > sum(row) / 2 else "black"
                 )
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xticks(range(len(labels)), labels, fontsize=9)
+    axes.set_yticks(range(len(labels)), labels, fontsize=9)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"{title}: macro F1 {scores['f1']:.2f}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,6 +149,8 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
                 (directory / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        with suppress(OSError):
+            directory.rmdir()  # where nothing came of it, the directory was made for nothing
 
 
 def is_exported(name: str) -> bool:
