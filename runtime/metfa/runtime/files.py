@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import OutputError
+from .errors import OutputError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,19 @@ def writing_to(path: Path) -> Iterator[None]:
             expected=f"to be able to write {path}",
             received=cause.strerror or str(cause),
             remedy="free space, correct its permissions, or choose another path",
+        ) from None
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about ``path`` into a :class:`SourceError`."""
+    try:
+        yield
+    except OSError as cause:
+        raise SourceError(
+            expected=f"to be able to read {path}",
+            received=cause.strerror or str(cause),
+            remedy="correct its permissions or the path",
         ) from None
 
 

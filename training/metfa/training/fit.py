@@ -191,8 +191,8 @@ class Trainer:
         self.step = int(read_metadata(path)["step"])
         metrics = self._directory / METRICS
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
-        # One line a step, from the first on; what follows the checkpoint, or was cut off, is written again.
-        write_text(metrics, "".join(lines[: self.step]))
+        whole = (line for line in lines if line.endswith("\n"))  # the last may have been cut off
+        write_text(metrics, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

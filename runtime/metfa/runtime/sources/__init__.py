@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..command import require_extra
 from ..errors import SourceError
+from ..files import reading
 from ..images import SUFFIXES
-from .base import Source, reading
+from .base import Source
 from .images import Images
 from .simulator import SimulatedDevice
 from .video import Camera, NetworkStream, VideoFile

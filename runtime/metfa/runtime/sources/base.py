@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
-
-from ..errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ..frame import Frame
 
@@ -46,16 +42,3 @@ class Source(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about ``path`` into a :class:`SourceError`."""
-    try:
-        yield
-    except OSError as cause:
-        raise SourceError(
-            expected=f"to be able to read {path}",
-            received=cause.strerror or str(cause),
-            remedy="correct its permissions or the path",
-        ) from None

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
-from ..files import utf8, utf8_name
+from ..files import reading, utf8, utf8_name
 from ..frame import Frame
-from .base import Source, reading
+from .base import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ import numpy as np
 
 from metfa.runtime import records
 from metfa.runtime.errors import DataError
+from metfa.runtime.files import reading
 from metfa.runtime.images import SUFFIXES, read_image
 from metfa.runtime.phantom import PLANES, DeviceProfile, Phantom, load_profile
-from metfa.runtime.sources.base import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
