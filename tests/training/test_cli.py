@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from metfa.runtime.bundle import Bundle
 from metfa.runtime.contract import Region
-from metfa.training.cli import main
+from metfa.training.cli.train import main
 from metfa.training.fit import CHECKPOINT, METRICS, UNFINISHED
 from metfa.training.train import EVALUATION
 from metfa.training.weights import load_network, load_reference

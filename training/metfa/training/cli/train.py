@@ -14,14 +14,14 @@ from metfa.runtime.bundle import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command, RegionType, require_extra
 from metfa.runtime.errors import TrainingError
 
-from .config import EMBEDDINGS, MethodName, TrainingConfig, Weights
+from ..config import EMBEDDINGS, MethodName, TrainingConfig, Weights
 
 if TYPE_CHECKING:
     import torch
 
     from metfa.runtime.contract import Region
 
-    from .train import Evaluation
+    from ..train import Evaluation
 
 PAPER = Weights()
 INTERRUPTED = 130
@@ -88,8 +88,8 @@ def main(
     With no arguments, from the phantom's device A to its device B.
     """
     require_extra("train", "torch", "safetensors", "sklearn", "tqdm")
-    from .fit import UNFINISHED, read_config
-    from .train import train
+    from ..fit import UNFINISHED, read_config
+    from ..train import train
 
     if resume:
         _refuse_options(ctx)
