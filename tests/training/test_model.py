@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metfa.runtime.contract import Normalisation
-from metfa.training.config import EMBEDDINGS
+from metfa.training.config import PRESETS
 from metfa.training.model import Network, NetworkConfig, Normalise, reverse_gradient
 
 PER_IMAGE = Normalisation(kind="per-image", scale=1.0, mean=None)
@@ -19,7 +19,7 @@ def test_features_are_those_of_the_released_code() -> None:
 
 
 def test_compact_is_small_enough_for_an_edge_device() -> None:
-    network = Network(config(224, 288, EMBEDDINGS["compact"]))
+    network = Network(config(224, 288, PRESETS["compact"]))
     deployed = sum(p.numel() for name, p in network.named_parameters() if "log_variance" not in name)
     assert deployed <= 2_500_000
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from .model import Network
 
 BATCH = 64
-MOST_BATCHES = 64
+MOST_BATCHES = 32
 
 
 def adopt_statistics(network: Network, frames: NDArray[np.uint8]) -> None:
     """Give every batch norm of ``network`` the mean and variance that a domain's frames have there.
 
-    The frames pass along the deterministic path, batch by batch, as they will when deployed; up to 4,096 of them,
+    The frames pass along the deterministic path, batch by batch, as they will when deployed; up to 2,048 of them,
     spread evenly over a shuffled order, so that batches mix the classes.
 
     Args:

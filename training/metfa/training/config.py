@@ -3,14 +3,71 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from metfa.runtime.contract import Region
 
-MethodName = Literal["source-only", "metfa-i", "metfa-ii", "metfa-iii", "metfa-iv", "metfa-v"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-EMBEDDINGS = {"compact": 128, "paper": 4096}
-"""Dimensions of the embedding by preset: one that fits an edge device, and the released code's."""
+MethodName = Literal[
+    "source-only",
+    "adabn",
+    "dann",
+    "adda",
+    "mme",
+    "metfa-i",
+    "metfa-ii",
+    "metfa-iii",
+    "metfa-iv",
+    "metfa-v",
+    "fine-tuned",
+    "fully-supervised",
+]
+"""The rows of the paper's tables, and adaptive batch norm beside source-only."""
+
+EncoderName = Literal["residual", "strided"]
+
+
+class Preset(NamedTuple):
+    """What the size of a model is made of."""
+
+    encoder: EncoderName
+    embedding: int
+
+
+PRESETS: Mapping[str, Preset] = {
+    "small": Preset("strided", 128),
+    "compact": Preset("residual", 128),
+    "paper": Preset("residual", 4096),
+}
+"""For small inputs; for an edge device; the released code's."""
+
+
+class Optimisation(NamedTuple):
+    """What a method's optimiser takes unless the user says otherwise."""
+
+    learning_rate: float
+    weight_decay: float
+
+
+_OWN = Optimisation(learning_rate=1e-3, weight_decay=1e-5)
+
+OPTIMISATION: Mapping[MethodName, Optimisation] = {
+    "source-only": _OWN,
+    "adabn": _OWN,
+    "dann": Optimisation(learning_rate=1e-2, weight_decay=1e-5),
+    "adda": Optimisation(learning_rate=1e-3, weight_decay=1e-5),
+    "mme": Optimisation(learning_rate=1e-2, weight_decay=5e-4),
+    "metfa-i": _OWN,
+    "metfa-ii": _OWN,
+    "metfa-iii": _OWN,
+    "metfa-iv": _OWN,
+    "metfa-v": _OWN,
+    "fine-tuned": _OWN,
+    "fully-supervised": _OWN,
+}
+"""The baselines' are their references'. λ₁ = 10 multiplies the cross-entropy of the others, theirs has weight 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +92,48 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What is done to every training image, of both domains and whatever the method.
+
+    Attributes:
+        flip: whether images are mirrored left to right at random (the paper's).
+        noise: σ of the Gaussian noise on the normalised input (the released code's).
+        extended: whether images are also turned, scaled, shifted, brightened and blurred a little; not in the paper.
+    """
+
+    flip: bool
+    noise: float
+    extended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """One training run.
 
     Attributes:
         source: the labelled domain, as the user names it.
-        target: the unlabelled domain.
+        target: the domain to adapt to; only ``fine-tuned`` and ``fully-supervised`` see its labels.
         source_region: the part of the source's pictures that the model sees; None for all.
         target_region: the same for the target.
-        method: which objective.
+        method: what a step does.
+        encoder: E.
         height: rows of the input.
         width: columns of the input.
         embedding: D, dimensions of the Gaussian embedding.
-        steps: optimisation steps.
+        steps: optimisation steps, of all stages together.
+        candidates: how often, spread evenly over the steps, the network is kept for selection.
         images_per_class: source images of each class in a batch; the target's part is as large as the source's.
-        learning_rate: of SGD at the first step, from where it falls to zero.
+        learning_rate: at the first step.
         momentum: of SGD.
         weight_decay: L2.
-        weights: λ₁ … λ₆.
         prototype_temperature: τ₀.
         alignment_temperature: τ₁.
-        noise: σ of the Gaussian noise on the normalised input.
+        augmentation: of every training image.
         ramp: whether the weights of the terms that rest on pseudo-labels grow from zero.
-        flip: whether images are mirrored at random.
+        game: how Eq. 8 is played: both players in one pass, or one after the other.
+        selection: which candidate becomes the model: the one that the rule of :mod:`.selection` prefers, or the last.
         seed: of initialisation, split, sampling, augmentation and the embedding's noise.
+        weights: λ₁ … λ₆.
     """
 
     source: str
@@ -66,18 +141,21 @@ class TrainingConfig:
     source_region: Region | None
     target_region: Region | None
     method: MethodName
+    encoder: EncoderName
     height: int
     width: int
     embedding: int
     steps: int
+    candidates: int
     images_per_class: int
     learning_rate: float
     momentum: float
     weight_decay: float
     prototype_temperature: float
     alignment_temperature: float
-    noise: float
+    augmentation: Augmentation
     ramp: bool
-    flip: bool
+    game: Literal["one-pass", "alternating"]
+    selection: Literal["validators", "last"]
     seed: int
     weights: Weights = field(default_factory=Weights)

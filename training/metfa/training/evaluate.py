@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
+from metfa.runtime.backends import Inference
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -39,21 +41,22 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...]
 
 
-def predict(network: Network, frames: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the predicted class of each frame, int64 [N]; ``frames`` is uint8 [N, 1, H, W]."""
+def infer(network: Network, frames: NDArray[np.uint8]) -> Inference:
+    """Return logits and mean embedding of each frame; ``frames`` is uint8 [N, 1, H, W]."""
     device = next(network.parameters()).device
     network.eval()
     with torch.inference_mode():
-        batches = [
-            network(torch.from_numpy(frames[start : start + BATCH].copy()).to(device))[0].argmax(dim=1).cpu()
+        outputs = [
+            network(torch.from_numpy(frames[start : start + BATCH].copy()).to(device))
             for start in range(0, len(frames), BATCH)
         ]
-    return torch.cat(batches).numpy()
+    logits, embedding = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
+    return Inference(logits, embedding)
 
 
 def evaluate(network: Network, store: FrameStore) -> Scores:
     """Score the network on a labelled store."""
-    predicted = predict(network, store.frames)
+    predicted = infer(network, store.frames).logits.argmax(axis=1)
     classes = list(range(network.config.classes))
     precision, recall, f1, _ = precision_recall_fscore_support(
         store.labels, predicted, labels=classes, average="macro", zero_division=0.0

@@ -1,4 +1,4 @@
-"""The training loop: sample, augment, one forward and backward pass, one step of SGD; resumable at any step."""
+"""The training loop: sample, augment, one step of the method; resumable at any step."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from metfa.runtime import records
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import replacing, write_text, writing_to
 
+from .augment import augment
 from .config import TrainingConfig
 from .data.sampling import BalancedSampler, ShuffledSampler
-from .methods import Batch, build_method, term_weights
+from .methods import Batch
 from .weights import read_metadata, read_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from metfa.runtime.command import Interruption
 
+    from .candidates import Candidates
     from .data.store import FrameStore
-    from .model import Network
+    from .methods import Method
+    from .validators import Validators
 
 UNFINISHED = "unfinished"
 """The directory inside a bundle that holds a run until it is finished."""
@@ -41,42 +45,46 @@ METRICS_INTERVAL = 10
 
 
 class Trainer:
-    """A network in training.
+    """A method in training.
 
     Args:
-        network: what to train, freshly initialised.
-        config: how.
+        method: what to train, freshly initialised.
         source: labelled frames.
-        target: frames; their labels are not looked at.
+        target: frames; labelled only where the method's supervision names the target.
         directory: where checkpoint and metrics are kept, ``<bundle>/unfinished``.
+        candidates: where networks are kept for selection.
         device: where to compute.
+        on_candidate: told the step and the validators of each candidate; what it raises ends the run.
     """
 
     def __init__(
         self,
-        network: Network,
-        config: TrainingConfig,
+        method: Method,
         source: FrameStore,
-        target: NDArray[np.uint8],
+        target: FrameStore,
         directory: Path,
+        candidates: Candidates,
         device: torch.device,
+        on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
     ) -> None:
         self.step = 0
-        self.network = network
-        self._config = config
+        self._config = config = method.config
         self._directory = directory
         self._device = device
-        self._method = build_method(config, network).to(device)
-        self._optimiser = torch.optim.SGD(
-            self._method.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-        self._source, self._labels, self._target = source.frames, source.labels, target
-        batch_size = config.images_per_class * network.config.classes
+        self._method = method.to(device)
+        self._source, self._target = source, target
         self._source_sampler = BalancedSampler(source.labels, config.images_per_class, config.seed)
-        self._target_sampler = ShuffledSampler(len(target), batch_size, config.seed)
+        self._supervises_target = "target" in method.supervision
+        self._target_sampler = (
+            BalancedSampler(target.labels, config.images_per_class, config.seed)
+            if self._supervises_target
+            else ShuffledSampler(
+                len(target.frames), config.images_per_class * method.network.config.classes, config.seed
+            )
+        )
+        self._candidates = candidates
+        self._candidate_steps = candidate_steps(config)
+        self._on_candidate = on_candidate
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
 
     def run(self, interruption: Interruption) -> bool:
@@ -89,15 +97,17 @@ class Trainer:
             TrainingError: a term of the objective is no longer finite.
             OutputError: checkpoint or metrics cannot be written.
         """
-        self._method.train()
         with tqdm(
             total=self._config.steps, initial=self.step, desc=self._config.method, unit="step", disable=None
         ) as bar:
+            self._method.train()
             while self.step < self._config.steps and not interruption.requested:
                 self._train_step()
                 bar.update()
                 if self.step % METRICS_INTERVAL == 0:
                     bar.set_postfix({name: f"{value:.3g}" for name, value in self._record().items()})
+                if self.step in self._candidate_steps:
+                    self._on_candidate(self.step, self._candidates.add(self.step, self._method))
                 if self.step % CHECKPOINT_INTERVAL == 0:
                     self._save()
         self._record()
@@ -109,30 +119,22 @@ class Trainer:
         source = self._source_sampler.batch(self.step)
         target = self._target_sampler.batch(self.step)
         batch = Batch(
-            self._augment(self._source[source], noise),
-            torch.from_numpy(self._labels[source]).to(self._device),
-            self._augment(self._target[target], noise),
+            self._prepare(self._source.frames[source], noise),
+            self._to_device(self._source.labels[source]),
+            self._prepare(self._target.frames[target], noise),
+            self._to_device(self._target.labels[target]) if self._supervises_target else None,
         )
-        terms = self._method(batch, noise)
-        weights = term_weights(self._config, self.step / self._config.steps)
-        objective = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self._config, self.step)
-        self._optimiser.zero_grad()
-        objective.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
+        terms = self._method.step(batch, noise, self.step)
         self.step += 1
-        self._pending.append((self.step, {name: term.detach() for name, term in terms.items()}))
+        self._pending.append((self.step, terms))
 
-    def _augment(self, frames: NDArray[np.uint8], noise: torch.Generator) -> Tensor:
-        """uint8 [N, 1, H, W] → normalised, noisy and randomly mirrored, on the device."""
-        images: Tensor = self.network.normalise(torch.from_numpy(frames).to(self._device))
-        if self._config.noise:
-            images = images + self._config.noise * torch.randn(images.shape, generator=noise, device=self._device)
-        if self._config.flip:
-            mirrored = torch.rand(len(images), 1, 1, 1, generator=noise, device=self._device) < 0.5
-            images = torch.where(mirrored, images.flip(3), images)
-        return images
+    def _prepare(self, frames: NDArray[np.uint8], noise: torch.Generator) -> Tensor:
+        return augment(
+            self._to_device(frames), self._method.network.normalise, self._config.augmentation, noise
+        )
+
+    def _to_device(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
 
     def _record(self) -> dict[str, float]:
         """Append the steps since the last record to the metrics; return the last step's terms.
@@ -159,10 +161,11 @@ class Trainer:
 
     def _save(self) -> None:
         state = {f"method.{name}": tensor for name, tensor in self._method.state_dict().items()}
-        for name, parameter in self._method.named_parameters():
-            momentum = self._optimiser.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                state[f"momentum.{name}"] = momentum
+        for number, optimiser in enumerate(self._method.optimisers):
+            for index, values in optimiser.state_dict()["state"].items():
+                for name, value in values.items():
+                    if value is not None:
+                        state[f"optimiser.{number}.{index}.{name}"] = value
         with replacing(self._directory / CHECKPOINT) as temporary:
             save_file(state, temporary, {"step": str(self.step), "config": records.to_json(self._config)})
 
@@ -184,10 +187,8 @@ class Trainer:
                 received=str(cause).splitlines()[-1],
                 remedy=f"delete {self._directory} and train again",
             ) from None
-        for name, parameter in self._method.named_parameters():
-            if f"momentum.{name}" in state:
-                momentum = state[f"momentum.{name}"].to(self._device)
-                self._optimiser.state[parameter]["momentum_buffer"] = momentum
+        for number, optimiser in enumerate(self._method.optimisers):
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": _of_optimiser(number, state)})
         self.step = int(read_metadata(path)["step"])
         metrics = self._directory / METRICS
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
@@ -195,9 +196,11 @@ class Trainer:
         write_text(metrics, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return the learning rate of a step: a cosine from ``config.learning_rate`` to zero over the run."""
-    return config.learning_rate * (1 + math.cos(math.pi * step / config.steps)) / 2
+def candidate_steps(config: TrainingConfig) -> frozenset[int]:
+    """Return the steps after which a network is kept for selection: evenly spread, the last among them."""
+    return frozenset(
+        max(1, config.steps * number // config.candidates) for number in range(1, config.candidates + 1)
+    )
 
 
 def read_config(directory: Path) -> TrainingConfig:
@@ -225,3 +228,14 @@ def read_config(directory: Path) -> TrainingConfig:
 def _seed(seed: int, step: int) -> int:
     """Return 32 well mixed bits: all that torch's generator on the CPU takes."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
+
+
+def _of_optimiser(number: int, state: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Return the entries of a checkpoint that belong to an optimiser, by parameter and name."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        kind, _, rest = key.partition(f".{number}.")
+        if kind == "optimiser":
+            index, _, name = rest.partition(".")
+            entries.setdefault(int(index), {})[name] = tensor
+    return entries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from metfa.runtime.contract import Normalisation
 
-CHANNELS = (8, 16, 32, 64, 8)
-STRIDES = (1, 2, 2, 2, 1)
+from .config import EncoderName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 HIDDEN = (512, 128)
 NEGATIVE_SLOPE = 0.01
 
@@ -25,6 +28,7 @@ class NetworkConfig:
         height: rows of the input, ≥ 28.
         width: columns of the input, ≥ 28.
         classes: M.
+        encoder: E.
         embedding: D, dimensions of the Gaussian embedding.
         temperature: τ₀ of the prototype classifier.
         normalisation: what happens to grey levels first.
@@ -33,17 +37,19 @@ class NetworkConfig:
     height: int
     width: int
     classes: int
+    encoder: EncoderName
     embedding: int
     temperature: float
     normalisation: Normalisation
 
     @property
     def features(self) -> int:
-        """Size of F, the flattened output of the encoder: 8064 at 224 × 288."""
+        """Size of F, the flattened output of the encoder: 8064 at 224 × 288 where it is residual."""
+        encoder = ENCODERS[self.encoder]
         rows, columns = self.height, self.width
-        for stride in STRIDES:
+        for stride in encoder.strides:
             rows, columns = -(-rows // stride), -(-columns // stride)
-        return CHANNELS[-1] * rows * columns
+        return encoder.channels[-1] * rows * columns
 
 
 class Normalise(nn.Module):
@@ -85,21 +91,54 @@ class ResidualUnit(nn.Module):
         return torch.add(shortcut, residual)
 
 
-class Encoder(nn.Sequential):
-    """E: float [N, 1, H, W] → F, float [N, features]. A 3 × 3 stem, then one residual unit per stage."""
+class ResidualEncoder(nn.Sequential):
+    """The released code's: float [N, 1, H, W] → F [N, features]. A 3 × 3 stem, then one residual unit per stage."""
+
+    channels = (8, 16, 32, 64, 8)
+    strides = (1, 2, 2, 2, 1)
 
     def __init__(self) -> None:
-        channels = (CHANNELS[0], *CHANNELS)
+        inputs = (self.channels[0], *self.channels)
         super().__init__(
-            nn.Conv2d(1, CHANNELS[0], 3, padding=1, bias=False),
+            nn.Conv2d(1, self.channels[0], 3, padding=1, bias=False),
             *(
                 ResidualUnit(channels_in, channels_out, stride)
-                for channels_in, channels_out, stride in zip(channels, CHANNELS, STRIDES, strict=False)
+                for channels_in, channels_out, stride in zip(inputs, self.channels, self.strides, strict=False)
             ),
-            nn.BatchNorm2d(CHANNELS[-1]),
+            nn.BatchNorm2d(self.channels[-1]),
             nn.LeakyReLU(NEGATIVE_SLOPE),
             nn.Flatten(),
         )
+
+
+class StridedEncoder(nn.Sequential):
+    """For small inputs: float [N, 1, H, W] → F [N, features]. Three convolutions that halve the size, with batch norm.
+
+    A quarter of the residual encoder's time at 28 × 28, where that one works on 8 channels at full resolution.
+    """
+
+    channels = (24, 48, 64)
+    strides = (2, 2, 2)
+    kernels = (5, 3, 3)
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        inputs = (1, *self.channels)
+        for channels_in, channels_out, kernel, stride in zip(
+            inputs, self.channels, self.kernels, self.strides, strict=False
+        ):
+            layers += [
+                nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False),
+                nn.BatchNorm2d(channels_out),
+                nn.LeakyReLU(NEGATIVE_SLOPE),
+            ]
+        super().__init__(*layers, nn.Flatten())
+
+
+ENCODERS: Mapping[EncoderName, type[ResidualEncoder | StridedEncoder]] = {
+    "residual": ResidualEncoder,
+    "strided": StridedEncoder,
+}
 
 
 class Gaussian(NamedTuple):
@@ -167,7 +206,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.normalise = Normalise(config.normalisation)
-        self.encoder = Encoder()
+        self.encoder = ENCODERS[config.encoder]()
         self.embedding = GaussianEmbedding(config.features, config.embedding)
         self.classifier = PrototypeClassifier(config.embedding, config.classes, config.temperature)
 
@@ -179,14 +218,15 @@ class Network(nn.Module):
 
 class _ReverseGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
-        return -gradient
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradient, None
 
 
-def reverse_gradient(x: Tensor) -> Tensor:
-    """Return ``x``; its gradient changes sign on the way back (Ganin and Lempitsky 2015)."""
-    return _ReverseGradient.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
+    """Return ``x``; its gradient is multiplied by −``strength`` on the way back (Ganin and Lempitsky 2015)."""
+    return _ReverseGradient.apply(x, strength)  # type: ignore[no-any-return, no-untyped-call]

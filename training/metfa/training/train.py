@@ -16,26 +16,47 @@ from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Normalisati
 from metfa.runtime.errors import BundleError, DataError
 from metfa.runtime.files import writing_to
 
-from .batch_norm import adopt_statistics
+from .candidates import Candidates, Frames
 from .data.domain import Domain, Split, read_domain
-from .data.store import FrameStore, load_store
+from .data.store import UNLABELLED, FrameStore, load_store
 from .evaluate import Scores, evaluate
 from .fit import CHECKPOINT, METRICS, UNFINISHED, Trainer
+from .methods import build_method
 from .model import Network, NetworkConfig
+from .selection import choose
+from .validators import Validators
 from .weights import save_network, save_reference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from metfa.runtime.contract import Region
-
     from .config import TrainingConfig
+    from .methods import Role
 
 CONFIG = "training.json"
 EVALUATION = "evaluation.json"
+CANDIDATES = "candidates"
 REFERENCE_FRAMES = 64
 NORMALISATION = Normalisation(kind="per-image", scale=1.0, mean=None)
 """Standardised per image, as the gain of two devices is never the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateScores:
+    """What became of one candidate: for the report, computed after one was chosen.
+
+    Attributes:
+        step: after which it was kept.
+        validators: what it was judged by; no target label is in them, but of the two references that need them.
+        source_f1: macro F1 on held-out source frames.
+        target_f1: macro F1 on held-out target frames; None where the target has no labels.
+    """
+
+    step: int
+    validators: Validators
+    source_f1: float
+    target_f1: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +67,18 @@ class Evaluation:
     method does not use the target.
 
     Attributes:
-        source: with the source's statistics.
+        source: with the source's statistics and, where the method trains one, the source's own network.
         source_as_exported: with the bundle's.
         target: with the bundle's; None where the target has no labels.
+        selected_step: of the candidate that became the model.
+        candidates: all that were kept, in the order of their steps.
     """
 
     source: Scores
     source_as_exported: Scores
     target: Scores | None
+    selected_step: int
+    candidates: tuple[CandidateScores, ...]
 
 
 def train(
@@ -63,6 +88,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
 ) -> Evaluation | None:
     """Train and write the bundle; Ctrl-C and SIGTERM end the run with its state saved. For the main thread.
 
@@ -72,6 +98,7 @@ def train(
         device: where to compute.
         resume: go on with the unfinished run in the directory.
         overwrite: replace a finished bundle and drop an unfinished run.
+        on_candidate: told the step and the validators of each candidate; what it raises ends the run.
 
     Returns:
         The scores, or None where the run was interrupted.
@@ -85,44 +112,76 @@ def train(
     unfinished = directory / UNFINISHED
     if not resume:
         _clear(directory, overwrite=overwrite)
-    source = read_domain(config.source, seed=config.seed, by_class=True)
-    target = read_domain(config.target, seed=config.seed, by_class=False)
-    labels = _labels(source, target)
-
+    domains: dict[Role, Domain] = {
+        "source": read_domain(config.source, seed=config.seed, by_class=True),
+        "target": read_domain(config.target, seed=config.seed, by_class=False),
+    }
+    labels = _labels(domains["source"], domains["target"])
     torch.manual_seed(config.seed)
-    network = Network(
-        NetworkConfig(
-            height=config.height,
-            width=config.width,
-            classes=len(labels),
-            embedding=config.embedding,
-            temperature=config.prototype_temperature,
-            normalisation=NORMALISATION,
+    method = build_method(config, Network(_network_config(config, len(labels))))
+    if "target" in method.supervision:
+        _require_target_labels(domains["target"], labels, config)
+
+    def frames(role: Role, split: Split) -> FrameStore:
+        region = config.source_region if role == "source" else config.target_region
+        return load_store(
+            domains[role], split, labels, height=config.height, width=config.width, region=region
         )
+
+    def supervision(role: Role, split: Split) -> FrameStore:
+        """Return frames for training and selection, with labels only where the method may see them."""
+        store = frames(role, split)
+        if role in method.supervision or role == "source":
+            return store
+        return FrameStore(store.frames, np.full_like(store.labels, UNLABELLED))
+
+    training = {role: supervision(role, "train") for role in domains}
+    candidates = Candidates(
+        unfinished / CANDIDATES,
+        Frames(
+            train={role: store.frames for role, store in training.items()},
+            validation={role: supervision(role, "val") for role in domains},
+        ),
     )
-    source_frames = _store(config, source, "train", labels, config.source_region)
-    target_frames = _store(config, target, "train", labels, config.target_region).frames
     with writing_to(unfinished):
-        unfinished.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(network, config, source_frames, target_frames, unfinished, device)
+        (unfinished / CANDIDATES).mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(
+        method, training["source"], training["target"], unfinished, candidates, device, on_candidate
+    )
     if resume:
         trainer.restore()
     with Interruption() as interruption:
         if not trainer.run(interruption):
             return None
 
-    adapts = config.method != "source-only"
-    held_out = _store(config, target, "test", labels, config.target_region)
-    source_held_out = _store(config, source, "test", labels, config.source_region)
-    adopt_statistics(network, source_frames.frames)
-    source_scores = evaluate(network, source_held_out)
-    if adapts:
-        adopt_statistics(network, target_frames)
+    steps = candidates.steps()
+    validators = [candidates.validators(step) for step in steps]
+    selected = len(steps) - 1
+    if config.selection == "validators":
+        selected = choose(validators, adapts=method.home == "target" and "target" not in method.supervision)
+
+    held_out = {role: frames(role, "test") for role in domains}
+    network_config = method.network.config
+    scored = []
+    for step, judged in zip(steps, validators, strict=True):
+        exported, source = (network.to(device) for network in candidates.networks(step, network_config))
+        scored.append(
+            CandidateScores(
+                step=step,
+                validators=judged,
+                source_f1=evaluate(source, held_out["source"]).f1,
+                target_f1=evaluate(exported, held_out["target"]).f1 if domains["target"].labels else None,
+            )
+        )
+    exported, source = (network.to(device) for network in candidates.networks(steps[selected], network_config))
     evaluation = Evaluation(
-        source=source_scores,
-        source_as_exported=evaluate(network, source_held_out),
-        target=evaluate(network, held_out) if target.labels else None,
+        source=evaluate(source, held_out["source"]),
+        source_as_exported=evaluate(exported, held_out["source"]),
+        target=evaluate(exported, held_out["target"]) if domains["target"].labels else None,
+        selected_step=steps[selected],
+        candidates=tuple(scored),
     )
+    uses_target = method.home == "target"
     contract = ModelContract(
         schema=SCHEMA,
         labels=labels,
@@ -132,24 +191,36 @@ def train(
             config.width,
             "area",
             NORMALISATION,
-            config.target_region if adapts else config.source_region,
+            config.target_region if uses_target else config.source_region,
         ),
         provenance=Provenance(
             software=software(),
             method=config.method,
             source=config.source,
-            target=config.target if adapts else None,
+            target=config.target if uses_target else None,
         ),
     )
     with bundles.updating(directory, keep=lambda _: False) as stage:
         (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
         (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
         (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
-        save_network(network.cpu(), stage)
-        save_reference(_reference(held_out), stage)
+        save_network(exported.cpu(), stage)
+        save_reference(_reference(held_out["target"]), stage)
         shutil.copyfile(unfinished / METRICS, stage / METRICS)
     shutil.rmtree(unfinished)
     return evaluation
+
+
+def _network_config(config: TrainingConfig, classes: int) -> NetworkConfig:
+    return NetworkConfig(
+        height=config.height,
+        width=config.width,
+        classes=classes,
+        encoder=config.encoder,
+        embedding=config.embedding,
+        temperature=config.prototype_temperature,
+        normalisation=NORMALISATION,
+    )
 
 
 def _clear(directory: Path, *, overwrite: bool) -> None:
@@ -185,13 +256,14 @@ def _labels(source: Domain, target: Domain) -> tuple[str, ...]:
             received=f"none of {', '.join(sorted(set(labels) - trained))}",
             remedy="add some to train/, or remove the class from test/",
         )
-    frames = sum(item.split == "train" for item in target.items)
-    if frames < 2:
-        raise DataError(
-            expected=f"at least 2 training images in the target {target.name}",
-            received=f"{frames}",
-            remedy="add unlabelled frames of the device",
-        )
+    for domain, least in ((source, 1), (target, 2)):
+        counts = {part: sum(item.split == part for item in domain.items) for part in ("train", "val")}
+        if counts["train"] < least or not counts["val"]:
+            raise DataError(
+                expected=f"at least {least + 1} training images in {domain.name}, one of them for validation",
+                received=f"{sum(counts.values())}",
+                remedy="add frames of the device",
+            )
     if target.labels and target.labels != labels:
         raise DataError(
             expected=f"the source's classes ({', '.join(labels)}) in the target {target.name}",
@@ -201,17 +273,15 @@ def _labels(source: Domain, target: Domain) -> tuple[str, ...]:
     return labels
 
 
-def _store(
-    config: TrainingConfig, domain: Domain, split: Split, labels: tuple[str, ...], region: Region | None
-) -> FrameStore:
-    return load_store(
-        domain,
-        split,
-        labels,
-        height=config.height,
-        width=config.width,
-        region=region,
-    )
+def _require_target_labels(target: Domain, labels: tuple[str, ...], config: TrainingConfig) -> None:
+    trained = {item.label for item in target.items if item.split == "train"}
+    if trained != set(labels):
+        missing = sorted(set(labels) - trained)
+        raise DataError(
+            expected=f"labelled training images of every class of the target {target.name} for {config.method}",
+            received=f"none of {', '.join(missing)}" if target.labels else "a target without labels",
+            remedy="give the target class folders, or choose a method that needs no target labels, such as metfa-v",
+        )
 
 
 def _reference(store: FrameStore) -> torch.Tensor:

@@ -1,14 +1,12 @@
-"""A domain as users name it (a folder, ``phantom:A``) → a list of pictures with labels and splits."""
+"""A domain as users name it (a folder, a manifest, ``phantom:A``) → a list of pictures with labels and splits."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-import numpy as np
 
 from metfa.runtime import records
 from metfa.runtime.errors import DataError
@@ -16,17 +14,18 @@ from metfa.runtime.files import reading
 from metfa.runtime.images import SUFFIXES, read_image
 from metfa.runtime.phantom import PLANES, DeviceProfile, Phantom, load_profile
 
+from .manifest import is_manifest, read_manifest
+from .splits import split
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-TEST_FRACTION = 0.25
-"""Share of each class that is held out of a folder that does not come split."""
-
 PHANTOM_IMAGES: dict[Split, int] = {"train": 200, "test": 50}
 """Images of each plane that a phantom domain has."""
 
@@ -76,11 +75,19 @@ class PhantomPicture:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture of a domain; ``label`` is None where the domain is not labelled, ``split`` until it is split."""
+    """One picture of a domain.
+
+    Attributes:
+        picture: how to get its pixels.
+        label: its class; None where the domain is not labelled.
+        split: what it is for; None until the domain is split.
+        group: a patient or a recording, which no split divides; None where the picture stands alone.
+    """
 
     picture: FilePicture | PhantomPicture
     label: str | None
     split: Split | None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,41 +112,49 @@ def read_domain(specification: str, *, seed: int, by_class: bool) -> Domain:
     """List the pictures of a domain.
 
     A folder holds either class folders (labelled) or images (unlabelled), or ``train/`` and ``test/``, and perhaps
-    ``val/``, which hold them. Of a folder that does not come split, a quarter is held out for testing.
+    ``val/``, which hold them. A manifest is a CSV or TSV file with a column ``path`` and perhaps ``label``,
+    ``patient`` and ``split``; ``manifest.csv?column=value`` keeps the rows that match. What does not come split is
+    split here (see :mod:`.splits`).
 
     Args:
-        specification: a folder, or ``phantom:A``, ``phantom:B``, ``phantom:PROFILE.json``.
+        specification: a folder, a manifest, or ``phantom:A``, ``phantom:B``, ``phantom:PROFILE.json``.
         seed: of the split.
         by_class: whether labels may decide anything. The source is listed and split class by class; a target must not
             be, or its labels would reach training through the order of its pictures: it is ordered by their content.
 
     Raises:
-        DataError: there is no such folder, it holds no images, or a class holds too few to split.
+        DataError: there is no such domain, it holds no images, or a class holds too few to split.
         SourceError: a file cannot be read.
         ProfileError: there is no such phantom profile.
     """
-    scheme, _, profile = specification.partition(":")
-    items = list(_phantom_items(load_profile(profile)) if scheme == "phantom" else _folder_items(Path(specification)))
+    items = list(_items(specification))
     if not by_class:
         items.sort(key=lambda item: item.picture.fingerprint())
-    if any(item.split is None for item in items):
-        items = _split(specification, items, seed, by_class=by_class)
-    return Domain(specification, tuple(items))
+    return Domain(specification, tuple(split(specification, items, seed, by_class=by_class)))
+
+
+def _items(specification: str) -> Iterator[Item]:
+    scheme, _, profile = specification.partition(":")
+    if scheme == "phantom":
+        return _phantom_items(load_profile(profile))
+    if is_manifest(specification):
+        return _manifest_items(specification)
+    return _folder_items(Path(specification))
 
 
 def _folder_items(folder: Path) -> Iterator[Item]:
     if not folder.is_dir():
         raise DataError(
-            expected="a folder of images or phantom:NAME",
+            expected="a folder of images, a manifest (.csv, .tsv) or phantom:NAME",
             received=f"{str(folder)!r}, which is {'a file' if folder.exists() else 'not there'}",
             remedy="check the path given to --source or --target",
         )
     comes_split = (folder / "train").is_dir() and (folder / "test").is_dir()
-    for split in SPLITS if comes_split else (None,):
-        part = folder / split if split else folder
-        if part.is_dir():
-            for path, label in _images(part):
-                yield Item(FilePicture(path), label, split)
+    for part in SPLITS if comes_split else (None,):
+        directory = folder / part if part else folder
+        if directory.is_dir():
+            for path, label in _images(directory):
+                yield Item(FilePicture(path), label, part)
 
 
 def _images(folder: Path) -> Iterator[tuple[Path, str | None]]:
@@ -159,31 +174,32 @@ def _images(folder: Path) -> Iterator[tuple[Path, str | None]]:
             yield path, directory.name if classes else None
 
 
-def _split(name: str, items: list[Item], seed: int, *, by_class: bool) -> list[Item]:
-    """Hold out a quarter of the items, of each class where labels may be looked at."""
-    groups: dict[str | None, list[Item]] = {}
-    for item in items:
-        groups.setdefault(item.label if by_class else None, []).append(item)
-    generator = np.random.default_rng(seed)
-    result = []
-    for label, group in groups.items():
-        if len(group) < 2:
+def _manifest_items(specification: str) -> Iterator[Item]:
+    folder = Path(specification.partition("?")[0]).parent
+    for row in read_manifest(specification):
+        part = row.get("split") or None
+        if part is not None and part not in SPLITS:
             raise DataError(
-                expected=f"at least 2 images in {Path(name, label or '')}, one to train on and one to test on",
-                received=f"{len(group)}",
-                remedy="add images, or split the folder yourself into train/ and test/",
+                expected=f"one of {', '.join(SPLITS)} in the column 'split' of {specification}",
+                received=repr(part),
+                remedy="correct the row, or leave it empty to have the images split",
             )
-        held_out = set(generator.permutation(len(group))[: max(1, round(TEST_FRACTION * len(group)))].tolist())
-        result += [replace(item, split="test" if index in held_out else "train") for index, item in enumerate(group)]
-    return result
+        path = folder / row["path"]
+        if not path.is_file():
+            raise DataError(
+                expected=f"the image {row['path']!r} that {specification} names",
+                received=f"nothing at {path}",
+                remedy="correct the column 'path', which is relative to the manifest",
+            )
+        yield Item(FilePicture(path), row.get("label") or None, part, row.get("patient") or None)
 
 
 def _phantom_items(profile: DeviceProfile) -> Iterator[Item]:
     first_seed = 0
-    for split, count in PHANTOM_IMAGES.items():
+    for part, count in PHANTOM_IMAGES.items():
         for plane in PLANES:
             for seed in range(first_seed, first_seed + count):
-                yield Item(PhantomPicture(profile, plane, seed), plane, split)
+                yield Item(PhantomPicture(profile, plane, seed), plane, part)
         first_seed += count
 
 

@@ -1,0 +1,76 @@
+"""What is done to training images, of both domains and whatever the method."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from .config import Augmentation
+
+ROTATION = math.radians(10)
+SHEAR = 0.15  # columns a row
+SCALE = 1.25  # of rows and columns, each by itself
+SHIFT = 0.08  # of the image's size
+GAMMA = 1.4
+GAIN = 1.25
+
+
+def augment(
+    frames: Tensor, normalise: Callable[[Tensor], Tensor], augmentation: Augmentation, noise: torch.Generator
+) -> Tensor:
+    """Return normalised training images.
+
+    Args:
+        frames: uint8 [N, 1, H, W].
+        normalise: grey levels 0–255 → what the encoder sees.
+        augmentation: what to do.
+        noise: draws everything; on the device of ``frames``.
+
+    Returns:
+        float32 [N, 1, H, W].
+    """
+    images = normalise(_vary(frames.float(), noise) if augmentation.extended else frames)
+    if augmentation.noise:
+        images = images + augmentation.noise * torch.randn(images.shape, generator=noise, device=images.device)
+    if augmentation.flip:
+        mirrored = torch.rand(len(images), 1, 1, 1, generator=noise, device=images.device) < 0.5
+        images = torch.where(mirrored, images.flip(3), images)
+    return images
+
+
+def _vary(grey: Tensor, noise: torch.Generator) -> Tensor:
+    """Turn, shear, stretch, shift, blur and brighten each image a little, differently; grey levels stay in 0–255."""
+    count, device = len(grey), grey.device
+
+    def draw(limit: float) -> Tensor:
+        return (2 * torch.rand(count, generator=noise, device=device) - 1) * limit
+
+    angle, shear = draw(ROTATION), draw(SHEAR)
+    across, down = draw(math.log(SCALE)).exp(), draw(math.log(SCALE)).exp()
+    cosine, sine = angle.cos(), angle.sin()
+    aspect = grey.shape[3] / grey.shape[2]  # angles are those of pixels, coordinates run from −1 to 1 either way
+    rows = [
+        cosine * across,
+        (shear * cosine - sine) * down / aspect,
+        draw(2 * SHIFT),
+        sine * across * aspect,
+        (shear * sine + cosine) * down,
+        draw(2 * SHIFT),
+    ]
+    grid = F.affine_grid(torch.stack(rows, dim=1).view(count, 2, 3), list(grey.shape), align_corners=False)
+    grey = F.grid_sample(grey, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    gamma, gain = draw(math.log(GAMMA)).exp(), draw(math.log(GAIN)).exp()
+    grey = 255 * (gain[:, None, None, None] * (grey / 255) ** gamma[:, None, None, None]).clamp(max=1)
+
+    binomial = torch.tensor([1.0, 2.0, 1.0], device=device) / 4
+    blurred = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), torch.outer(binomial, binomial)[None, None])
+    return torch.lerp(grey, blurred, torch.rand(count, 1, 1, 1, generator=noise, device=device))

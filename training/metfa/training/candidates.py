@@ -1,0 +1,136 @@
+"""Networks of one run that are kept for selection, each with what the validators say of it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from metfa.runtime import records
+from metfa.runtime.errors import BundleError
+from metfa.runtime.files import replacing
+
+from .batch_norm import adopt_statistics
+from .evaluate import infer
+from .model import Network, NetworkConfig
+from .validators import Validators, validate
+from .weights import read_metadata, read_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from .data.store import FrameStore
+    from .methods import Method, Role
+
+_RECORD = "validators"
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What candidates are given and validated on.
+
+    Attributes:
+        train: the frames of each domain that give batch-norm statistics, uint8 [N, 1, H, W].
+        validation: held-out frames of each domain; of the target, labels are there only where the method may see them.
+    """
+
+    train: dict[Role, NDArray[np.uint8]]
+    validation: dict[Role, FrameStore]
+
+
+def network_for(method: Method, role: Role, frames: Frames) -> Network:
+    """Return a copy of the method's network for a domain, with that domain's batch-norm statistics."""
+    network = copy.deepcopy(method.network_for(role))
+    adopt_statistics(network, frames.train[role])
+    return network
+
+
+class Candidates:
+    """The candidates of a run, one file each.
+
+    Args:
+        directory: where they are kept until one is chosen.
+        frames: what they are validated on.
+    """
+
+    def __init__(self, directory: Path, frames: Frames) -> None:
+        self._directory = directory
+        self._frames = frames
+
+    def add(self, step: int, method: Method) -> Validators:
+        """Keep the networks of ``method`` after ``step`` steps, and return what the validators say of them.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        networks = {role: network_for(method, role, self._frames) for role in ("source", "target")}
+        exported = networks[method.home]
+        target = infer(exported, self._frames.validation["target"].frames)
+        validators = validate(
+            target.probabilities.astype(np.float64),
+            target.embedding,
+            supervised_accuracy=self._accuracy(networks, method.supervision[-1]),
+        )
+        with replacing(self._path(step)) as temporary:
+            save_file(_together(exported, networks["source"]), temporary, {_RECORD: records.to_json(validators)})
+        return validators
+
+    def steps(self) -> list[int]:
+        """Return the steps after which a candidate was kept, in order."""
+        return sorted(int(path.stem) for path in self._directory.glob("*.safetensors"))
+
+    def validators(self, step: int) -> Validators:
+        """Return what the validators said of a candidate.
+
+        Raises:
+            BundleError: its file is damaged.
+        """
+        path = self._path(step)
+        return records.from_json(
+            Validators,
+            read_metadata(path).get(_RECORD, ""),
+            origin=str(path),
+            remedy=f"delete {self._directory.parent} and train again",
+            error=BundleError,
+        )
+
+    def networks(self, step: int, config: NetworkConfig) -> tuple[Network, Network]:
+        """Return the network to export and the one that is scored on the source, both in evaluation mode.
+
+        Raises:
+            BundleError: the candidate's file is damaged.
+        """
+        tensors = read_tensors(self._path(step))
+        exported = {name.removeprefix("exported."): t for name, t in tensors.items() if name.startswith("exported.")}
+        source = {name.removeprefix("source."): t for name, t in tensors.items() if name.startswith("source.")}
+        return _build(config, exported), _build(config, {**exported, **source})
+
+    def _path(self, step: int) -> Path:
+        return self._directory / f"{step:08}.safetensors"
+
+    def _accuracy(self, networks: dict[Role, Network], role: Role) -> float:
+        store = self._frames.validation[role]
+        return float((infer(networks[role], store.frames).probabilities.argmax(axis=1) == store.labels).mean())
+
+
+def _together(exported: Network, source: Network) -> dict[str, Tensor]:
+    """Return the tensors of both networks; of the source's, those that differ."""
+    held = exported.state_dict()
+    tensors = {f"exported.{name}": tensor for name, tensor in held.items()}
+    for name, tensor in source.state_dict().items():
+        if not torch.equal(tensor, held[name]):
+            tensors[f"source.{name}"] = tensor
+    return tensors
+
+
+def _build(config: NetworkConfig, tensors: dict[str, Tensor]) -> Network:
+    network = Network(config)
+    network.load_state_dict(tensors)
+    return network.eval()

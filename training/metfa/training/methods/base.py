@@ -1,0 +1,115 @@
+"""What every method is."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch.optim import Optimizer
+
+    from ..config import TrainingConfig
+    from ..model import Network
+
+Role = Literal["source", "target"]
+
+
+class Batch(NamedTuple):
+    """What a step sees.
+
+    Attributes:
+        source: normalised and augmented frames, float [N_S, 1, H, W].
+        labels: their classes, int64 [N_S].
+        target: normalised and augmented frames, float [N_T, 1, H, W].
+        target_labels: their classes, int64 [N_T], for the methods whose ``supervision`` names the target; else None.
+    """
+
+    source: Tensor
+    labels: Tensor
+    target: Tensor
+    target_labels: Tensor | None
+
+
+class Method(nn.Module, ABC):
+    """A method: its networks, its optimisers, its step.
+
+    Attributes:
+        supervision: the domains whose labels it is trained on.
+        home: the domain that the trained network is for; the bundle holds that domain's batch-norm statistics.
+        config: the run.
+        network: E, G and C.
+        optimisers: in a fixed order; their state is part of a checkpoint.
+    """
+
+    supervision: ClassVar[tuple[Role, ...]] = ("source",)
+    home: ClassVar[Role] = "target"
+    optimisers: tuple[Optimizer, ...]
+
+    def __init__(self, config: TrainingConfig, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+
+    @abstractmethod
+    def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
+        """Take one optimisation step.
+
+        Args:
+            batch: the frames.
+            noise: draws the embedding's ε.
+            step: its number, from 0.
+
+        Returns:
+            Each term of the objective, unweighted and detached.
+        """
+
+    def network_for(self, role: Role) -> Network:
+        """Return the network that labels frames of a domain."""
+        del role  # most methods train one network for both
+        return self.network
+
+    def progress(self, step: int) -> float:
+        """Return p: 0 at the first step, 1 after the last."""
+        return step / self.config.steps
+
+    def sgd(self, parameters: Iterable[nn.Parameter], *, nesterov: bool = False) -> Optimizer:
+        """Return the SGD that the configuration describes."""
+        return torch.optim.SGD(
+            list(parameters),
+            lr=self.config.learning_rate,
+            momentum=self.config.momentum,
+            weight_decay=self.config.weight_decay,
+            nesterov=nesterov,
+        )
+
+
+def descend(objective: Tensor, optimiser: Optimizer, learning_rate: float) -> None:
+    """Move the parameters of ``optimiser``, and no others, down the gradient of ``objective``."""
+    parameters = []
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate
+        parameters += group["params"]
+    optimiser.zero_grad()
+    objective.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+    optimiser.step()
+
+
+def detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the terms without their graph."""
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def cosine(progress: float) -> float:
+    """Return the factor of a learning rate that falls from 1 to 0 over the run."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def sigmoid_ramp(progress: float) -> float:
+    """Return 2 / (1 + e^(−10 p)) − 1, from 0 to nearly 1: the schedule of Ganin and Lempitsky 2015."""
+    return 2 / (1 + math.exp(-10 * progress)) - 1

@@ -1,0 +1,47 @@
+"""Which candidate of a run becomes the model: decided without target labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .validators import Validators
+
+ACCURACY_MARGIN = 0.02
+"""A candidate may lose so much supervised accuracy against the run's best, and no more."""
+
+LEAST_DIVERSITY = 0.5
+"""A candidate whose mean prediction has less than this share of the greatest entropy has collapsed onto few classes."""
+
+
+def choose(candidates: Sequence[Validators], *, adapts: bool) -> int:
+    """Return the index of the candidate that the rule prefers; of equals, the latest.
+
+    The agreement of predictions with clusters of the embeddings (AMI) decides, among candidates that keep the accuracy
+    on labelled frames and have not collapsed. Where all have collapsed, or the method does not adapt to unlabelled
+    frames, the accuracy on labelled frames decides alone.
+
+    Args:
+        candidates: in the order of their steps; at least one.
+        adapts: whether the method learns from unlabelled target frames.
+    """
+    best = max(candidate.supervised_accuracy for candidate in candidates)
+    if adapts:
+        eligible = [index for index, candidate in enumerate(candidates) if is_sound(candidate, best)]
+        if eligible:
+            return max(eligible, key=lambda index: (score(candidates[index]), index))
+    return max(range(len(candidates)), key=lambda index: (candidates[index].supervised_accuracy, index))
+
+
+def score(candidate: Validators) -> float:
+    """Return what decides between sound candidates, of one run or of several."""
+    return candidate.ami
+
+
+def is_sound(candidate: Validators, best_accuracy: float) -> bool:
+    """Return whether a candidate keeps the accuracy on labelled frames and has not collapsed."""
+    return (
+        candidate.supervised_accuracy >= best_accuracy - ACCURACY_MARGIN and candidate.diversity >= LEAST_DIVERSITY
+    )
