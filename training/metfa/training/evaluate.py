@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+from .scores import Scores, score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,27 +16,6 @@ if TYPE_CHECKING:
     from .model import Network
 
 BATCH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Scores of one domain's held-out frames; macro averages weigh every class alike.
-
-    Attributes:
-        images: how many frames.
-        accuracy: share of frames labelled right.
-        f1: macro F1.
-        precision: macro precision.
-        recall: macro recall.
-        confusion: frames by true class (row) and predicted class (column).
-    """
-
-    images: int
-    accuracy: float
-    f1: float
-    precision: float
-    recall: float
-    confusion: tuple[tuple[int, ...], ...]
 
 
 def predict(network: Network, frames: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -53,17 +32,4 @@ def predict(network: Network, frames: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def evaluate(network: Network, store: FrameStore) -> Scores:
     """Score the network on a labelled store."""
-    predicted = predict(network, store.frames)
-    classes = list(range(network.config.classes))
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        store.labels, predicted, labels=classes, average="macro", zero_division=0.0
-    )
-    confusion = confusion_matrix(store.labels, predicted, labels=classes)
-    return Scores(
-        images=len(predicted),
-        accuracy=float(accuracy_score(store.labels, predicted)),
-        f1=float(f1),
-        precision=float(precision),
-        recall=float(recall),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-    )
+    return score(store.labels, predict(network, store.frames), network.config.classes)

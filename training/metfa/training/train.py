@@ -19,9 +19,10 @@ from metfa.runtime.files import writing_to
 from .batch_norm import adopt_statistics
 from .data.domain import Domain, Split, read_domain
 from .data.store import FrameStore, load_store
-from .evaluate import Scores, evaluate
+from .evaluate import evaluate
 from .fit import CHECKPOINT, METRICS, UNFINISHED, Trainer
 from .model import Network, NetworkConfig
+from .scores import Scores
 from .weights import save_network, save_reference
 
 if TYPE_CHECKING:

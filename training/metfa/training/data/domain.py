@@ -118,8 +118,7 @@ def read_domain(specification: str, *, seed: int, by_class: bool) -> Domain:
         SourceError: a file cannot be read.
         ProfileError: there is no such phantom profile.
     """
-    scheme, _, profile = specification.partition(":")
-    items = list(_phantom_items(load_profile(profile)) if scheme == "phantom" else _folder_items(Path(specification)))
+    items = read_items(specification)
     if not by_class:
         items.sort(key=lambda item: item.picture.fingerprint())
     if any(item.split is None for item in items):
@@ -127,12 +126,27 @@ def read_domain(specification: str, *, seed: int, by_class: bool) -> Domain:
     return Domain(specification, tuple(items))
 
 
+def read_items(specification: str) -> list[Item]:
+    """List the pictures of a domain, sorted, without a split where it does not come split.
+
+    Args:
+        specification: as for :func:`read_domain`.
+
+    Raises:
+        DataError: there is no such folder, or it holds no images.
+        SourceError: a folder cannot be read.
+        ProfileError: there is no such phantom profile.
+    """
+    scheme, _, profile = specification.partition(":")
+    return list(_phantom_items(load_profile(profile)) if scheme == "phantom" else _folder_items(Path(specification)))
+
+
 def _folder_items(folder: Path) -> Iterator[Item]:
     if not folder.is_dir():
         raise DataError(
             expected="a folder of images or phantom:NAME",
             received=f"{str(folder)!r}, which is {'a file' if folder.exists() else 'not there'}",
-            remedy="check the path given to --source or --target",
+            remedy="check the path",
         )
     comes_split = (folder / "train").is_dir() and (folder / "test").is_dir()
     for split in SPLITS if comes_split else (None,):
