@@ -27,11 +27,11 @@ from metfa.runtime.contract import software
 from metfa.runtime.errors import BundleError
 from metfa.runtime.files import write_text
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.config import TrainingConfig
+from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.domain import Domain, Split, read_domain
 from metfa.training.data.store import FrameStore, load_store
 from metfa.training.evaluate import evaluate
-from metfa.training.train import CONFIG, EVALUATION
+from metfa.training.train import EVALUATION
 from metfa.training.weights import load_network
 
 from .commands import run

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import matplotlib
@@ -19,13 +19,11 @@ from metfa.runtime import PlaneClassifier
 from metfa.runtime.command import Command
 from metfa.runtime.files import replacing
 from metfa.runtime.phantom import PLANES, Phantom, load_profile
+from metfa.training.figures import draw_confusion
 from metfa.training.train import EVALUATION
 
 from .adaptation import DEMO_OPTIONS
 from .commands import run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 SECONDS = 20
 SEED = 10_000  # of the pictured frames; none that was trained or tested on
@@ -79,26 +77,12 @@ def _draw(evaluations: dict[str, Any], bundle: Path, path: Path) -> None:
     rows["B"][0].set_ylabel("device B, no labels", fontsize=11)
     above.suptitle("Trained on labelled frames of A and unlabelled frames of B: its answers on new frames of B")
     for axes, (name, evaluation) in zip(below.subplots(1, 2), evaluations.items(), strict=True):
-        _draw_confusion(axes, evaluation["target"], classifier.contract.labels, f"{name}, device B")
+        scores = evaluation["target"]
+        title = f"{name}, {scores['images']} images of device B: macro F1 {scores['f1']:.2f}"
+        draw_confusion(axes, scores["confusion"], classifier.contract.labels, title)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90)
     plt.close(figure)
-
-
-def _draw_confusion(axes: Axes, scores: dict[str, Any], labels: tuple[str, ...], title: str) -> None:
-    confusion = scores["confusion"]
-    axes.imshow(confusion, cmap="Blues", vmin=0, vmax=max(map(sum, confusion)))
-    for y, row in enumerate(confusion):
-        for x, count in enumerate(row):
-            if count:
-                axes.text(
-                    x, y, str(count), ha="center", va="center", color="white" if count > sum(row) / 2 else "black"
-                )
-    axes.set_xticks(range(len(labels)), labels, fontsize=9)
-    axes.set_yticks(range(len(labels)), labels, fontsize=9)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(f"{title}: macro F1 {scores['f1']:.2f}")
 
 
 if __name__ == "__main__":

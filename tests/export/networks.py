@@ -26,7 +26,7 @@ NORMALISATIONS = {"fixed": Normalisation("fixed", 1 / 50, 100.0), "per-image": N
 def make_network(kind: Literal["fixed", "per-image"] = "per-image", seed: int = 0) -> Network:
     """Return a network whose batch norms have statistics, so that ignoring or misplacing one is noticed."""
     torch.manual_seed(seed)
-    network = Network(NetworkConfig(HEIGHT, WIDTH, len(LABELS), EMBEDDING, 0.05, NORMALISATIONS[kind]))
+    network = Network(NetworkConfig(HEIGHT, WIDTH, len(LABELS), "residual", EMBEDDING, 0.05, NORMALISATIONS[kind]))
     for part in network.modules():
         if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
             part.get_buffer("running_mean").normal_(0, 0.3)

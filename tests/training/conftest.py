@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metfa.runtime.contract import Normalisation
-from metfa.training.config import TrainingConfig
+from metfa.training.config import Augmentation, TrainingConfig
 from metfa.training.model import Network, NetworkConfig
 
 LABELS = ("blob", "bars", "ring")
@@ -28,19 +28,22 @@ def config() -> TrainingConfig:
         source_region=None,
         target_region=None,
         method="metfa-v",
+        encoder="residual",
         height=28,
         width=28,
         embedding=16,
         steps=12,
+        candidates=3,
         images_per_class=2,
         learning_rate=1e-3,
         momentum=0.9,
         weight_decay=1e-5,
         prototype_temperature=0.05,
         alignment_temperature=2.0,
-        noise=0.1,
+        augmentation=Augmentation(flip=True, noise=0.1, extended=False),
         ramp=True,
-        flip=True,
+        game="one-pass",
+        selection="validators",
         seed=0,
     )
 
@@ -53,6 +56,7 @@ def network() -> Network:
             height=28,
             width=28,
             classes=len(LABELS),
+            encoder="residual",
             embedding=16,
             temperature=0.05,
             normalisation=Normalisation(kind="per-image", scale=1.0, mean=None),

@@ -1,4 +1,4 @@
-"""What the three commands share: one-line errors, optional packages, a clean end on Ctrl-C and SIGTERM."""
+"""What the commands share: one-line errors, optional packages, a clean end on Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 

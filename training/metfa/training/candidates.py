@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from metfa.runtime import records
@@ -15,7 +16,9 @@ from metfa.runtime.errors import BundleError
 from metfa.runtime.files import replacing
 
 from .batch_norm import adopt_statistics
+from .data.store import FrameStore
 from .evaluate import infer
+from .methods import Role
 from .model import Network, NetworkConfig
 from .validators import Validators, validate
 from .weights import read_metadata, read_tensors
@@ -23,11 +26,9 @@ from .weights import read_metadata, read_tensors
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    from .data.store import FrameStore
-    from .methods import Method, Role
+    from .methods import Method
 
 _RECORD = "validators"
 
@@ -70,7 +71,8 @@ class Candidates:
         Raises:
             OutputError: the file cannot be written.
         """
-        networks = {role: network_for(method, role, self._frames) for role in ("source", "target")}
+        roles: tuple[Role, ...] = ("source", "target")
+        networks = {role: network_for(method, role, self._frames) for role in roles}
         exported = networks[method.home]
         target = infer(exported, self._frames.validation["target"].frames)
         validators = validate(

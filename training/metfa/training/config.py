@@ -10,6 +10,9 @@ from metfa.runtime.contract import Region
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CONFIG = "training.json"
+"""The file of a bundle that holds its :class:`TrainingConfig`."""
+
 MethodName = Literal[
     "source-only",
     "adabn",

@@ -1,14 +1,14 @@
-"""How well a network labels held-out frames."""
+"""What a network says of held-out frames, and how well it labels them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from metfa.runtime.backends import Inference
+
+from .scores import Scores, score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,27 +18,6 @@ if TYPE_CHECKING:
     from .model import Network
 
 BATCH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Scores of one domain's held-out frames; macro averages weigh every class alike.
-
-    Attributes:
-        images: how many frames.
-        accuracy: share of frames labelled right.
-        f1: macro F1.
-        precision: macro precision.
-        recall: macro recall.
-        confusion: frames by true class (row) and predicted class (column).
-    """
-
-    images: int
-    accuracy: float
-    f1: float
-    precision: float
-    recall: float
-    confusion: tuple[tuple[int, ...], ...]
 
 
 def infer(network: Network, frames: NDArray[np.uint8]) -> Inference:
@@ -56,17 +35,4 @@ def infer(network: Network, frames: NDArray[np.uint8]) -> Inference:
 
 def evaluate(network: Network, store: FrameStore) -> Scores:
     """Score the network on a labelled store."""
-    predicted = infer(network, store.frames).logits.argmax(axis=1)
-    classes = list(range(network.config.classes))
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        store.labels, predicted, labels=classes, average="macro", zero_division=0.0
-    )
-    confusion = confusion_matrix(store.labels, predicted, labels=classes)
-    return Scores(
-        images=len(predicted),
-        accuracy=float(accuracy_score(store.labels, predicted)),
-        f1=float(f1),
-        precision=float(precision),
-        recall=float(recall),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-    )
+    return score(store.labels, infer(network, store.frames).logits.argmax(axis=1), network.config.classes)

@@ -129,9 +129,7 @@ class Trainer:
         self._pending.append((self.step, terms))
 
     def _prepare(self, frames: NDArray[np.uint8], noise: torch.Generator) -> Tensor:
-        return augment(
-            self._to_device(frames), self._method.network.normalise, self._config.augmentation, noise
-        )
+        return augment(self._to_device(frames), self._method.network.normalise, self._config.augmentation, noise)
 
     def _to_device(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -198,9 +196,7 @@ class Trainer:
 
 def candidate_steps(config: TrainingConfig) -> frozenset[int]:
     """Return the steps after which a network is kept for selection: evenly spread, the last among them."""
-    return frozenset(
-        max(1, config.steps * number // config.candidates) for number in range(1, config.candidates + 1)
-    )
+    return frozenset(max(1, config.steps * number // config.candidates) for number in range(1, config.candidates + 1))
 
 
 def read_config(directory: Path) -> TrainingConfig:

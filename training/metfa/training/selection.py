@@ -42,6 +42,4 @@ def score(candidate: Validators) -> float:
 
 def is_sound(candidate: Validators, best_accuracy: float) -> bool:
     """Return whether a candidate keeps the accuracy on labelled frames and has not collapsed."""
-    return (
-        candidate.supervised_accuracy >= best_accuracy - ACCURACY_MARGIN and candidate.diversity >= LEAST_DIVERSITY
-    )
+    return candidate.supervised_accuracy >= best_accuracy - ACCURACY_MARGIN and candidate.diversity >= LEAST_DIVERSITY

@@ -17,12 +17,14 @@ from metfa.runtime.errors import BundleError, DataError
 from metfa.runtime.files import writing_to
 
 from .candidates import Candidates, Frames
+from .config import CONFIG
 from .data.domain import Domain, Split, read_domain
 from .data.store import UNLABELLED, FrameStore, load_store
-from .evaluate import Scores, evaluate
+from .evaluate import evaluate
 from .fit import CHECKPOINT, METRICS, UNFINISHED, Trainer
 from .methods import build_method
 from .model import Network, NetworkConfig
+from .scores import Scores
 from .selection import choose
 from .validators import Validators
 from .weights import save_network, save_reference
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from .config import TrainingConfig
     from .methods import Role
 
-CONFIG = "training.json"
 EVALUATION = "evaluation.json"
 CANDIDATES = "candidates"
 REFERENCE_FRAMES = 64
@@ -124,9 +125,7 @@ def train(
 
     def frames(role: Role, split: Split) -> FrameStore:
         region = config.source_region if role == "source" else config.target_region
-        return load_store(
-            domains[role], split, labels, height=config.height, width=config.width, region=region
-        )
+        return load_store(domains[role], split, labels, height=config.height, width=config.width, region=region)
 
     def supervision(role: Role, split: Split) -> FrameStore:
         """Return frames for training and selection, with labels only where the method may see them."""
@@ -145,9 +144,7 @@ def train(
     )
     with writing_to(unfinished):
         (unfinished / CANDIDATES).mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(
-        method, training["source"], training["target"], unfinished, candidates, device, on_candidate
-    )
+    trainer = Trainer(method, training["source"], training["target"], unfinished, candidates, device, on_candidate)
     if resume:
         trainer.restore()
     with Interruption() as interruption:

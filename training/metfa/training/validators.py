@@ -69,7 +69,7 @@ def validate(
 
 
 def cluster(embeddings: NDArray[np.float32], classes: int) -> NDArray[np.int64]:
-    """Return the k-means cluster of each embedding, int64 [N]; as many clusters as there are classes, or fewer frames."""
+    """Return the k-means cluster of each embedding, int64 [N]; ``classes`` clusters, or fewer where frames are few."""
     different = len(np.unique(embeddings, axis=0))
     kmeans = KMeans(min(classes, different), n_init=CLUSTERINGS, random_state=0)
     return np.asarray(kmeans.fit_predict(embeddings), np.int64)

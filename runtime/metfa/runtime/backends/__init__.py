@@ -36,6 +36,11 @@ class Backend(Protocol):
         """Engine, its version, the device that it runs on and the model's file, in a few words."""
         ...
 
+    @property
+    def artefact(self) -> str:
+        """The name of the model's file in its bundle."""
+        ...
+
     def infer(self, frames: NDArray[np.uint8]) -> Inference:
         """Run the model on ``frames``, uint8 [N, 1, H, W] of the contract's size."""
         ...

@@ -68,6 +68,7 @@ class OnnxRuntimeBackend:
                 received="a model with another contract",
                 remedy="export the bundle again with metfa-export",
             )
+        self.artefact = path.name
         self.description = f"ONNX Runtime {onnxruntime.__version__} on the {device.upper()}, {path.name}"
 
     def infer(self, frames: NDArray[np.uint8]) -> Inference:

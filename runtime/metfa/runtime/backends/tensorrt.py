@@ -108,6 +108,7 @@ class TensorRtBackend:
         self._embedding = Buffer((self._max_batch, contract.embedding), np.float32)
         for name, buffer in (("frame", self._frames), ("logits", self._logits), ("embedding", self._embedding)):
             _succeed(self._context.set_tensor_address(name, buffer.address), f"bind {name}")
+        self.artefact = path.name
         self.description = f"{record.flavour} {record.version} on {device.name}, {path.name}"
 
     def infer(self, frames: NDArray[np.uint8]) -> Inference:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -205,6 +204,11 @@ def _refuse_options(ctx: click.Context) -> None:
 
 
 def find_device(name: str | None) -> torch.device:
+    """Return the device called ``name``, or a GPU where there is one.
+
+    Raises:
+        TrainingError: there is no such device.
+    """
     import torch
 
     if name is None:

@@ -127,19 +127,29 @@ def read_domain(specification: str, *, seed: int, by_class: bool) -> Domain:
         SourceError: a file cannot be read.
         ProfileError: there is no such phantom profile.
     """
-    items = list(_items(specification))
+    items = read_items(specification)
     if not by_class:
         items.sort(key=lambda item: item.picture.fingerprint())
     return Domain(specification, tuple(split(specification, items, seed, by_class=by_class)))
 
 
-def _items(specification: str) -> Iterator[Item]:
+def read_items(specification: str) -> list[Item]:
+    """List the pictures of a domain, sorted, without a split where it does not come split.
+
+    Args:
+        specification: as for :func:`read_domain`.
+
+    Raises:
+        DataError: there is no such domain, or it holds no images.
+        SourceError: a folder cannot be read.
+        ProfileError: there is no such phantom profile.
+    """
     scheme, _, profile = specification.partition(":")
     if scheme == "phantom":
-        return _phantom_items(load_profile(profile))
+        return list(_phantom_items(load_profile(profile)))
     if is_manifest(specification):
-        return _manifest_items(specification)
-    return _folder_items(Path(specification))
+        return list(_manifest_items(specification))
+    return list(_folder_items(Path(specification)))
 
 
 def _folder_items(folder: Path) -> Iterator[Item]:
@@ -147,7 +157,7 @@ def _folder_items(folder: Path) -> Iterator[Item]:
         raise DataError(
             expected="a folder of images, a manifest (.csv, .tsv) or phantom:NAME",
             received=f"{str(folder)!r}, which is {'a file' if folder.exists() else 'not there'}",
-            remedy="check the path given to --source or --target",
+            remedy="check the path",
         )
     comes_split = (folder / "train").is_dir() and (folder / "test").is_dir()
     for part in SPLITS if comes_split else (None,):

@@ -47,9 +47,7 @@ def split(name: str, items: Sequence[Item], seed: int, *, by_class: bool) -> lis
     return result
 
 
-def _hold_out(
-    items: Sequence[Item], fraction: float, generator: np.random.Generator, *, by_class: bool
-) -> set[int]:
+def _hold_out(items: Sequence[Item], fraction: float, generator: np.random.Generator, *, by_class: bool) -> set[int]:
     """Return the positions of about ``fraction`` of the items, at least one group of each class, and never all."""
     classes: dict[str | None, dict[str, list[int]]] = {}
     everywhere: dict[str, list[int]] = {}

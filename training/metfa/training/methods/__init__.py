@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..config import MethodName, TrainingConfig
     from ..model import Network
 
-__all__ = ["METHODS", "Batch", "Method", "Role", "build_method"]
+__all__ = ["ADDA", "DANN", "METHODS", "MME", "TERMS", "Batch", "MetFA", "Method", "Role", "build_method"]
 
 METHODS: Mapping[MethodName, type[Method]] = {
     "source-only": SourceOnly,

@@ -22,7 +22,7 @@ ADVERSARIAL_RATE = 0.2
 
 
 class ADDA(Method):
-    """First half of the steps: supervised on the source. Second half: a target encoder is trained against a discriminator.
+    """First half of the steps: supervised on the source. Second half: a target encoder against a discriminator.
 
     The target encoder (E and G) begins as the source's and is told the inverted label: its embeddings are to pass for
     the source's. The classifier stays the source's.
@@ -48,7 +48,7 @@ class ADDA(Method):
         return self.network if role == "target" and self.started else self.source_network
 
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
-        """Take one step on the labelled source or, in the second stage, one of the discriminator and one of the encoder."""
+        """Take one step on the labelled source or, in the second stage, one of each player."""
         if 2 * step < self.config.steps:
             terms = {"ce": F.cross_entropy(self.source_network.classifier(self._embed("source", batch)), batch.labels)}
             descend(terms["ce"], self.optimisers[0], self.config.learning_rate)
@@ -70,8 +70,6 @@ class ADDA(Method):
         return {"domain": (self.discriminator.loss(source, SOURCE) + self.discriminator.loss(target, TARGET)) / 2}
 
     def _embed(self, role: Role, batch: Batch) -> Tensor:
-        network, frames = (
-            (self.source_network, batch.source) if role == "source" else (self.network, batch.target)
-        )
+        network, frames = (self.source_network, batch.source) if role == "source" else (self.network, batch.target)
         mean: Tensor = network.embedding.mean(network.encoder(frames))
         return mean

@@ -106,9 +106,7 @@ class MetFA(Method):
     def weights(self, progress: float) -> dict[str, float]:
         """Return the weight of each term; with ``config.ramp``, those that rest on pseudo-labels grow from zero."""
         ramp = sigmoid_ramp(progress) if self.config.ramp else 1.0
-        return {
-            name: getattr(self.config.weights, name) * (ramp if name in RAMPED else 1.0) for name in self.computed
-        }
+        return {name: getattr(self.config.weights, name) * (ramp if name in RAMPED else 1.0) for name in self.computed}
 
 
 def _weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Cross-entropy on labelled frames: source-only and adaptive batch norm, and the two references that see target labels."""
+"""Cross-entropy on labelled frames: source-only, adaptive batch norm, and the references that see target labels."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Supervised(Method):
         """Take one step on the labelled frames of the stage's domain."""
         stage = self.supervision[step * len(self.supervision) // self.config.steps]
         frames, labels = (batch.source, batch.labels) if stage == "source" else (batch.target, batch.target_labels)
+        assert labels is not None
         mean = self.network.embedding.mean(self.network.encoder(frames))
         terms = {"ce": F.cross_entropy(self.network.classifier(mean), labels)}
         rate = self.config.learning_rate * cosine(self.progress(step))

@@ -1,0 +1,115 @@
+"""``metfa-evaluate``: an exported bundle and labelled images → scores and pictures of how well it labels them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from metfa.runtime.bundle import DEFAULT_DIRECTORY, Bundle
+from metfa.runtime.command import Command, RegionType, require_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from metfa.runtime.backends.choice import BackendName, Precision
+    from metfa.runtime.contract import Region
+
+    from ..bundle_evaluation import BundleEvaluation
+    from ..scores import ClassScores, Scores
+
+# What takes long to import is imported where it is used, so that --help answers at once.
+
+
+@click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
+@click.option(
+    "--data",
+    required=True,
+    metavar="SPEC",
+    help="Labelled images: a folder of class folders, or phantom:NAME. Where the bundle was trained on them, or they "
+    "come with train/ and test/, only those held out for testing are used.",
+)
+@click.option(
+    "--bundle",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DIRECTORY,
+    help="What metfa-train and metfa-export made.",
+)
+@click.option(
+    "--source", metavar="SPEC", help="Other labelled images, to draw their embeddings beside those of --data."
+)
+@click.option(
+    "--roi",
+    "region",
+    type=RegionType(),
+    help="The part of each image of --data that the model sees, in pixels.  [default: as in training]",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "tensorrt", "cuda", "cpu"]),
+    default="auto",
+    help="What runs the model.",
+)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16"]), default="auto")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs/evaluation"),
+    help="Directory for scores and pictures, in place of those of an earlier evaluation.",
+)
+def main(  # click passes the options by name
+    data: str,
+    directory: Path,
+    source: str | None,
+    region: Region | None,
+    backend: BackendName | Literal["auto"],
+    precision: Precision | Literal["auto"],
+    output: Path,
+) -> None:
+    """Score an exported bundle on labelled images that it was not trained on.
+
+    The exported model runs as it does on the edge. Images are chosen by the bundle's own record of its training.
+    """
+    require_extra("evaluate", "matplotlib", "sklearn", "tqdm")
+    from ..bundle_evaluation import evaluate_bundle
+    from ..evaluation_files import write_evaluation
+
+    evaluation = evaluate_bundle(
+        Bundle.open(directory),
+        data,
+        source=source,
+        region=region,
+        backend=None if backend == "auto" else backend,
+        precision=None if precision == "auto" else precision,
+    )
+    click.echo("\n".join(_describe(evaluation, directory)))
+    files = write_evaluation(evaluation, output)
+    click.echo(f"wrote {', '.join(path.name for path in files)} in {output}")
+
+
+def _describe(evaluation: BundleEvaluation, directory: Path) -> Iterator[str]:
+    """Yield the lines that tell the user what was measured."""
+    record, scores = evaluation.record, evaluation.record.scores
+    part = "the test split" if record.split == "test" else "all images"
+    yield f"{directory} on {record.data}, {part}: {scores.images} images"
+    yield f"backend: {evaluation.backend_choice}"
+    rows = [("class", "F1", "recall", "precision", "images")]
+    rows += [_row(label, of_class) for label, of_class in record.classes.items()]
+    rows.append(_row("macro", scores))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        yield "  ".join([f"  {name.ljust(widths[0])}", *aligned])
+    absent = [label for label, of_class in record.classes.items() if not of_class.images]
+    if absent:
+        yield f"no images of {', '.join(absent)}: macro scores are of the other classes"
+    yield f"accuracy {scores.accuracy:.3f}, expected calibration error {record.calibration.expected_error:.3f}"
+
+
+def _row(name: str, scores: ClassScores | Scores) -> tuple[str, str, str, str, str]:
+    f1, recall, precision = (
+        "–" if number is None else f"{number:.3f}" for number in (scores.f1, scores.recall, scores.precision)
+    )
+    return name, f1, recall, precision, str(scores.images)
