@@ -44,7 +44,7 @@ class FilePicture:
         """Return what changes when the picture does."""
         with reading(self.path):
             status = self.path.stat()
-        return f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        return f"{self.path.absolute()} {status.st_size} {status.st_mtime_ns}"
 
     def fingerprint(self) -> bytes:
         """Return a hash of the file's size and first 64 KiB: the same wherever the file lies."""

@@ -7,7 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,6 +22,8 @@ from metfa.runtime.files import replacing
 from metfa.runtime.preprocess import preprocess
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from metfa.runtime.contract import Region
 
     from .domain import Domain, Item, Split
@@ -44,43 +46,87 @@ class FrameStore:
     labels: NDArray[np.int64]
 
 
-def load_store(
-    domain: Domain, split: Split, labels: tuple[str, ...], *, height: int, width: int, region: Region | None
-) -> FrameStore:
-    """Return the frames of a split, from the cache if these pictures were prepared before.
+class DomainFrames:
+    """The frames of all splits of one domain, prepared.
+
+    Args:
+        domain: the pictures.
+        labels: the class names in the order of their indices.
+        path: the array of all frames, in the order of the domain's items.
+    """
+
+    def __init__(self, domain: Domain, labels: tuple[str, ...], path: Path) -> None:
+        self._domain = domain
+        self._index = {label: number for number, label in enumerate(labels)}
+        self._path = path
+        self._frames: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+
+    def split(self, split: Split) -> FrameStore:
+        """Return the frames of a split.
+
+        Raises:
+            DataError: the split is empty.
+            OutputError: the split is too large for memory, and the cache cannot be written.
+        """
+        rows = [row for row, item in enumerate(self._domain.items) if item.split == split]
+        if not rows:
+            raise DataError(
+                expected=f"images in the {split} split of {self._domain.name}",
+                received="none",
+                remedy=f"add some to {split}/",
+            )
+        chosen = [self._domain.items[row].label for row in rows]
+        labels = np.array([UNLABELLED if label is None else self._index[label] for label in chosen], np.int64)
+        if len(rows) * self._frames[0].nbytes <= IN_MEMORY_BYTES:
+            return FrameStore(self._frames[rows], labels)
+        if len(rows) == len(self._frames):
+            return FrameStore(self._frames, labels)
+        return FrameStore(self._copy(rows), labels)
+
+    def _copy(self, rows: list[int]) -> NDArray[np.uint8]:
+        """Return some of the frames as a file of their own, from the cache if it is there."""
+        path = self._path.with_stem(f"{self._path.stem}-{hashlib.sha256(str(rows).encode()).hexdigest()[:16]}")
+        frames = _open(path)
+        if frames is None:
+            with replacing(path) as temporary:
+                copy = _create(temporary, (len(rows), *self._frames.shape[1:]))
+                for start in range(0, len(rows), 1024):
+                    copy[start : start + 1024] = self._frames[rows[start : start + 1024]]
+                copy.flush()
+            frames = np.load(path, mmap_mode="r")
+        return frames
+
+
+def load_domain(
+    domain: Domain, labels: tuple[str, ...], *, height: int, width: int, region: Region | None
+) -> DomainFrames:
+    """Return the frames of a domain, from the cache if these pictures were prepared before, however they were split.
 
     The cache is ``$XDG_CACHE_HOME/metfa`` (``~/.cache/metfa``); it can be deleted at any time.
 
     Args:
         domain: the pictures.
-        split: which of them.
         labels: the class names in the order of their indices.
         height: rows of a frame.
         width: columns of a frame.
         region: what to keep of each picture; None for all of it.
 
     Raises:
-        DataError: the split is empty.
         SourceError: a picture cannot be read.
         OutputError: the cache cannot be written.
     """
-    items = [item for item in domain.items if item.split == split]
-    if not items:
-        raise DataError(
-            expected=f"images in the {split} split of {domain.name}", received="none", remedy=f"add some to {split}/"
-        )
-    path = _cache() / f"{_key(items, height, width, region)}.npy"
-    frames = _open(path)
-    if frames is None:
+    path = _cache() / f"{_key(domain.items, height, width, region)}.npy"
+    if _open(path) is None:
         with replacing(path) as temporary:
-            _fill(temporary, items, height, width, region, f"Reading {domain.name} {split}")
-        frames = np.load(path, mmap_mode="r")
-    if frames.nbytes <= IN_MEMORY_BYTES:
-        frames = np.array(frames)
-    index = {label: number for number, label in enumerate(labels)}
-    return FrameStore(
-        frames, np.array([UNLABELLED if item.label is None else index[item.label] for item in items], np.int64)
-    )
+            _fill(temporary, domain.items, height, width, region, f"Reading {domain.name}")
+    return DomainFrames(domain, labels, path)
+
+
+def load_store(
+    domain: Domain, split: Split, labels: tuple[str, ...], *, height: int, width: int, region: Region | None
+) -> FrameStore:
+    """Return the frames of one split of a domain; see :func:`load_domain` and :meth:`DomainFrames.split`."""
+    return load_domain(domain, labels, height=height, width=width, region=region).split(split)
 
 
 def _open(path: Path) -> NDArray[np.uint8] | None:
@@ -91,11 +137,17 @@ def _open(path: Path) -> NDArray[np.uint8] | None:
         return None
 
 
-def _fill(path: Path, items: list[Item], height: int, width: int, region: Region | None, title: str) -> None:
-    frames = np.lib.format.open_memmap(path, "w+", np.uint8, (len(items), 1, height, width))
+def _create(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """Return a new array that is mapped to ``path``, its space on the disk reserved."""
+    frames: np.memmap[Any, np.dtype[np.uint8]] = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     with path.open("r+b") as file:
         # Without this, a full disk would end the process at a later write into the map, with no word.
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return frames
+
+
+def _fill(path: Path, items: Sequence[Item], height: int, width: int, region: Region | None, title: str) -> None:
+    frames = _create(path, (len(items), 1, height, width))
 
     def prepare(index: int) -> None:
         frames[index] = preprocess(items[index].picture.render(), height=height, width=width, region=region)
@@ -117,7 +169,7 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metfa"
 
 
-def _key(items: list[Item], height: int, width: int, region: Region | None) -> str:
+def _key(items: Sequence[Item], height: int, width: int, region: Region | None) -> str:
     digest = hashlib.sha256(f"{height} {width} {region} {cv2.__version__}".encode())
     for path in _code():
         digest.update(path.read_bytes())

@@ -1,0 +1,146 @@
+"""Tables 1 and 2 and Figure 2 of the paper, measured on two domains.
+
+::
+
+    python -m benchmarks.tables --source mnist --target optdigits --both-directions --output results -- --no-flip
+
+Options after ``--`` go to every ``metfa-train`` alike. A table that was interrupted goes on when the same command is
+given again, run by run and step by step. The output directory holds ``table.md``, ``table.csv``, ``runs.json`` (every
+run's configuration and scores) and the figures; the bundles are in its ``runs/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+import torch
+
+from metfa.runtime import Bundle
+from metfa.runtime.command import Command, RegionType
+from metfa.runtime.contract import software
+from metfa.runtime.errors import DataError
+from metfa.runtime.files import write_text
+from metfa.training.config import MethodName
+
+from .pictures import PICTURED, draw_confusions, draw_embeddings
+from .report import Result, csv_table, json_record, markdown, read_result
+from .runs import Direction, DomainChoice, Run, Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from metfa.runtime.contract import Region
+
+SETTINGS = "settings.json"
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
+
+
+class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``all``, or names of methods with commas between them → methods in the order of the paper's table."""
+
+    name = "all|METHOD,…"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[MethodName, ...]:
+        """Parse ``value``."""
+        names = METHODS if value == "all" else value.split(",")
+        for name in names:
+            if name not in METHODS:
+                self.fail(f"expected all or some of {', '.join(METHODS)}, received {name!r}", param, ctx)
+        return tuple(method for method in METHODS if method in names)
+
+
+@click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
+@click.option("--source", required=True, help="A domain as metfa-train takes it.")
+@click.option("--target", required=True, help="The other, with labels, which score the result.")
+@click.option("--source-roi", type=RegionType(), help="Part of the source's images that the model sees.")
+@click.option("--target-roi", type=RegionType(), help="The same for the target's.")
+@click.option("--both-directions", is_flag=True, help="Also from target to source.")
+@click.option("--methods", type=MethodsType(), default="all", help="Rows of the table.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Runs of each method: seeds 0, 1, …")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Runs at a time; they share the cores.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory of tables, figures and runs.")
+@click.argument("options", nargs=-1)
+def main(
+    source: str,
+    target: str,
+    source_roi: Region | None,
+    target_roi: Region | None,
+    both_directions: bool,
+    methods: tuple[MethodName, ...],
+    seeds: int,
+    jobs: int,
+    output: Path,
+    options: tuple[str, ...],
+) -> None:
+    """Train every method on the same two domains with every seed, and tabulate; OPTIONS go to metfa-train."""
+    a, b = DomainChoice(source, source_roi), DomainChoice(target, target_roi)
+    directions = [Direction("source-to-target", a, b)]
+    if both_directions:
+        directions.append(Direction("target-to-source", b, a))
+    _claim(output, [source, target, str(source_roi), str(target_roi), *options])
+    runs = [Run(direction, method, seed) for seed in range(seeds) for direction in directions for method in methods]
+    runner = Runner(output / "runs", options, jobs)
+    failures = runner.carry_out(runs)
+    results = [read_result(run, runner.bundle(run)) for run in _in_order(runs) if runner.is_finished(run)]
+    if results:
+        _write(output, directions, results, runner)
+    for run, failure in failures.items():
+        click.echo(f"{run.name} failed: {failure}", err=True)
+    if failures:
+        sys.exit(1)
+    click.echo((output / "table.md").read_text(encoding="utf-8"))
+
+
+def _claim(output: Path, settings: Sequence[str]) -> None:
+    """Make sure that all runs in ``output`` are of the same domains and options."""
+    path = output / SETTINGS
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != list(settings):
+        raise DataError(
+            expected=f"the domains and options that the runs in {output} were begun with",
+            received=shlex.join(settings),
+            remedy="give the same ones, or another --output",
+        )
+    write_text(path, json.dumps(list(settings), ensure_ascii=False) + "\n")
+
+
+def _in_order(runs: Sequence[Run]) -> list[Run]:
+    """Return runs in the order of a table: by direction and method, then by seed."""
+    return sorted(runs, key=lambda run: (run.direction.name, METHODS.index(run.method), run.seed))
+
+
+def _write(output: Path, directions: Sequence[Direction], results: Sequence[Result], runner: Runner) -> None:
+    host = {
+        "software": software(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    command = shlex.join(["python", "-m", "benchmarks.tables", *sys.argv[1:]])
+    tables = []
+    for direction in directions:
+        of_direction = [result for result in results if result.run.direction == direction]
+        if not of_direction:
+            continue
+        tables.append(markdown(of_direction, direction))
+        first = {result.run.method: result for result in reversed(of_direction)}
+        pictured = [
+            (first[method], Bundle.open(runner.bundle(first[method].run))) for method in PICTURED if method in first
+        ]
+        if pictured:
+            draw_confusions(pictured, output / f"confusion-{direction.name}")
+            draw_embeddings(pictured, output / f"embedding-{direction.name}")
+    write_text(output / "table.md", f"`{command}`\n\n" + "\n\n".join(tables) + "\n")
+    write_text(output / "table.csv", csv_table(results))
+    write_text(output / "runs.json", json_record(results, host, command))
+
+
+if __name__ == "__main__":
+    main()

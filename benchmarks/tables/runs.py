@@ -1,0 +1,153 @@
+"""The runs of a table: which there are, and how they are carried out, each as ``metfa-train`` would."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+import torch
+from tqdm import tqdm
+
+from metfa.runtime.bundle import MANIFEST
+from metfa.runtime.contract import Region
+from metfa.runtime.errors import MetfaError
+from metfa.training.cli.train import INTERRUPTED, find_device, make_config
+from metfa.training.cli.train import main as metfa_train
+from metfa.training.config import MethodName
+from metfa.training.fit import CHECKPOINT, UNFINISHED
+from metfa.training.train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NOT_OF_A_RUN = {"bundle", "device", "resume", "overwrite"}
+"""Options of ``metfa-train`` that say where and how, not what."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainChoice:
+    """A domain as ``metfa-train`` takes it.
+
+    Attributes:
+        specification: a folder, a manifest, ``phantom:NAME``.
+        region: the part of its pictures that the model sees; None for all.
+    """
+
+    specification: str
+    region: Region | None
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """From which domain to which.
+
+    Attributes:
+        name: for files and headings, such as ``A-to-B``.
+        source: the labelled domain.
+        target: the other.
+    """
+
+    name: str
+    source: DomainChoice
+    target: DomainChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run of a table."""
+
+    direction: Direction
+    method: MethodName
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The run's path inside the table's directory of runs."""
+        return f"{self.direction.name}/{self.method}/{self.seed}"
+
+
+class Runner:
+    """Carries runs out, some at a time; those that are finished already are left alone, unfinished ones resumed.
+
+    Args:
+        directory: where each run's bundle is, under its name.
+        options: of ``metfa-train``, the same for every run.
+        jobs: how many runs at a time; they share the processor's cores.
+    """
+
+    def __init__(self, directory: Path, options: Sequence[str], jobs: int) -> None:
+        self._directory = directory
+        self._options = tuple(options)
+        self._jobs = jobs
+
+    def bundle(self, run: Run) -> Path:
+        """Return the directory of a run's bundle."""
+        return self._directory / run.name
+
+    def is_finished(self, run: Run) -> bool:
+        """Return whether a run has left its bundle."""
+        return (self.bundle(run) / MANIFEST).exists()
+
+    def carry_out(self, runs: Sequence[Run]) -> dict[Run, str]:
+        """Carry out ``runs``, with a progress bar; return why for those that failed.
+
+        Whatever ends it ends the running ones too, which save their state.
+        """
+        failures: dict[Run, str] = {}
+        waiting = [run for run in runs if not self.is_finished(run)]
+        # Processes that live on from run to run: importing PyTorch takes as long as a short run.
+        with (
+            tqdm(total=len(runs), initial=len(runs) - len(waiting), unit="run", disable=None) as bar,
+            ProcessPoolExecutor(
+                self._jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin, initargs=(self._jobs,)
+            ) as pool,
+        ):
+            try:
+                futures = {pool.submit(_carry_out, run, self.bundle(run), self._options): run for run in waiting}
+                for future in as_completed(futures):
+                    failure = future.result()
+                    if failure:
+                        failures[futures[future]] = failure
+                    bar.set_postfix_str(futures[future].name)
+                    bar.update()
+            except BaseException:
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return failures
+
+
+def _begin(jobs: int) -> None:
+    """Prepare a process for its runs: its share of the cores, and no progress bars beside the table's own."""
+    os.environ["TQDM_DISABLE"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the table, which ends its processes
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+
+
+def _carry_out(run: Run, bundle: Path, options: tuple[str, ...]) -> str:
+    """Carry out one run in this process; return what was wrong if it failed."""
+    resume = (bundle / UNFINISHED / CHECKPOINT).exists()
+    try:
+        context = metfa_train.make_context("metfa-train", [*_arguments(run), *options])
+        values = {name: value for name, value in context.params.items() if name not in NOT_OF_A_RUN}
+        evaluation = train(make_config(**values), bundle, find_device(context.params["device"]), resume=resume)
+    except (MetfaError, click.ClickException) as error:
+        return str(error)
+    if evaluation is None:  # SIGTERM: its state is saved, and no other run must begin here
+        os._exit(INTERRUPTED)
+    return ""
+
+
+def _arguments(run: Run) -> Iterator[str]:
+    for role, domain in (("source", run.direction.source), ("target", run.direction.target)):
+        yield from (f"--{role}", domain.specification)
+        if domain.region:
+            yield from (f"--{role}-roi", str(domain.region))
+    yield from ("--method", run.method, "--seed", str(run.seed))
