@@ -12,6 +12,7 @@
     ├── OutputError         a result cannot be written
     ├── DataError           images that cannot be trained on
     ├── TrainingError       training cannot go on
+    ├── StudyError          a study directory that is damaged, in use, or of another study
     └── ExportError         an artefact cannot be made, or does not compute what the model computes
 """
 
@@ -66,6 +67,10 @@ class DataError(MetfaError):
 
 class TrainingError(MetfaError):
     """Training cannot go on."""
+
+
+class StudyError(MetfaError):
+    """A study directory that is damaged, in use, or of another study."""
 
 
 class ExportError(MetfaError):

@@ -98,7 +98,12 @@ class Trainer:
             OutputError: checkpoint or metrics cannot be written.
         """
         with tqdm(
-            total=self._config.steps, initial=self.step, desc=self._config.method, unit="step", disable=None
+            total=self._config.steps,
+            initial=self.step,
+            desc=self._config.method,
+            unit="step",
+            leave=None,  # where it is the only bar
+            disable=None,
         ) as bar:
             self._method.train()
             while self.step < self._config.steps and not interruption.requested:

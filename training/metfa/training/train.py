@@ -11,21 +11,15 @@ import torch
 
 from metfa.runtime import bundle as bundles
 from metfa.runtime import records
-from metfa.runtime.command import Interruption
-from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Normalisation, Provenance, software
-from metfa.runtime.errors import BundleError, DataError
-from metfa.runtime.files import writing_to
+from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
+from metfa.runtime.errors import BundleError
 
-from .candidates import Candidates, Frames
 from .config import CONFIG
-from .data.domain import Domain, Split, read_domain
-from .data.store import UNLABELLED, FrameStore, load_store
+from .data.pair import read_pair
+from .development import NORMALISATION, ROLES, develop
 from .evaluate import evaluate
-from .fit import CHECKPOINT, METRICS, UNFINISHED, Trainer
-from .methods import build_method
-from .model import Network, NetworkConfig
+from .fit import CHECKPOINT, METRICS, UNFINISHED
 from .scores import Scores
-from .selection import choose
 from .validators import Validators
 from .weights import save_network, save_reference
 
@@ -34,13 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import TrainingConfig
+    from .data.store import FrameStore
     from .methods import Role
+    from .model import Network
 
 EVALUATION = "evaluation.json"
-CANDIDATES = "candidates"
 REFERENCE_FRAMES = 64
-NORMALISATION = Normalisation(kind="per-image", scale=1.0, mean=None)
-"""Standardised per image, as the gain of two devices is never the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,75 +106,40 @@ def train(
     unfinished = directory / UNFINISHED
     if not resume:
         _clear(directory, overwrite=overwrite)
-    domains: dict[Role, Domain] = {
-        "source": read_domain(config.source, seed=config.seed, by_class=True),
-        "target": read_domain(config.target, seed=config.seed, by_class=False),
-    }
-    labels = _labels(domains["source"], domains["target"])
-    torch.manual_seed(config.seed)
-    method = build_method(config, Network(_network_config(config, len(labels))))
-    if "target" in method.supervision:
-        _require_target_labels(domains["target"], labels, config)
+    pair = read_pair(config)
+    run = develop(config, pair, unfinished, device, resume=resume, on_candidate=on_candidate)
+    if run is None:
+        return None
 
-    def frames(role: Role, split: Split) -> FrameStore:
-        region = config.source_region if role == "source" else config.target_region
-        return load_store(domains[role], split, labels, height=config.height, width=config.width, region=region)
+    held_out: dict[Role, FrameStore] = {role: pair.frames(role, "test") for role in ROLES}
 
-    def supervision(role: Role, split: Split) -> FrameStore:
-        """Return frames for training and selection, with labels only where the method may see them."""
-        store = frames(role, split)
-        if role in method.supervision or role == "source":
-            return store
-        return FrameStore(store.frames, np.full_like(store.labels, UNLABELLED))
+    def networks(step: int) -> tuple[Network, Network]:
+        exported, source = run.candidates.networks(step, run.method.network.config)
+        return exported.to(device), source.to(device)
 
-    training = {role: supervision(role, "train") for role in domains}
-    candidates = Candidates(
-        unfinished / CANDIDATES,
-        Frames(
-            train={role: store.frames for role, store in training.items()},
-            validation={role: supervision(role, "val") for role in domains},
-        ),
-    )
-    with writing_to(unfinished):
-        (unfinished / CANDIDATES).mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(method, training["source"], training["target"], unfinished, candidates, device, on_candidate)
-    if resume:
-        trainer.restore()
-    with Interruption() as interruption:
-        if not trainer.run(interruption):
-            return None
-
-    steps = candidates.steps()
-    validators = [candidates.validators(step) for step in steps]
-    selected = len(steps) - 1
-    if config.selection == "validators":
-        selected = choose(validators, adapts=method.home == "target" and "target" not in method.supervision)
-
-    held_out = {role: frames(role, "test") for role in domains}
-    network_config = method.network.config
     scored = []
-    for step, judged in zip(steps, validators, strict=True):
-        exported, source = (network.to(device) for network in candidates.networks(step, network_config))
+    for step, judged in zip(run.steps, run.validators, strict=True):
+        exported, source = networks(step)
         scored.append(
             CandidateScores(
                 step=step,
                 validators=judged,
                 source_f1=evaluate(source, held_out["source"]).f1,
-                target_f1=evaluate(exported, held_out["target"]).f1 if domains["target"].labels else None,
+                target_f1=evaluate(exported, held_out["target"]).f1 if pair.target.labels else None,
             )
         )
-    exported, source = (network.to(device) for network in candidates.networks(steps[selected], network_config))
+    exported, source = networks(run.steps[run.selected])
     evaluation = Evaluation(
         source=evaluate(source, held_out["source"]),
         source_as_exported=evaluate(exported, held_out["source"]),
-        target=evaluate(exported, held_out["target"]) if domains["target"].labels else None,
-        selected_step=steps[selected],
+        target=evaluate(exported, held_out["target"]) if pair.target.labels else None,
+        selected_step=run.steps[run.selected],
         candidates=tuple(scored),
     )
-    uses_target = method.home == "target"
+    uses_target = run.method.home == "target"
     contract = ModelContract(
         schema=SCHEMA,
-        labels=labels,
+        labels=pair.labels,
         embedding=config.embedding,
         input=InputSpec(
             config.height,
@@ -208,18 +166,6 @@ def train(
     return evaluation
 
 
-def _network_config(config: TrainingConfig, classes: int) -> NetworkConfig:
-    return NetworkConfig(
-        height=config.height,
-        width=config.width,
-        classes=classes,
-        encoder=config.encoder,
-        embedding=config.embedding,
-        temperature=config.prototype_temperature,
-        normalisation=NORMALISATION,
-    )
-
-
 def _clear(directory: Path, *, overwrite: bool) -> None:
     """Make way for a new run, unless that would lose something that the user has not agreed to lose."""
     unfinished = directory / UNFINISHED
@@ -236,49 +182,6 @@ def _clear(directory: Path, *, overwrite: bool) -> None:
             remedy="name another with --bundle, or --overwrite to replace it",
         )
     shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _labels(source: Domain, target: Domain) -> tuple[str, ...]:
-    labels = source.labels
-    if len(labels) < 2:
-        raise DataError(
-            expected=f"at least 2 class folders in the source {source.name}",
-            received=f"the class {labels[0]}" if labels else "images without class folders",
-            remedy="sort the source's images into one folder per class",
-        )
-    trained = {item.label for item in source.items if item.split == "train"}
-    if trained != set(labels):
-        raise DataError(
-            expected=f"training images of every class of the source {source.name}",
-            received=f"none of {', '.join(sorted(set(labels) - trained))}",
-            remedy="add some to train/, or remove the class from test/",
-        )
-    for domain, least in ((source, 1), (target, 2)):
-        counts = {part: sum(item.split == part for item in domain.items) for part in ("train", "val")}
-        if counts["train"] < least or not counts["val"]:
-            raise DataError(
-                expected=f"at least {least + 1} training images in {domain.name}, one of them for validation",
-                received=f"{sum(counts.values())}",
-                remedy="add frames of the device",
-            )
-    if target.labels and target.labels != labels:
-        raise DataError(
-            expected=f"the source's classes ({', '.join(labels)}) in the target {target.name}",
-            received=", ".join(target.labels),
-            remedy="rename the target's class folders, or put its images into one folder without classes",
-        )
-    return labels
-
-
-def _require_target_labels(target: Domain, labels: tuple[str, ...], config: TrainingConfig) -> None:
-    trained = {item.label for item in target.items if item.split == "train"}
-    if trained != set(labels):
-        missing = sorted(set(labels) - trained)
-        raise DataError(
-            expected=f"labelled training images of every class of the target {target.name} for {config.method}",
-            received=f"none of {', '.join(missing)}" if target.labels else "a target without labels",
-            remedy="give the target class folders, or choose a method that needs no target labels, such as metfa-v",
-        )
 
 
 def _reference(store: FrameStore) -> torch.Tensor:

@@ -1,0 +1,229 @@
+"""The options that describe a training run, shared by the commands that train, and the run that they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import click
+
+from metfa.runtime.command import RegionType
+from metfa.runtime.contract import Region
+from metfa.runtime.errors import TrainingError
+
+from ..config import OPTIMISATION, PRESETS, Augmentation, MethodName, TrainingConfig, Weights
+from .options import read_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import torch
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+PAPER = Weights()
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``HEIGHTxWIDTH`` in pixels → two integers."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse ``value``."""
+        height, _, width = str(value).partition("x")
+        if not (height.isdecimal() and width.isdecimal() and min(int(height), int(width)) >= 28):
+            self.fail(
+                f"expected HEIGHTxWIDTH of at least 28x28, received {value!r}; give for example 224x288", param, ctx
+            )
+        return int(height), int(width)
+
+
+def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Let a file of options stand in for the defaults."""
+    if path is not None:
+        known = {parameter.opts[-1].removeprefix("--"): parameter.name for parameter in ctx.command.params}
+        ctx.default_map = {known[name]: value for name, value in read_options(path, known).items()}
+
+
+def _together(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """Return one decorator in place of several, in the order in which ``--help`` lists them."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+domain_options = _together(
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="JSON of options and values, as metfa-tune writes it; the command line wins over it.",
+    ),
+    click.option(
+        "--source", default="phantom:A", help="Labelled domain: a folder of class folders, a manifest, or phantom:NAME."
+    ),
+    click.option(
+        "--target", default="phantom:B", help="Domain to adapt to; its labels, if any, are used for reporting only."
+    ),
+    click.option("--source-roi", type=RegionType(), help="Part of the source's images that holds the ultrasound."),
+    click.option("--target-roi", type=RegionType(), help="The same for the target's."),
+)
+"""The two domains, and a file of options."""
+
+run_options = _together(
+    click.option(
+        "--method",
+        type=click.Choice(get_args(MethodName)),
+        default="metfa-v",
+        help="Row of the paper's tables. fine-tuned and fully-supervised are references that need the target's labels.",
+    ),
+    click.option("--preset", type=click.Choice(list(PRESETS)), default="compact", help="Encoder and embedding."),
+    click.option(
+        "--embedding", type=click.IntRange(min=1), help="Dimensions of the embedding.  [default: the preset's]"
+    ),
+    click.option("--input-size", type=SizeType(), default="224x288", help="Height and width that the model sees."),
+    click.option("--steps", type=click.IntRange(min=1), default=3000, help="Optimisation steps."),
+    click.option(
+        "--images-per-class", type=click.IntRange(min=2), default=5, help="Labelled images of each class in a batch."
+    ),
+    click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: the method's own]"),
+    click.option("--momentum", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9),
+    click.option("--weight-decay", type=click.FloatRange(min=0), help="[default: the method's own]"),
+    click.option(
+        "--lambda-ce", type=click.FloatRange(min=0), default=PAPER.ce, help="λ₁, cross-entropy on source labels."
+    ),
+    click.option(
+        "--lambda-prior", type=click.FloatRange(min=0), default=PAPER.prior, help="λ₂, prior of the embedding."
+    ),
+    click.option("--lambda-m", type=click.FloatRange(min=0), default=PAPER.metric, help="λ₃, cross-domain metric."),
+    click.option(
+        "--lambda-rec", type=click.FloatRange(min=0), default=PAPER.reconstruction, help="λ₄, reconstruction."
+    ),
+    click.option("--lambda-kl", type=click.FloatRange(min=0), default=PAPER.alignment, help="λ₅, class alignment."),
+    click.option("--lambda-h", type=click.FloatRange(min=0), default=PAPER.entropy, help="λ₆, minimax entropy."),
+    click.option(
+        "--ramp/--no-ramp", default=True, help="Grow λ₃, λ₅ and λ₆ from zero, as pseudo-labels become meaningful."
+    ),
+    click.option(
+        "--game",
+        type=click.Choice(["one-pass", "alternating"]),
+        default="one-pass",
+        help="Update the prototypes and everything else together, or one after the other at twice the cost.",
+    ),
+    click.option(
+        "--tau0", type=click.FloatRange(min=0, min_open=True), default=0.05, help="Temperature of the prototypes."
+    ),
+    click.option(
+        "--tau1", type=click.FloatRange(min=0, min_open=True), default=2.0, help="Temperature of the alignment."
+    ),
+    click.option("--noise", type=click.FloatRange(min=0), default=0.1, help="σ of the noise on the normalised input."),
+    click.option("--flip/--no-flip", default=True, help="Mirror images at random; not where that changes the class."),
+    click.option(
+        "--extended-augmentation/--paper-augmentation",
+        "extended",
+        default=False,
+        help="Also turn, scale, shift, brighten and blur images a little; not in the paper.",
+    ),
+    click.option(
+        "--candidates", type=click.IntRange(min=1), default=10, help="Networks kept over the run, to choose one from."
+    ),
+    click.option(
+        "--select",
+        "selection",
+        type=click.Choice(["validators", "last"]),
+        default="validators",
+        help="Take the candidate that the validators prefer, which see no target label, or the last.",
+    ),
+    click.option("--seed", type=click.IntRange(min=0), default=0),
+    click.option("--device", default=None, help="cpu, cuda or cuda:N.  [default: cuda where there is one]"),
+)
+"""What is done with them, and on which device."""
+
+
+def make_config(
+    *,
+    source_roi: Region | None,
+    target_roi: Region | None,
+    preset: str,
+    embedding: int | None,
+    input_size: tuple[int, int],
+    learning_rate: float | None,
+    weight_decay: float | None,
+    lambda_ce: float,
+    lambda_prior: float,
+    lambda_m: float,
+    lambda_rec: float,
+    lambda_kl: float,
+    lambda_h: float,
+    tau0: float,
+    tau1: float,
+    noise: float,
+    flip: bool,
+    extended: bool,
+    method: MethodName,
+    **options: Any,
+) -> TrainingConfig:
+    """Return the run that the values of the options describe."""
+    height, width = input_size
+    own = OPTIMISATION[method]
+    return TrainingConfig(
+        source_region=source_roi,
+        target_region=target_roi,
+        method=method,
+        encoder=PRESETS[preset].encoder,
+        embedding=PRESETS[preset].embedding if embedding is None else embedding,
+        height=height,
+        width=width,
+        learning_rate=own.learning_rate if learning_rate is None else learning_rate,
+        weight_decay=own.weight_decay if weight_decay is None else weight_decay,
+        prototype_temperature=tau0,
+        alignment_temperature=tau1,
+        augmentation=Augmentation(flip=flip, noise=noise, extended=extended),
+        weights=Weights(lambda_ce, lambda_prior, lambda_m, lambda_rec, lambda_kl, lambda_h),
+        **options,
+    )
+
+
+def plain_options(command: click.Command, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a command's options as a file of options holds them; those without a value are left out."""
+    return {
+        parameter.opts[-1].removeprefix("--"): _plain(values[parameter.name])
+        for parameter in command.params
+        if parameter.name in values and values[parameter.name] is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Region):
+        return f"{value.x},{value.y},{value.width},{value.height}"
+    if isinstance(value, tuple):
+        height, width = value
+        return f"{height}x{width}"
+    return value
+
+
+def find_device(name: str | None) -> torch.device:
+    """Return the device called ``name``, or a GPU where there is one.
+
+    Raises:
+        TrainingError: there is no such device.
+    """
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as cause:
+        raise TrainingError(
+            expected=f"the device {name}", received=str(cause).splitlines()[0], remedy="use --device cpu"
+        ) from None
+    return device

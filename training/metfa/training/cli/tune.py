@@ -1,0 +1,130 @@
+"""``metfa-tune``: hyper-parameters for a new device, found without labels for it → options for metfa-train."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metfa.runtime.command import Command, require_extra
+from metfa.runtime.files import write_text
+
+from .run_options import domain_options, find_device, make_config, plain_options, run_options
+from .train import INTERRUPTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..tuning.study import Trial
+
+TUNED = "tuned.json"
+BEST = 5
+"""Trials in the table at the end."""
+
+
+@click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
+@domain_options
+@click.option(
+    "--study",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=Path("runs/tune"),
+    help="Directory of the search; one that was begun goes on.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=30,
+    help="Training runs of the search, those of earlier calls included.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help=f"File of options to write.  [default: {TUNED} in --study]"
+)
+@run_options
+@click.pass_context
+def main(
+    ctx: click.Context, /, *, directory: Path, trials: int, output: Path | None, device: str | None, **options: Any
+) -> None:
+    """Search λ₁ … λ₆, the learning rate and the size of the embedding, without labels for the new device.
+
+    The search begins at the values of their options; all other options hold for every trial.
+    """
+    require_extra("tune", "torch", "safetensors", "sklearn", "tqdm", "optuna")
+    from tqdm import tqdm
+
+    from ..data.pair import read_pair
+    from ..methods import METHODS
+    from ..tuning.study import open_study, winner
+
+    config = make_config(**options)
+    if "target" in METHODS[config.method].supervision:
+        raise click.UsageError(
+            f"expected a method that needs no target labels, received {config.method}; choose another --method"
+        )
+    torch_device = find_device(device)
+    pair = read_pair(config)
+    try:
+        with open_study(config, directory) as study:
+            finished = study.finished()
+            with tqdm(total=trials, initial=len(finished), desc="tuning", unit="trial", disable=None) as bar:
+                while len(finished) < trials:
+                    finished.append(study.run_trial(pair, torch_device))
+                    bar.update()
+                    with bar.external_write_mode():
+                        click.echo(_line(finished[-1], trials))
+            best = winner(finished, adapts=study.adapts)
+            click.echo("\n".join(_summary(finished, best, adapts=study.adapts)))
+    except KeyboardInterrupt:
+        click.echo("Interrupted; the same command goes on.", err=True)
+        sys.exit(INTERRUPTED)
+    path = output or directory / TUNED
+    tuned = {**plain_options(ctx.command, options), **best.parameters}
+    write_text(path, json.dumps(tuned, indent=2, ensure_ascii=False) + "\n")
+    click.echo(f"Next: metfa-train --config {path}")
+
+
+def _line(trial: Trial, trials: int) -> str:
+    """Return what the user is told of a trial when it ends."""
+    outcome = trial.ending
+    if trial.model is not None:
+        judged = trial.model.validators
+        outcome = f"AMI {judged.ami:.3f}, accuracy {judged.supervised_accuracy:.3f}, diversity {judged.diversity:.2f}"
+    parameters = ", ".join(f"{name} {number:.3g}" for name, number in trial.parameters.items())
+    return f"trial {trial.number} of {trials}: {outcome} ({parameters})"
+
+
+def _summary(trials: Sequence[Trial], best: Trial, *, adapts: bool) -> Iterator[str]:
+    """Yield a table of the best trials, and why one of them is chosen."""
+    from ..selection import is_sound
+    from ..tuning.study import best_accuracy, models, value
+
+    accuracy = best_accuracy(models(trials))
+    ended = [(trial, trial.model.validators) for trial in trials if trial.model is not None]
+    ended.sort(key=lambda pair: value(pair[1], accuracy, adapts=adapts), reverse=True)
+    rows = [("trial", "AMI", "accuracy", "diversity", *best.parameters)]
+    rows += [
+        (
+            str(trial.number),
+            f"{judged.ami:.3f}",
+            f"{judged.supervised_accuracy:.3f}",
+            f"{judged.diversity:.2f}",
+            *(f"{number:.3g}" for number in trial.parameters.values()),
+        )
+        for trial, judged in ended[:BEST]
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(["", *(cell.rjust(width) for cell, width in zip(row, widths, strict=True))])
+    yield f"{len(trials)} trials, {len(ended)} to their end"
+    sound = sum(is_sound(judged, accuracy) for _, judged in ended)
+    if adapts and sound:
+        yield (
+            f"chosen: trial {best.number}, the highest AMI among those that keep the accuracy on labelled frames "
+            f"(at best {accuracy:.3f}) and have not collapsed, {sound} of {len(ended)}"
+        )
+    else:
+        reason = "all have collapsed or lost accuracy" if adapts else "the method does not adapt to target frames"
+        yield f"chosen: trial {best.number}, the highest accuracy on labelled frames, as {reason}"

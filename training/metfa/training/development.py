@@ -1,0 +1,137 @@
+"""One run up to the choice of its candidate: all that decides the model, and no frame of a test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from metfa.runtime.command import Interruption
+from metfa.runtime.contract import Normalisation
+from metfa.runtime.files import writing_to
+
+from .candidates import Candidates, Frames
+from .data.store import UNLABELLED, FrameStore
+from .fit import Trainer
+from .methods import Method, build_method
+from .model import Network, NetworkConfig
+from .selection import choose
+from .validators import Validators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .config import TrainingConfig
+    from .data.domain import Split
+    from .data.pair import DomainPair
+    from .methods import Role
+
+CANDIDATES = "candidates"
+NORMALISATION = Normalisation(kind="per-image", scale=1.0, mean=None)
+"""Standardised per image, as the gain of two devices is never the same."""
+
+ROLES: tuple[Role, ...] = ("source", "target")
+
+
+@dataclass(frozen=True, slots=True)
+class Development:
+    """What a run comes to before it is reported on.
+
+    Attributes:
+        method: as trained to the last step.
+        candidates: the networks that were kept.
+        steps: after which each was kept.
+        validators: what each was judged by.
+        selected: the index of the one that becomes the model.
+    """
+
+    method: Method
+    candidates: Candidates
+    steps: tuple[int, ...]
+    validators: tuple[Validators, ...]
+    selected: int
+
+
+def develop(
+    config: TrainingConfig,
+    pair: DomainPair,
+    directory: Path,
+    device: torch.device,
+    *,
+    resume: bool = False,
+    on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
+) -> Development | None:
+    """Train, and choose a candidate; Ctrl-C and SIGTERM end it with its state saved. For the main thread.
+
+    Args:
+        config: the run.
+        pair: its domains.
+        directory: where checkpoint, metrics and candidates are kept.
+        device: where to compute.
+        resume: go on with the unfinished run in the directory.
+        on_candidate: told the step and the validators of each candidate; what it raises ends the run.
+
+    Returns:
+        What became of it, or None where it was interrupted.
+
+    Raises:
+        DataError, SourceError: frames cannot be read, or do not suffice for the method.
+        BundleError: the directory holds a damaged checkpoint.
+        TrainingError: the objective is no longer finite.
+        OutputError: the directory cannot be written.
+    """
+    torch.manual_seed(config.seed)
+    method = build_method(config, Network(_network_config(config, len(pair.labels))))
+    if "target" in method.supervision:
+        pair.require_target_labels()
+
+    def supervision(role: Role, split: Split) -> FrameStore:
+        """Return frames for training and selection, with labels only where the method may see them."""
+        store = pair.frames(role, split)
+        if role in method.supervision or role == "source":
+            return store
+        return FrameStore(store.frames, np.full_like(store.labels, UNLABELLED))
+
+    training = {role: supervision(role, "train") for role in ROLES}
+    candidates = Candidates(
+        directory / CANDIDATES,
+        Frames(
+            train={role: store.frames for role, store in training.items()},
+            validation={role: supervision(role, "val") for role in ROLES},
+        ),
+    )
+    with writing_to(directory):
+        (directory / CANDIDATES).mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(method, training["source"], training["target"], directory, candidates, device, on_candidate)
+    if resume:
+        trainer.restore()
+    with Interruption() as interruption:
+        if not trainer.run(interruption):
+            return None
+
+    steps = tuple(candidates.steps())
+    validators = tuple(candidates.validators(step) for step in steps)
+    selected = len(steps) - 1
+    if config.selection == "validators":
+        selected = choose(validators, adapts=adapts(method))
+    return Development(method, candidates, steps, validators, selected)
+
+
+def adapts(method: Method | type[Method]) -> bool:
+    """Return whether a method learns from unlabelled target frames."""
+    return method.home == "target" and "target" not in method.supervision
+
+
+def _network_config(config: TrainingConfig, classes: int) -> NetworkConfig:
+    return NetworkConfig(
+        height=config.height,
+        width=config.width,
+        classes=classes,
+        encoder=config.encoder,
+        embedding=config.embedding,
+        temperature=config.prototype_temperature,
+        normalisation=NORMALISATION,
+    )

@@ -1,0 +1,1 @@
+"""The search of a run's hyper-parameters, without target labels."""
