@@ -16,7 +16,8 @@ from tqdm import tqdm
 from metfa.runtime.bundle import MANIFEST
 from metfa.runtime.contract import Region
 from metfa.runtime.errors import MetfaError
-from metfa.training.cli.train import INTERRUPTED, find_device, make_config
+from metfa.training.cli.run_options import find_device, make_config
+from metfa.training.cli.train import INTERRUPTED
 from metfa.training.cli.train import main as metfa_train
 from metfa.training.config import MethodName
 from metfa.training.fit import CHECKPOINT, UNFINISHED

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from metfa.runtime.errors import DataError
 
 from ..config import TrainingConfig
+from ..methods import Role
 from .domain import Domain, Split, read_domain
-from .store import FrameStore, load_store
-
-if TYPE_CHECKING:
-    from ..methods import Role
+from .store import DomainFrames, FrameStore, load_domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +27,7 @@ class DomainPair:
     source: Domain
     target: Domain
     labels: tuple[str, ...]
+    _prepared: dict[Role, DomainFrames] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def frames(self, role: Role, split: Split) -> FrameStore:
         """Return the frames of a split of a domain, with their labels.
@@ -39,10 +37,15 @@ class DomainPair:
             SourceError: a picture cannot be read.
             OutputError: the cache cannot be written.
         """
-        domain, region = (
-            (self.source, self.config.source_region) if role == "source" else (self.target, self.config.target_region)
-        )
-        return load_store(domain, split, self.labels, height=self.config.height, width=self.config.width, region=region)
+        if role not in self._prepared:
+            config = self.config
+            domain, region = (
+                (self.source, config.source_region) if role == "source" else (self.target, config.target_region)
+            )
+            self._prepared[role] = load_domain(
+                domain, self.labels, height=config.height, width=config.width, region=region
+            )
+        return self._prepared[role].split(split)
 
     def require_target_labels(self) -> None:
         """Make sure that a method which is trained on the target's labels can be.
