@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from metfa.runtime import records
-from metfa.runtime.errors import BundleError
+from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import replacing
 
 from .batch_norm import adopt_statistics
@@ -69,12 +69,19 @@ class Candidates:
         """Keep the networks of ``method`` after ``step`` steps, and return what the validators say of them.
 
         Raises:
+            TrainingError: the network's outputs are no longer finite.
             OutputError: the file cannot be written.
         """
         roles: tuple[Role, ...] = ("source", "target")
         networks = {role: network_for(method, role, self._frames) for role in roles}
         exported = networks[method.home]
         target = infer(exported, self._frames.validation["target"].frames)
+        if not (np.isfinite(target.logits).all() and np.isfinite(target.embedding).all()):
+            raise TrainingError(
+                expected="finite outputs of the network",
+                received=f"NaN or infinity after step {step}",
+                remedy="lower --learning-rate or the weights of the terms, then train again",
+            )
         validators = validate(
             target.probabilities.astype(np.float64),
             target.embedding,

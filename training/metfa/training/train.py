@@ -18,7 +18,7 @@ from metfa.runtime.files import writing_to
 
 from .candidates import Candidates, Frames
 from .config import CONFIG
-from .data.domain import Domain, Split, read_domain
+from .data.domain import SPLITS, Domain, Split, read_domain
 from .data.store import UNLABELLED, FrameStore, load_store
 from .evaluate import evaluate
 from .fit import CHECKPOINT, METRICS, UNFINISHED, Trainer
@@ -158,6 +158,7 @@ def train(
         selected = choose(validators, adapts=method.home == "target" and "target" not in method.supervision)
 
     held_out = {role: frames(role, "test") for role in domains}
+    target_is_labelled = bool((held_out["target"].labels != UNLABELLED).any())
     network_config = method.network.config
     scored = []
     for step, judged in zip(steps, validators, strict=True):
@@ -167,14 +168,14 @@ def train(
                 step=step,
                 validators=judged,
                 source_f1=evaluate(source, held_out["source"]).f1,
-                target_f1=evaluate(exported, held_out["target"]).f1 if domains["target"].labels else None,
+                target_f1=evaluate(exported, held_out["target"]).f1 if target_is_labelled else None,
             )
         )
     exported, source = (network.to(device) for network in candidates.networks(steps[selected], network_config))
     evaluation = Evaluation(
         source=evaluate(source, held_out["source"]),
         source_as_exported=evaluate(exported, held_out["source"]),
-        target=evaluate(exported, held_out["target"]) if domains["target"].labels else None,
+        target=evaluate(exported, held_out["target"]) if target_is_labelled else None,
         selected_step=steps[selected],
         candidates=tuple(scored),
     )
@@ -254,11 +255,17 @@ def _labels(source: Domain, target: Domain) -> tuple[str, ...]:
             remedy="add some to train/, or remove the class from test/",
         )
     for domain, least in ((source, 1), (target, 2)):
-        counts = {part: sum(item.split == part for item in domain.items) for part in ("train", "val")}
+        counts = {part: sum(item.split == part for item in domain.items) for part in SPLITS}
+        if not counts["test"]:
+            raise DataError(
+                expected=f"images in the test split of {domain.name}",
+                received="none",
+                remedy="let some be for testing, or leave out what divides the images, to have them split",
+            )
         if counts["train"] < least or not counts["val"]:
             raise DataError(
                 expected=f"at least {least + 1} training images in {domain.name}, one of them for validation",
-                received=f"{sum(counts.values())}",
+                received=f"{counts['train'] + counts['val']}",
                 remedy="add frames of the device",
             )
     if target.labels and target.labels != labels:
@@ -271,12 +278,19 @@ def _labels(source: Domain, target: Domain) -> tuple[str, ...]:
 
 
 def _require_target_labels(target: Domain, labels: tuple[str, ...], config: TrainingConfig) -> None:
-    trained = {item.label for item in target.items if item.split == "train"}
+    trained = {item.label for item in target.items if item.split == "train"} - {None}
+    unlabelled = sum(item.label is None for item in target.items)
     if trained != set(labels):
         missing = sorted(set(labels) - trained)
         raise DataError(
             expected=f"labelled training images of every class of the target {target.name} for {config.method}",
             received=f"none of {', '.join(missing)}" if target.labels else "a target without labels",
+            remedy="give the target class folders, or choose a method that needs no target labels, such as metfa-v",
+        )
+    if unlabelled:
+        raise DataError(
+            expected=f"a label for every image of the target {target.name} for {config.method}",
+            received=f"{unlabelled} of {len(target.items)} without",
             remedy="give the target class folders, or choose a method that needs no target labels, such as metfa-v",
         )
 
