@@ -65,6 +65,14 @@ class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic bef
 @click.option("--methods", type=MethodsType(), default="all", help="Rows of the table.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Runs of each method: seeds 0, 1, …")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="Runs at a time; they share the cores.")
+@click.option(
+    "--options-for",
+    "special",
+    nargs=2,
+    multiple=True,
+    metavar="PATTERN OPTIONS",
+    help="Further options of metfa-train for some methods, as 'metfa-*' '--learning-rate 0.003'; repeatable.",
+)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory of tables, figures and runs.")
 @click.argument("options", nargs=-1)
 def main(
@@ -76,6 +84,7 @@ def main(
     methods: tuple[MethodName, ...],
     seeds: int,
     jobs: int,
+    special: tuple[tuple[str, str], ...],
     output: Path,
     options: tuple[str, ...],
 ) -> None:
@@ -84,9 +93,9 @@ def main(
     directions = [Direction("source-to-target", a, b)]
     if both_directions:
         directions.append(Direction("target-to-source", b, a))
-    _claim(output, [source, target, str(source_roi), str(target_roi), *options])
+    _claim(output, [source, target, str(source_roi), str(target_roi), *map(shlex.join, special), *options])
     runs = [Run(direction, method, seed) for seed in range(seeds) for direction in directions for method in methods]
-    runner = Runner(output / "runs", options, jobs)
+    runner = Runner(output / "runs", options, special, jobs)
     failures = runner.carry_out(runs)
     results = [read_result(run, runner.bundle(run)) for run in _in_order(runs) if runner.is_finished(run)]
     if results:

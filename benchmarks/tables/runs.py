@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 import click
@@ -79,12 +81,14 @@ class Runner:
     Args:
         directory: where each run's bundle is, under its name.
         options: of ``metfa-train``, the same for every run.
+        special: further options, of the methods that a pattern such as ``metfa-*`` matches.
         jobs: how many runs at a time; they share the processor's cores.
     """
 
-    def __init__(self, directory: Path, options: Sequence[str], jobs: int) -> None:
+    def __init__(self, directory: Path, options: Sequence[str], special: Sequence[tuple[str, str]], jobs: int) -> None:
         self._directory = directory
         self._options = tuple(options)
+        self._special = special
         self._jobs = jobs
 
     def bundle(self, run: Run) -> Path:
@@ -110,7 +114,9 @@ class Runner:
             ) as pool,
         ):
             try:
-                futures = {pool.submit(_carry_out, run, self.bundle(run), self._options): run for run in waiting}
+                futures = {
+                    pool.submit(_carry_out, run, self.bundle(run), self._options_of(run.method)): run for run in waiting
+                }
                 for future in as_completed(futures):
                     failure = future.result()
                     if failure:
@@ -123,6 +129,10 @@ class Runner:
                 pool.shutdown(cancel_futures=True)
                 raise
         return failures
+
+    def _options_of(self, method: MethodName) -> tuple[str, ...]:
+        special = [text for pattern, text in self._special if fnmatch(method, pattern)]
+        return (*self._options, *shlex.split(" ".join(special)))
 
 
 def _begin(jobs: int) -> None:

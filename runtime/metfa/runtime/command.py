@@ -26,6 +26,8 @@ class Command(click.Command):
         """Parse the command line."""
         try:
             return super().make_context(*args, **kwargs)
+        except MetfaError as error:
+            raise click.ClickException(str(error)) from None
         except click.UsageError as error:
             raise _OneLineUsageError(error.format_message()) from None
 

@@ -69,7 +69,7 @@ class Candidates:
         """Keep the networks of ``method`` after ``step`` steps, and return what the validators say of them.
 
         Raises:
-            TrainingError: the network answers with what is not a number.
+            TrainingError: the network's outputs are no longer finite.
             OutputError: the file cannot be written.
         """
         roles: tuple[Role, ...] = ("source", "target")
@@ -78,9 +78,9 @@ class Candidates:
         target = infer(exported, self._frames.validation["target"].frames)
         if not (np.isfinite(target.logits).all() and np.isfinite(target.embedding).all()):
             raise TrainingError(
-                expected="finite terms of the objective",
-                received=f"a network that answers with what is not a number at step {step}",
-                remedy="lower --learning-rate, then train again",
+                expected="finite outputs of the network",
+                received=f"NaN or infinity after step {step}",
+                remedy="lower --learning-rate or the weights of the terms, then train again",
             )
         validators = validate(
             target.probabilities.astype(np.float64),

@@ -54,7 +54,7 @@ class Optimisation(NamedTuple):
     weight_decay: float
 
 
-_OWN = Optimisation(learning_rate=3e-3, weight_decay=1e-5)
+_OWN = Optimisation(learning_rate=1e-3, weight_decay=1e-5)
 
 OPTIMISATION: Mapping[MethodName, Optimisation] = {
     "source-only": _OWN,

@@ -8,6 +8,7 @@ import torch
 
 from metfa.runtime.backends import Inference
 
+from .data.store import UNLABELLED
 from .scores import Scores, score
 
 if TYPE_CHECKING:
@@ -34,5 +35,7 @@ def infer(network: Network, frames: NDArray[np.uint8]) -> Inference:
 
 
 def evaluate(network: Network, store: FrameStore) -> Scores:
-    """Score the network on a labelled store."""
-    return score(store.labels, infer(network, store.frames).logits.argmax(axis=1), network.config.classes)
+    """Score the network on the labelled frames of a store, of which there is at least one."""
+    labelled = store.labels != UNLABELLED
+    predicted = infer(network, store.frames).logits.argmax(axis=1)
+    return score(store.labels[labelled], predicted[labelled], network.config.classes)

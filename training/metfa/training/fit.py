@@ -112,6 +112,7 @@ class Trainer:
                 if self.step % METRICS_INTERVAL == 0:
                     bar.set_postfix({name: f"{value:.3g}" for name, value in self._record().items()})
                 if self.step in self._candidate_steps:
+                    self._record()  # which refuses terms that are not finite
                     self._on_candidate(self.step, self._candidates.add(self.step, self._method))
                 if self.step % CHECKPOINT_INTERVAL == 0:
                     self._save()

@@ -16,6 +16,7 @@ from metfa.runtime.errors import BundleError
 
 from .config import CONFIG
 from .data.pair import read_pair
+from .data.store import UNLABELLED
 from .development import NORMALISATION, ROLES, develop
 from .evaluate import evaluate
 from .fit import CHECKPOINT, METRICS, UNFINISHED
@@ -113,6 +114,8 @@ def train(
 
     held_out: dict[Role, FrameStore] = {role: pair.frames(role, "test") for role in ROLES}
 
+    target_is_labelled = bool((held_out["target"].labels != UNLABELLED).any())
+
     def networks(step: int) -> tuple[Network, Network]:
         exported, source = run.candidates.networks(step, run.method.network.config)
         return exported.to(device), source.to(device)
@@ -125,14 +128,14 @@ def train(
                 step=step,
                 validators=judged,
                 source_f1=evaluate(source, held_out["source"]).f1,
-                target_f1=evaluate(exported, held_out["target"]).f1 if pair.target.labels else None,
+                target_f1=evaluate(exported, held_out["target"]).f1 if target_is_labelled else None,
             )
         )
     exported, source = networks(run.steps[run.selected])
     evaluation = Evaluation(
         source=evaluate(source, held_out["source"]),
         source_as_exported=evaluate(exported, held_out["source"]),
-        target=evaluate(exported, held_out["target"]) if pair.target.labels else None,
+        target=evaluate(exported, held_out["target"]) if target_is_labelled else None,
         selected_step=run.steps[run.selected],
         candidates=tuple(scored),
     )

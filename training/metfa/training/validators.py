@@ -5,11 +5,13 @@ p are the target's probabilities, [N, M], and f its embeddings, [N, D], on held-
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 
 if TYPE_CHECKING:
@@ -72,7 +74,9 @@ def cluster(embeddings: NDArray[np.float32], classes: int) -> NDArray[np.int64]:
     """Return the k-means cluster of each embedding, int64 [N]; ``classes`` clusters, or fewer where frames are few."""
     different = len(np.unique(embeddings, axis=0))
     kmeans = KMeans(min(classes, different), n_init=CLUSTERINGS, random_state=0)
-    return np.asarray(kmeans.fit_predict(embeddings), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # embeddings that differ by rounding alone are one cluster
+        return np.asarray(kmeans.fit_predict(embeddings.astype(np.float64)), np.int64)
 
 
 def entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_options(path: Path, known: Collection[str]) -> dict[str, Any]:
-    """Return the options in a JSON object such as ``{"steps": 2000, "lambda-h": 3.2}``.
+def read_options(path: Path, known: Collection[str]) -> dict[str, str]:
+    """Return the options in a JSON object such as ``{"steps": 2000, "lambda-h": 3.2}``, as one would type them.
 
     Args:
         path: the file.
@@ -23,7 +23,7 @@ def read_options(path: Path, known: Collection[str]) -> dict[str, Any]:
 
     Raises:
         SourceError: the file cannot be read.
-        UsageError: it holds no JSON object, or an option that is not known.
+        UsageError: it holds no JSON object, an option that is not known, or a value that no option takes.
     """
     with reading(path):
         text = path.read_bytes()
@@ -33,9 +33,13 @@ def read_options(path: Path, known: Collection[str]) -> dict[str, Any]:
         raise click.UsageError(f"expected JSON in {path}, received text that is not ({cause}); correct it") from None
     if not isinstance(options, dict):
         raise click.UsageError(f"expected a JSON object in {path}, received {type(options).__name__}; correct it")
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             raise click.UsageError(
                 f"expected options of this command in {path}, received {name!r}; remove it or correct its name"
             )
-    return options
+        if not isinstance(value, (str, int, float)):  # true and false are integers
+            raise click.UsageError(
+                f"expected text, a number, true or false for {name} in {path}, received {json.dumps(value)}; correct it"
+            )
+    return {name: str(value) for name, value in options.items()}

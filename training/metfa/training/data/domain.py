@@ -123,11 +123,19 @@ def read_domain(specification: str, *, seed: int, by_class: bool) -> Domain:
             be, or its labels would reach training through the order of its pictures: it is ordered by their content.
 
     Raises:
-        DataError: there is no such domain, it holds no images, or a class holds too few to split.
+        DataError: there is no such domain, it holds no images, a class holds too few to split, or labels that may
+            decide are there for some images alone.
         SourceError: a file cannot be read.
         ProfileError: there is no such phantom profile.
     """
     items = read_items(specification)
+    unlabelled = sum(item.label is None for item in items)
+    if by_class and 0 < unlabelled < len(items):
+        raise DataError(
+            expected=f"a label for every image of {specification}, or for none",
+            received=f"{unlabelled} of {len(items)} without",
+            remedy="fill in the column 'label', or remove those rows",
+        )
     if not by_class:
         items.sort(key=lambda item: item.picture.fingerprint())
     return Domain(specification, tuple(split(specification, items, seed, by_class=by_class)))

@@ -34,7 +34,7 @@ def read_manifest(specification: str) -> Iterator[dict[str, str]]:
     try:
         with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=SUFFIXES[path.suffix.lower()])
-            columns = list(reader.fieldnames or [])
+            reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or []]
             rows = [{column: (row[column] or "").strip() for column in columns} for row in reader]
     except (UnicodeDecodeError, csv.Error) as cause:
         raise DataError(

@@ -8,7 +8,7 @@ from metfa.runtime.errors import DataError
 
 from ..config import TrainingConfig
 from ..methods import Role
-from .domain import Domain, Split, read_domain
+from .domain import SPLITS, Domain, Split, read_domain
 from .store import DomainFrames, FrameStore, load_domain
 
 
@@ -53,7 +53,8 @@ class DomainPair:
         Raises:
             DataError: the target has no labelled training images of a class.
         """
-        trained = {item.label for item in self.target.items if item.split == "train"}
+        remedy = "give the target class folders, or choose a method that needs no target labels, such as metfa-v"
+        trained = {item.label for item in self.target.items if item.split == "train"} - {None}
         if trained != set(self.labels):
             raise DataError(
                 expected=f"labelled training images of every class of the target {self.target.name} "
@@ -61,7 +62,14 @@ class DomainPair:
                 received=f"none of {', '.join(sorted(set(self.labels) - trained))}"
                 if self.target.labels
                 else "a target without labels",
-                remedy="give the target class folders, or choose a method that needs no target labels, such as metfa-v",
+                remedy=remedy,
+            )
+        unlabelled = sum(item.label is None for item in self.target.items)
+        if unlabelled:
+            raise DataError(
+                expected=f"a label for every image of the target {self.target.name} for {self.config.method}",
+                received=f"{unlabelled} of {len(self.target.items)} without",
+                remedy=remedy,
             )
 
 
@@ -94,11 +102,17 @@ def _labels(source: Domain, target: Domain) -> tuple[str, ...]:
             remedy="add some to train/, or remove the class from test/",
         )
     for domain, least in ((source, 1), (target, 2)):
-        counts = {part: sum(item.split == part for item in domain.items) for part in ("train", "val")}
+        counts = {part: sum(item.split == part for item in domain.items) for part in SPLITS}
+        if not counts["test"]:
+            raise DataError(
+                expected=f"images in the test split of {domain.name}",
+                received="none",
+                remedy="let some be for testing, or leave out what divides the images, to have them split",
+            )
         if counts["train"] < least or not counts["val"]:
             raise DataError(
                 expected=f"at least {least + 1} training images in {domain.name}, one of them for validation",
-                received=f"{sum(counts.values())}",
+                received=f"{counts['train'] + counts['val']}",
                 remedy="add frames of the device",
             )
     if target.labels and target.labels != labels:

@@ -12,7 +12,7 @@ from metfa.runtime.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .domain import Item
+    from .domain import Item, Split
 
 TEST_FRACTION = 0.25
 """Share that is held out for testing where a domain does not come split."""
@@ -22,7 +22,7 @@ VALIDATION_FRACTION = 0.1
 
 
 def split(name: str, items: Sequence[Item], seed: int, *, by_class: bool) -> list[Item]:
-    """Give every item its split; those that come with one keep it.
+    """Give every item its split; those that come with one keep it, and decide for the others of their group.
 
     Args:
         name: of the domain, for messages.
@@ -36,8 +36,12 @@ def split(name: str, items: Sequence[Item], seed: int, *, by_class: bool) -> lis
     generator = np.random.default_rng(seed)
     result = list(items)
     if any(item.split is None for item in items):
-        held_out = _hold_out(items, TEST_FRACTION, generator, by_class=by_class)
-        result = [replace(item, split="test" if n in held_out else "train") for n, item in enumerate(items)]
+        decided: dict[str | None, Split] = {item.group: item.split for item in items if item.group and item.split}
+        result = [item if item.split else replace(item, split=decided.get(item.group)) for item in items]
+        positions = [n for n, item in enumerate(result) if item.split is None]
+        held_out = _hold_out([result[n] for n in positions], TEST_FRACTION, generator, by_class=by_class)
+        for index, n in enumerate(positions):
+            result[n] = replace(result[n], split="test" if index in held_out else "train")
         _require_both(name, result, by_class=by_class)
     if all(item.split != "val" for item in result):
         positions = [n for n, item in enumerate(result) if item.split == "train"]
@@ -49,24 +53,31 @@ def split(name: str, items: Sequence[Item], seed: int, *, by_class: bool) -> lis
 
 def _hold_out(items: Sequence[Item], fraction: float, generator: np.random.Generator, *, by_class: bool) -> set[int]:
     """Return the positions of about ``fraction`` of the items, at least one group of each class, and never all."""
-    classes: dict[str | None, dict[str, list[int]]] = {}
-    everywhere: dict[str, list[int]] = {}
+    classes: dict[str | None, dict[str, int]] = {}  # of each, its groups and how many of its items they hold
+    members: dict[str, list[int]] = {}
+    shown: dict[str, set[str | None]] = {}  # the classes of each group
     for position, item in enumerate(items):
         group = f"{position}" if item.group is None else f"group {item.group}"
-        classes.setdefault(item.label if by_class else None, {}).setdefault(group, []).append(position)
-        everywhere.setdefault(group, []).append(position)
-    held_out: set[int] = set()
+        label = item.label if by_class else None
+        groups = classes.setdefault(label, {})
+        groups[group] = groups.get(group, 0) + 1
+        members.setdefault(group, []).append(position)
+        shown.setdefault(group, set()).add(label)
+    staying = {label: len(groups) for label, groups in classes.items()}
+    held_out: set[str] = set()
     for groups in classes.values():
-        wanted = max(1, round(fraction * sum(map(len, groups.values()))))
+        wanted = max(1, round(fraction * sum(groups.values())))
+        taken = sum(count for group, count in groups.items() if group in held_out)
         names = list(groups)
-        free = [names[n] for n in generator.permutation(len(names)) if not held_out.issuperset(groups[names[n]])]
-        taken = sum(len(groups[name]) for name in names if name not in free)
-        for name in free[:-1]:  # one stays
+        for group in (names[n] for n in generator.permutation(len(names))):
             if taken >= wanted:
                 break
-            taken += len(groups[name])
-            held_out.update(everywhere[name])
-    return held_out
+            if group not in held_out and all(staying[label] > 1 for label in shown[group]):
+                taken += groups[group]
+                held_out.add(group)
+                for label in shown[group]:
+                    staying[label] -= 1
+    return {position for group in held_out for position in members[group]}
 
 
 def _require_both(name: str, items: Sequence[Item], *, by_class: bool) -> None:
@@ -74,7 +85,7 @@ def _require_both(name: str, items: Sequence[Item], *, by_class: bool) -> None:
     for item in items:
         splits.setdefault(item.label if by_class else None, set()).add(item.split)
     for label, present in splits.items():
-        if present != {"train", "test"}:
+        if not present.issuperset(("train", "test")):
             raise DataError(
                 expected=f"at least 2 images, or patients, in {name}{f', class {label}' if label else ''}, "
                 f"one to train on and one to test on",
