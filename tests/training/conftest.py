@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from metfa.runtime.contract import Normalisation
-from metfa.training.config import Augmentation, TrainingConfig
+from metfa.training.config import Augmentation, EncoderName, TrainingConfig
+from metfa.training.data.store import FrameStore
 from metfa.training.model import Network, NetworkConfig
 
 LABELS = ("blob", "bars", "ring")
@@ -48,20 +49,24 @@ def config() -> TrainingConfig:
     )
 
 
-@pytest.fixture
-def network() -> Network:
+def make_network(encoder: EncoderName = "strided") -> Network:
     torch.manual_seed(0)
     return Network(
         NetworkConfig(
             height=28,
             width=28,
             classes=len(LABELS),
-            encoder="residual",
+            encoder=encoder,
             embedding=16,
             temperature=0.05,
             normalisation=Normalisation(kind="per-image", scale=1.0, mean=None),
         )
     )
+
+
+@pytest.fixture
+def network() -> Network:
+    return make_network("residual")
 
 
 def draw(label: str, seed: int, brightness: int) -> np.ndarray:
@@ -76,6 +81,12 @@ def draw(label: str, seed: int, brightness: int) -> np.ndarray:
     else:
         image[y - 9 : y + 9 : 4, x - 9 : x + 9] = brightness
     return image
+
+
+def make_store(count: int, brightness: int) -> FrameStore:
+    """``count`` frames of each class, uint8 [N, 1, 28, 28]."""
+    frames = [draw(label, seed, brightness)[10:38, 18:46] for label in LABELS for seed in range(count)]
+    return FrameStore(np.stack(frames)[:, np.newaxis], np.repeat(np.arange(len(LABELS)), count))
 
 
 def write_classes(folder: Path, count: int, brightness: int, labels: tuple[str, ...] = LABELS) -> Path:

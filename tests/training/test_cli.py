@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,18 +15,30 @@ from click.testing import CliRunner, Result
 
 from metfa.runtime.bundle import Bundle
 from metfa.runtime.contract import Region
+from metfa.training import train as training
 from metfa.training.cli.train import main
+from metfa.training.config import CONFIG, Augmentation, MethodName, TrainingConfig, Weights
+from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.fit import CHECKPOINT, METRICS, UNFINISHED
+from metfa.training.methods import METHODS
+from metfa.training.selection import choose
 from metfa.training.train import EVALUATION
+from metfa.training.validators import Validators
 from metfa.training.weights import load_network, load_reference
 
 from .conftest import LABELS, write_classes
 
-SMALL = ["--input-size", "28x28", "--steps", "12", "--images-per-class", "2", "--device", "cpu"]
+if TYPE_CHECKING:
+    from metfa.training.candidates import Frames
+
+_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --device cpu"
+SMALL = _SMALL.split()
+REFERENCES = tuple(name for name, method in METHODS.items() if "target" in method.supervision)
+UNSUPERVISED = tuple(name for name in METHODS if name not in REFERENCES)
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+def run(*arguments: object, catch_exceptions: bool = True) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=catch_exceptions)
 
 
 @pytest.fixture
@@ -44,7 +57,7 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     assert load_network(opened).config.embedding == opened.contract.embedding
     assert load_reference(opened).shape == (6, 1, 28, 28)
     steps = [json.loads(line) for line in opened.path(METRICS).read_text().splitlines()]
-    assert [step["step"] for step in steps] == list(range(1, 13))
+    assert [step["step"] for step in steps] == list(range(1, 7))
     assert steps[0].keys() - {"step"} == {"ce", "prior", "entropy", "metric", "reconstruction", "alignment"}
     assert json.loads(opened.path(EVALUATION).read_text())["target"]["images"] == 6
     assert not (bundle / UNFINISHED).exists()
@@ -57,27 +70,135 @@ def test_an_unlabelled_target_is_adapted_to_and_not_scored(source: Path, target:
     assert json.loads((bundle / EVALUATION).read_text())["target"] is None
 
 
-@pytest.mark.parametrize("comes_split", [False, True], ids=["a folder of classes", "a folder with train and test"])
-def test_shuffled_target_labels_change_no_bit_of_the_model(
-    source: Path, target: Path, tmp_path: Path, comes_split: bool
+def test_the_evaluation_tells_of_every_candidate_and_of_the_one_that_was_chosen(
+    source: Path, target: Path, bundle: Path
 ) -> None:
-    """The same pictures in other class folders: split, weights and metrics are the same; only the scores are not."""
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--candidates", 3)
+    assert result.exit_code == 0, result.output
+    evaluation = json.loads((bundle / EVALUATION).read_text())
+    assert evaluation.keys() == {"source", "source_as_exported", "target", "selected_step", "candidates"}
+    candidates = evaluation["candidates"]
+    assert [each["step"] for each in candidates] == [2, 4, 6]
+    assert all(each.keys() == {"step", "validators", "source_f1", "target_f1"} for each in candidates)
+    validators = [Validators(**each["validators"]) for each in candidates]
+    chosen = candidates[choose(validators, adapts=True)]
+    assert evaluation["selected_step"] == chosen["step"]
+    assert (evaluation["source"]["f1"], evaluation["target"]["f1"]) == (chosen["source_f1"], chosen["target_f1"])
+    assert f"model of step {chosen['step']} of 6, chosen by validators that see no target label" in result.output
+
+
+def test_the_last_candidate_is_taken_where_that_is_asked_for(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the run is the same otherwise."""
+    monkeypatch.setattr(training, "choose", lambda candidates, adapts: 0)
+    common = ("--source", source, "--target", target, *SMALL, "--candidates", 3)
+    outputs = [run(*common, "--bundle", tmp_path / name, "--select", name).output for name in ("validators", "last")]
+    by_validators, last = (json.loads((tmp_path / n / EVALUATION).read_text()) for n in ("validators", "last"))
+    assert (by_validators["selected_step"], last["selected_step"]) == (2, 6)
+    assert last["candidates"] == by_validators["candidates"]
+    assert "model of step 6 of 6, chosen as the last" in outputs[1]
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("validators", "last")]
+    assert models[0] != models[1]
+
+
+def train_on_shuffled_labels(source: Path, target: Path, tmp_path: Path, *arguments: str, part: str = ".") -> None:
+    """Bundles ``runs-true`` and ``runs-shuffled`` from the same pictures in the target, in other class folders."""
     pictures = sorted(target.rglob("*.png"))
     true = [picture.parent.name for picture in pictures]
     shuffled = np.random.default_rng(0).permutation(true).tolist()
     for name, labels in (("true", true), ("shuffled", shuffled)):
         for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-            part = ("test" if number % 4 == 0 else "train") if comes_split else "."
-            folder = tmp_path / name / part / label
+            folder = tmp_path / name / (("test" if number % 4 == 0 else "train") if part == "split" else part) / label
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(picture, folder / f"{number:03}.png")
-        result = run("--source", source, "--target", tmp_path / name, "--bundle", tmp_path / f"runs-{name}", *SMALL)
+        common = ("--source", source, "--target", tmp_path / name, "--bundle", tmp_path / f"runs-{name}")
+        result = run(*common, *SMALL, *arguments)
         assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("method", "part", "options"),
+    [
+        *((method, ".", "") for method in UNSUPERVISED),
+        ("metfa-v", "split", ""),
+        ("metfa-v", ".", "--game alternating --extended-augmentation --select last"),
+    ],
+)
+def test_shuffled_target_labels_change_no_bit_of_the_model(
+    source: Path, target: Path, tmp_path: Path, method: MethodName, part: str, options: str
+) -> None:
+    """Split, weights, metrics, candidates and the choice of one are the same; only the scores are not."""
+    train_on_shuffled_labels(source, target, tmp_path, "--method", method, *options.split(), part=part)
     for file in ("model.safetensors", "reference.safetensors", METRICS):
         assert (tmp_path / "runs-true" / file).read_bytes() == (tmp_path / "runs-shuffled" / file).read_bytes()
-    scores = [json.loads((tmp_path / f"runs-{name}" / EVALUATION).read_text()) for name in ("true", "shuffled")]
-    assert scores[0]["source"] == scores[1]["source"]
-    assert scores[0]["target"] != scores[1]["target"]
+    evaluations = [json.loads((tmp_path / f"runs-{name}" / EVALUATION).read_text()) for name in ("true", "shuffled")]
+    targets = [evaluation.pop("target") for evaluation in evaluations]
+    assert targets[0] != targets[1]
+    for evaluation in evaluations:
+        for candidate in evaluation["candidates"]:
+            candidate.pop("target_f1")
+    assert evaluations[0] == evaluations[1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_target_labels_are_not_even_given_to_a_method_that_may_not_see_them(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, method: MethodName
+) -> None:
+    """Neither for training nor for the candidates."""
+
+    class Given(Exception):  # noqa: N818 - no error, but the end of the run
+        pass
+
+    def look(_: object, source: FrameStore, target: FrameStore, *__: object) -> None:
+        raise Given([source, target])
+
+    common = ("--source", source, "--target", target, "--bundle", bundle, *SMALL)
+    kept: list[Frames] = []
+    monkeypatch.setattr(training, "Candidates", lambda _, frames: kept.append(frames))
+    monkeypatch.setattr(training, "Trainer", look)
+    with pytest.raises(Given) as given:
+        run(*common, "--method", method, catch_exceptions=False)
+    (frames,) = kept
+    for of_source, of_target in (given.value.args[0], frames.validation.values()):
+        assert set(of_source.labels) == {0, 1, 2}
+        assert (of_target.labels == UNLABELLED).tolist() == [method not in REFERENCES] * len(of_target.labels)
+
+
+@pytest.mark.parametrize("method", REFERENCES)
+def test_the_references_do_learn_from_target_labels(
+    source: Path, target: Path, tmp_path: Path, method: MethodName
+) -> None:
+    train_on_shuffled_labels(source, target, tmp_path, "--method", method)
+    for file in ("model.safetensors", METRICS):
+        assert (tmp_path / "runs-true" / file).read_bytes() != (tmp_path / "runs-shuffled" / file).read_bytes()
+    reference = "reference.safetensors"
+    assert (tmp_path / "runs-true" / reference).read_bytes() == (tmp_path / "runs-shuffled" / reference).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "adapts"),
+    [("source-only", False), ("adabn", True), ("adda", True), ("metfa-v", True), ("fine-tuned", False)],
+)
+def test_a_bundle_says_which_domain_it_is_for_and_is_chosen_accordingly(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, method: MethodName, adapts: bool
+) -> None:
+    said: list[bool] = []
+
+    def first(_: object, *, adapts: bool) -> int:
+        said.append(adapts)
+        return 0
+
+    monkeypatch.setattr(training, "choose", first)
+    regions = ("--source-roi", "0,0,60,40", "--target-roi", "2,3,50,40")
+    arguments = ("--source", source, "--target", target, "--bundle", bundle, *SMALL, *regions, "--method", method)
+    assert run(*arguments).exit_code == 0
+    assert said == [adapts]
+    contract = Bundle.open(bundle).contract
+    if method == "source-only":
+        assert (contract.provenance.target, contract.input.region) == (None, Region(0, 0, 60, 40))
+    else:
+        assert (contract.provenance.target, contract.input.region) == (str(target), Region(2, 3, 50, 40))
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_is_simply_begun_again(
@@ -96,12 +217,6 @@ def test_a_damaged_bundle_can_be_replaced(source: Path, target: Path, bundle: Pa
     (bundle / "bundle.json").write_text("{")
     assert run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--overwrite").exit_code == 0
     assert Bundle.open(bundle).contract.labels == tuple(sorted(LABELS))
-
-
-def test_the_contract_carries_the_targets_region(source: Path, target: Path, bundle: Path) -> None:
-    regions = ("--source-roi", "0,0,60,40", "--target-roi", "2,3,50,40")
-    assert run("--source", source, "--target", target, "--bundle", bundle, *SMALL, *regions).exit_code == 0
-    assert Bundle.open(bundle).contract.input.region == Region(2, 3, 50, 40)
 
 
 def test_a_terminated_run_is_resumed_to_the_same_bits(source: Path, target: Path, tmp_path: Path) -> None:
@@ -146,7 +261,10 @@ def test_a_finished_bundle_is_replaced_only_when_told(source: Path, target: Path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source", "missing"], "expected a folder of images or phantom:NAME, received 'missing'"),
+        (
+            ["--source", "missing"],
+            "expected a folder of images, a manifest (.csv, .tsv) or phantom:NAME, received 'missing'",
+        ),
         (["--source", "one"], "expected at least 2 class folders"),
         (["--source", "source/blob"], "received images without class folders"),
         (["--target", "other"], "expected the source's classes (bars, blob, ring)"),
@@ -154,7 +272,14 @@ def test_a_finished_bundle_is_replaced_only_when_told(source: Path, target: Path
         (["--source", "damaged"], "004.png"),
         (["--source", "untrained"], "expected training images of every class"),
         (["--source", "dangling"], "expected to be able to read"),
-        (["--target", "tiny"], "expected at least 2 training images"),
+        (["--target", "tiny"], "expected at least 3 training images in tiny, one of them for validation, received 1"),
+        (
+            ["--target", "target/blob", "--method", "fine-tuned"],
+            "expected labelled training images of every class of the target target/blob for fine-tuned, "
+            "received a target without labels; give the target class folders",
+        ),
+        (["--target", "target/blob", "--method", "fully-supervised"], "received a target without labels"),
+        (["--target", "half", "--method", "fully-supervised"], "for fully-supervised, received none of ring;"),
         (["--bundle", "file/bundle"], "expected to be able to write"),
         (["--resume"], "leave out --resume"),
         (["--input-size", "20x20"], "expected HEIGHTxWIDTH of at least 28x28"),
@@ -178,6 +303,8 @@ def test_bad_input_is_one_line_and_leaves_no_bundle(
     (tmp_path / "file").write_text("not a directory")
     write_classes(tmp_path / "untrained" / "train", 2, 200, LABELS[:2])
     write_classes(tmp_path / "untrained" / "test", 2, 200)
+    write_classes(tmp_path / "half" / "train", 4, 200, LABELS[:2])
+    write_classes(tmp_path / "half" / "test", 2, 200)
     shutil.copytree(source, tmp_path / "dangling")
     (tmp_path / "dangling" / LABELS[0] / "zzz.png").symlink_to("nowhere")
     (tmp_path / "tiny").mkdir()
@@ -195,3 +322,182 @@ def test_bad_input_is_one_line_and_leaves_no_bundle(
     assert result.output.startswith("Error: ")
     assert "Traceback" not in result.output
     assert not (tmp_path / "bundle" / "bundle.json").exists()
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
+    """The configurations of runs that are not run."""
+    configs: list[TrainingConfig] = []
+
+    def capture(config: TrainingConfig, *_: object, **__: object) -> None:
+        configs.append(config)
+
+    monkeypatch.setattr(training, "train", capture)
+    return configs
+
+
+@pytest.mark.parametrize(
+    ("method", "learning_rate", "weight_decay"),
+    [
+        *((name, 1e-3, 1e-5) for name in METHODS if name not in ("dann", "mme")),
+        ("dann", 1e-2, 1e-5),
+        ("mme", 1e-2, 5e-4),
+    ],
+)
+def test_every_method_has_its_own_optimisation_unless_the_user_says_otherwise(
+    captured: list[TrainingConfig], method: MethodName, learning_rate: float, weight_decay: float
+) -> None:
+    run("--method", method)
+    run("--method", method, "--learning-rate", 0.5, "--weight-decay", 0)
+    assert [(each.method, each.learning_rate, each.weight_decay) for each in captured] == [
+        (method, learning_rate, weight_decay),
+        (method, 0.5, 0),
+    ]
+
+
+def test_the_defaults_are_the_papers(captured: list[TrainingConfig]) -> None:
+    run()
+    (config,) = captured
+    assert (config.source, config.target, config.method) == ("phantom:A", "phantom:B", "metfa-v")
+    assert config.weights == Weights(10, 0.01, 0.1, 1, 10, 5)
+    assert (config.prototype_temperature, config.alignment_temperature, config.images_per_class) == (0.05, 2, 5)
+    assert config.augmentation == Augmentation(flip=True, noise=0.1, extended=False)
+
+
+EVERY_OPTION = """
+--source S --target T.csv?a=b --source-roi 1,2,3,4 --method mme --preset paper --input-size 30x40
+--steps 7 --images-per-class 3 --learning-rate 0.2 --momentum 0.8 --weight-decay 0.3 --seed 9
+--lambda-ce 1 --lambda-prior 2 --lambda-m 3 --lambda-rec 4 --lambda-kl 5 --lambda-h 6
+--no-ramp --game alternating --tau0 0.1 --tau1 3 --noise 0 --no-flip --extended-augmentation
+--candidates 4 --select last
+"""
+
+
+def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) -> None:
+    run(*EVERY_OPTION.split())
+    assert captured == [
+        TrainingConfig(
+            source="S",
+            target="T.csv?a=b",
+            source_region=Region(1, 2, 3, 4),
+            target_region=None,
+            method="mme",
+            encoder="residual",
+            height=30,
+            width=40,
+            embedding=4096,
+            steps=7,
+            candidates=4,
+            images_per_class=3,
+            learning_rate=0.2,
+            momentum=0.8,
+            weight_decay=0.3,
+            prototype_temperature=0.1,
+            alignment_temperature=3,
+            augmentation=Augmentation(flip=False, noise=0, extended=True),
+            ramp=False,
+            game="alternating",
+            selection="last",
+            seed=9,
+            weights=Weights(ce=1, prior=2, metric=3, reconstruction=4, alignment=5, entropy=6),
+        )
+    ]
+
+
+def write_options(folder: Path, options: Any) -> Path:
+    path = folder / "options.json"
+    path.write_text(options if isinstance(options, str) else json.dumps(options))
+    return path
+
+
+def test_a_file_of_options_stands_in_for_the_defaults(captured: list[TrainingConfig], tmp_path: Path) -> None:
+    options = {
+        "steps": 20,
+        "lambda-h": 3.5,
+        "lambda-ce": 1e-05,
+        "method": "metfa-iii",
+        "flip": False,
+        "ramp": "false",
+        "extended-augmentation": True,
+        "input-size": "32x40",
+        "source-roi": "1,2,3,4",
+        "select": "last",
+        "learning-rate": 1,
+        "source": "a folder",
+    }
+    typed = "--steps 20 --lambda-h 3.5 --lambda-ce 1e-05 --method metfa-iii --no-flip --no-ramp --extended-augmentation"
+    typed += " --input-size 32x40 --source-roi 1,2,3,4 --select last --learning-rate 1"
+    run(*typed.split(), "--source", "a folder")
+    run("--config", write_options(tmp_path, options))
+    assert captured[0] == captured[1]
+
+
+def test_the_command_line_wins_over_the_file_wherever_it_stands(captured: list[TrainingConfig], tmp_path: Path) -> None:
+    path = write_options(tmp_path, {"steps": 20, "seed": 3, "flip": False})
+    run("--config", path, "--steps", 30, "--flip")
+    run("--steps", 30, "--flip", "--config", path)
+    for config in captured:
+        assert (config.steps, config.seed, config.augmentation.flip) == (30, 3, True)
+    run("--config", write_options(tmp_path, {}))
+    run()
+    assert captured[2] == captured[3]
+
+
+def test_a_run_by_a_file_records_what_it_did(source: Path, target: Path, bundle: Path, tmp_path: Path) -> None:
+    options = {"steps": 2, "candidates": 1, "source": str(source), "target": str(target), "bundle": str(bundle)}
+    result = run(*SMALL[:4], "--device", "cpu", "--config", write_options(tmp_path, options))
+    assert result.exit_code == 0, result.output
+    assert json.loads((bundle / CONFIG).read_text())["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stepps": 3}, "expected options of this command in options.json, received 'stepps'; remove it or correct"),
+        ({"lambda_h": 3}, "received 'lambda_h'"),
+        ({"--steps": 3}, "received '--steps'"),
+        ({"help": True}, "received 'help'"),
+        ("{", "expected JSON in options.json, received text that is not"),
+        ("", "expected JSON in options.json"),
+        ("\x00\u00ff", "expected JSON in options.json"),
+        ([1], "expected a JSON object in options.json, received list; correct it"),
+        ("3", "expected a JSON object in options.json, received int; correct it"),
+        ({"steps": "many"}, "'many' is not a valid integer"),
+        ({"steps": 1.5}, "'1.5' is not a valid integer"),
+        ({"steps": True}, "'True' is not a valid integer"),
+        ({"steps": 0}, "0 is not in the range x>=1"),
+        ({"steps": [3]}, "expected text, a number, true or false for steps in options.json, received [3]; correct it"),
+        ({"learning-rate": {}}, "for learning-rate in options.json, received {}; correct it"),
+        ({"learning-rate": None}, "for learning-rate in options.json, received null; correct it"),
+        ({"flip": "perhaps"}, "'perhaps' is not a valid boolean"),
+        ({"method": 3}, "'3' is not one of"),
+        ({"source-roi": 3}, "expected x,y,width,height in pixels, received '3'"),
+        ({"input-size": 28}, "expected HEIGHTxWIDTH of at least 28x28, received '28'"),
+        (None, "options.json"),
+    ],
+    ids=str,
+)
+def test_bad_files_of_options_are_one_line(
+    captured: list[TrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Any, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if options is not None:
+        write_options(tmp_path, options)
+    result = run("--config", "options.json")
+    assert result.exit_code in (1, 2)
+    assert result.output.startswith("Error: ")
+    assert message in result.output
+    assert result.output.count("\n") == 1
+    assert captured == []
+
+
+@pytest.mark.parametrize("arguments", [["--steps", "3"], ["--config", "options.json"], ["--overwrite"]], ids=" ".join)
+def test_a_resumed_run_takes_no_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_options(tmp_path, {"steps": 3})
+    result = run("--resume", *arguments)
+    assert result.exit_code == 2
+    assert f"received {arguments[0]}; leave it out" in result.output
+    assert result.output.count("\n") == 1

@@ -18,7 +18,7 @@ def test_class_folders_are_labelled_and_split_by_class(source: Path) -> None:
     assert domain.labels == tuple(sorted(LABELS))
     for label in LABELS:
         splits = [item.split for item in domain.items if item.label == label]
-        assert (splits.count("train"), splits.count("test")) == (6, 2)
+        assert (splits.count("train"), splits.count("val"), splits.count("test")) == (5, 1, 2)
 
 
 def test_the_split_depends_on_the_seed_alone(source: Path) -> None:
@@ -29,7 +29,7 @@ def test_the_split_depends_on_the_seed_alone(source: Path) -> None:
 def test_a_folder_of_images_is_unlabelled(source: Path) -> None:
     domain = read_domain(str(source / LABELS[0]), seed=0, by_class=True)
     assert domain.labels == ()
-    assert {item.split for item in domain.items} == {"train", "test"}
+    assert {item.split for item in domain.items} == {"train", "val", "test"}
 
 
 def test_a_folder_that_comes_split_keeps_its_split(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_phantom_has_every_plane_in_both_splits_with_no_picture_twice() -> Non
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing", "expected a folder"),
+        ("missing", "expected a folder of images, a manifest .* received 'missing', which is not there"),
         ("file.png", "which is a file"),
         ("empty", "expected images"),
         ("hollow", "hollow/b, received none"),

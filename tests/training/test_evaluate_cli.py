@@ -149,7 +149,10 @@ def test_an_unusable_record_of_training_is_refused(here: Path, text: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "missing"], "expected a folder of images or phantom:NAME, received 'missing'"),
+        (
+            ["--data", "missing"],
+            "expected a folder of images, a manifest (.csv, .tsv) or phantom:NAME, received 'missing'",
+        ),
         (["--data", "B/blob"], "expected one folder of images per class in B/blob, received images without"),
         (["--data", "B", "--source", "B/blob"], "expected one folder of images per class in B/blob"),
         (["--data", "strange"], "expected the classes of the model (bars, blob, ring) in strange, received heart;"),

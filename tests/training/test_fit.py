@@ -1,39 +1,49 @@
 """The loop: it learns, goes on bit by bit where it stopped, and stops where it must."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.config import TrainingConfig
-from metfa.training.data.store import FrameStore
+from metfa.training.candidates import Candidates, Frames
+from metfa.training.config import MethodName, TrainingConfig
+from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.evaluate import evaluate
-from metfa.training.fit import CHECKPOINT, METRICS, Trainer, read_config
+from metfa.training.fit import CHECKPOINT, METRICS, Trainer, candidate_steps, read_config
+from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network
+from metfa.training.validators import Validators
+from metfa.training.weights import read_metadata, read_tensors
 
-from .conftest import LABELS, draw
+from .conftest import LABELS, make_network, make_store
+
+CPU = torch.device("cpu")
 
 
-def make_store(count: int, brightness: int) -> FrameStore:
-    frames = [draw(label, seed, brightness)[10:38, 18:46] for label in LABELS for seed in range(count)]
-    return FrameStore(np.stack(frames)[:, np.newaxis], np.repeat(np.arange(len(LABELS)), count))
+def make_trainer(network: Network, config: TrainingConfig, directory: Path, **options: Any) -> Trainer:
+    torch.manual_seed(0)  # the method's own layers
+    method = build_method(config, network)
+    source, target = make_store(6, 230), make_store(6, 120)
+    if "target" not in method.supervision:
+        target = FrameStore(target.frames, np.full_like(target.labels, UNLABELLED))
+    (directory / "candidates").mkdir(parents=True, exist_ok=True)
+    frames = Frames({"source": source.frames, "target": target.frames}, {"source": source, "target": target})
+    candidates = Candidates(directory / "candidates", frames)
+    return Trainer(method, source, target, directory, candidates, CPU, **options)
 
 
 @pytest.fixture
-def trainer(network: Network, config: TrainingConfig, tmp_path: Path) -> Trainer:
-    return make_trainer(network, config, tmp_path)
-
-
-def make_trainer(network: Network, config: TrainingConfig, directory: Path) -> Trainer:
-    torch.manual_seed(0)  # the method's own layers
-    target = make_store(10, 120).frames
-    return Trainer(network, config, make_store(10, 230), target, directory, torch.device("cpu"))
+def trainer(config: TrainingConfig, tmp_path: Path) -> Trainer:
+    return make_trainer(make_network(), config, tmp_path)
 
 
 class StopAfter(Interruption):
@@ -53,34 +63,116 @@ class StopAfter(Interruption):
         pass
 
 
-def test_training_learns_the_source(network: Network, config: TrainingConfig, tmp_path: Path) -> None:
-    trainer = make_trainer(network, replace(config, steps=150, images_per_class=5), tmp_path)
-    assert trainer.run(Interruption())
-    adopt_statistics(network, make_store(10, 230).frames)
+def test_training_learns_the_source(config: TrainingConfig, tmp_path: Path) -> None:
+    network = make_network()
+    assert make_trainer(network, replace(config, steps=60, images_per_class=5), tmp_path).run(Interruption())
+    adopt_statistics(network, make_store(6, 230).frames)
     assert evaluate(network, make_store(10, 230)).f1 > 0.9
 
 
+KINDS: dict[str, dict[str, Any]] = {
+    "metfa-v in one pass": {"method": "metfa-v", "stop": 5},
+    "metfa-v alternating": {"method": "metfa-v", "game": "alternating", "stop": 5},
+    "adda in its first stage": {"method": "adda", "stop": 4},
+    "adda between its stages": {"method": "adda", "stop": 6},
+    "adda in its second stage": {"method": "adda", "stop": 9},
+    "mme": {"method": "mme", "stop": 5},
+    "dann": {"method": "dann", "stop": 5},
+    "fine-tuned in its second stage": {"method": "fine-tuned", "stop": 8},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_resumed_run_ends_bit_by_bit_where_an_uninterrupted_one_does(
-    network: Network, config: TrainingConfig, tmp_path: Path
+    config: TrainingConfig, tmp_path: Path, kind: dict[str, Any]
 ) -> None:
-    initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    directories = [tmp_path / name for name in ("whole", "cut")]
-    for directory in directories:
-        directory.mkdir()
+    changes = {name: value for name, value in kind.items() if name != "stop"}
+    config = replace(config, **changes, candidates=2)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert make_trainer(make_network(), config, whole).run(Interruption())
 
-    assert make_trainer(network, config, directories[0]).run(Interruption())
-    whole = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-    network.load_state_dict(initial)
-    assert not make_trainer(network, config, directories[1]).run(StopAfter(5))
-    network.load_state_dict(initial)  # whatever is in memory must not matter
-    resumed = make_trainer(network, config, directories[1])
+    assert not make_trainer(make_network(), config, cut).run(StopAfter(kind["stop"]))
+    network = make_network()
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)  # whatever is in memory must not matter
+    resumed = make_trainer(network, config, cut)
     resumed.restore()
-    assert resumed.step == 5
+    assert resumed.step == kind["stop"]
     assert resumed.run(Interruption())
 
-    assert all(torch.equal(tensor, whole[name]) for name, tensor in network.state_dict().items())
-    assert len({(directory / METRICS).read_text() for directory in directories}) == 1
+    files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {CHECKPOINT, METRICS, "00000006.safetensors", "00000012.safetensors"}
+    for file in files:
+        if file.suffix == ".safetensors":  # whose metadata comes in any order
+            assert read_metadata(whole / file) == read_metadata(cut / file)
+            tensors, others = read_tensors(whole / file), read_tensors(cut / file)
+            assert tensors.keys() == others.keys()
+            assert all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+        else:
+            assert (whole / file).read_bytes() == (cut / file).read_bytes()
+
+
+@given(steps=st.integers(1, 300), candidates=st.integers(1, 40))
+def test_candidates_are_spread_evenly_and_the_last_step_is_one(steps: int, candidates: int) -> None:
+    config = TrainingConfig(**{field.name: None for field in fields(TrainingConfig)})  # type: ignore[arg-type]
+    chosen = sorted(candidate_steps(replace(config, steps=steps, candidates=candidates)))
+    assert len(chosen) == min(steps, candidates)
+    assert chosen[0] >= 1
+    assert chosen[-1] == steps
+    gaps = np.diff([0, *chosen])
+    assert gaps.max() - gaps.min() <= 1 or candidates > steps
+
+
+def test_candidates_are_kept_and_told_of_at_their_steps(config: TrainingConfig, tmp_path: Path) -> None:
+    told: list[tuple[int, Validators]] = []
+    trainer = make_trainer(
+        make_network(), config, tmp_path, on_candidate=lambda step, validators: told.append((step, validators))
+    )
+    assert trainer.run(Interruption())
+    candidates = Candidates(tmp_path / "candidates", Frames({}, {}))
+    assert candidates.steps() == [4, 8, 12]
+    assert told == [(step, candidates.validators(step)) for step in (4, 8, 12)]
+
+
+def test_whoever_is_told_of_candidates_may_end_the_run(config: TrainingConfig, tmp_path: Path) -> None:
+    def stop(step: int, _: Validators) -> None:
+        raise KeyError(step)
+
+    with pytest.raises(KeyError, match="4"):
+        make_trainer(make_network(), config, tmp_path, on_candidate=stop).run(Interruption())
+
+
+def test_keeping_candidates_changes_nothing_in_training(config: TrainingConfig, tmp_path: Path) -> None:
+    networks = [make_network(), make_network()]
+    for network, candidates in zip(networks, (1, 12), strict=True):
+        trainer = make_trainer(network, replace(config, candidates=candidates), tmp_path / str(candidates))
+        assert trainer.run(Interruption())
+    state = networks[0].state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in networks[1].state_dict().items())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_sees_the_same_augmented_frames_and_only_the_labels_that_it_may(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: MethodName
+) -> None:
+    """The source's and, but for the references, which choose the target's by class, the target's."""
+    seen: dict[MethodName, Batch] = {}
+    for name in ("metfa-v", method):
+        monkeypatch.setattr(METHODS[name], "step", lambda _, batch, noise, step, name=name: seen.update({name: batch}))
+        monkeypatch.setattr(Trainer, "_record", dict)
+        trainer = make_trainer(make_network(), replace(config, method=name, steps=2, candidates=1), tmp_path / name)
+        trainer.run(StopAfter(1))
+    reference, batch = seen["metfa-v"], seen[method]
+    assert torch.equal(batch.source, reference.source)
+    assert torch.equal(batch.labels, reference.labels)
+    assert batch.labels.bincount().tolist() == [config.images_per_class] * len(LABELS)
+    assert batch.target.shape == batch.source.shape
+    if "target" in METHODS[method].supervision:
+        assert batch.target_labels is not None
+        assert batch.target_labels.bincount().tolist() == [config.images_per_class] * len(LABELS)
+    else:
+        assert batch.target_labels is None
+        assert torch.equal(batch.target, reference.target)
 
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resumption(trainer: Trainer, tmp_path: Path) -> None:
@@ -116,9 +208,18 @@ def test_a_damaged_checkpoint_is_refused(trainer: Trainer, tmp_path: Path, damag
         read_config(tmp_path)
 
 
-def test_a_term_that_is_not_finite_is_named(network: Network, config: TrainingConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("candidates", [1, 12], ids=["before the record", "before the first candidate"])
+def test_a_term_that_is_not_finite_is_named(config: TrainingConfig, tmp_path: Path, candidates: int) -> None:
+    network = make_network()
     with torch.no_grad():
         network.embedding.mean.weight.fill_(1e30)  # its square overflows; the hidden layers' batch norm undoes it
-    trainer = make_trainer(network, replace(config, method="metfa-i"), tmp_path)
+    trainer = make_trainer(network, replace(config, method="metfa-i", candidates=candidates), tmp_path)
     with pytest.raises(TrainingError, match=r"received prior = inf at step 1;"):
         trainer.run(Interruption())
+
+
+def test_a_network_that_the_last_step_ruined_is_no_candidate(config: TrainingConfig, tmp_path: Path) -> None:
+    config = replace(config, method="source-only", steps=1, candidates=1, learning_rate=1e38)
+    with pytest.raises(TrainingError, match="finite outputs of the network, received NaN or infinity after step 1;"):
+        make_trainer(make_network(), config, tmp_path).run(Interruption())
+    assert not list((tmp_path / "candidates").iterdir())

@@ -1,32 +1,42 @@
 """The network: sizes, normalisation, the deterministic path."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from metfa.runtime.contract import Normalisation
-from metfa.training.config import PRESETS
+from metfa.training.config import PRESETS, EncoderName
 from metfa.training.model import Network, NetworkConfig, Normalise, reverse_gradient
 
 PER_IMAGE = Normalisation(kind="per-image", scale=1.0, mean=None)
 
 
-def config(height: int, width: int, embedding: int) -> NetworkConfig:
-    return NetworkConfig(height, width, classes=6, embedding=embedding, temperature=0.05, normalisation=PER_IMAGE)
+def config(height: int, width: int, embedding: int, encoder: EncoderName = "residual") -> NetworkConfig:
+    return NetworkConfig(
+        height, width, classes=6, encoder=encoder, embedding=embedding, temperature=0.05, normalisation=PER_IMAGE
+    )
 
 
 def test_features_are_those_of_the_released_code() -> None:
     assert config(224, 288, 4096).features == 8 * 28 * 36
 
 
-def test_compact_is_small_enough_for_an_edge_device() -> None:
-    network = Network(config(224, 288, PRESETS["compact"]))
+def test_the_papers_preset_is_the_released_codes() -> None:
+    assert PRESETS["paper"] == ("residual", 4096)
+
+
+@pytest.mark.parametrize(("preset", "height", "width"), [("compact", 224, 288), ("small", 28, 28)])
+def test_what_is_deployed_is_small_enough_for_an_edge_device(preset: str, height: int, width: int) -> None:
+    network = Network(config(height, width, PRESETS[preset].embedding, PRESETS[preset].encoder))
     deployed = sum(p.numel() for name, p in network.named_parameters() if "log_variance" not in name)
     assert deployed <= 2_500_000
 
 
 @pytest.mark.parametrize("size", [(28, 28), (29, 35), (56, 72), (100, 31)], ids=str)
-def test_any_input_size_from_28_works(size: tuple[int, int]) -> None:
-    network = Network(config(*size, embedding=16)).eval()
+@pytest.mark.parametrize("encoder", get_args(EncoderName))
+def test_any_input_size_from_28_works(size: tuple[int, int], encoder: EncoderName) -> None:
+    network = Network(config(*size, embedding=16, encoder=encoder)).eval()
     logits, embedding = network(torch.randint(0, 256, (2, 1, *size), dtype=torch.uint8))
     assert logits.shape == (2, 6)
     assert embedding.shape == (2, 16)
@@ -71,10 +81,11 @@ def test_fixed_normalisation_subtracts_and_scales() -> None:
     torch.testing.assert_close(normalised, torch.tensor([[[[-1.0, 1.0]]]]))
 
 
-def test_reversal_changes_the_sign_of_the_gradient_only() -> None:
+@pytest.mark.parametrize("strength", [1.0, 0.5, 0.0])
+def test_reversal_changes_the_sign_and_the_scale_of_the_gradient_only(strength: float) -> None:
     x = torch.tensor([1.0, 2.0], requires_grad=True)
-    y = reverse_gradient(x)
+    y = reverse_gradient(x, strength)
     assert torch.equal(x, y)
     (3 * y).sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
-    assert x.grad.tolist() == [-3, -3]
+    assert x.grad.tolist() == [-3 * strength] * 2
