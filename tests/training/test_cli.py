@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from metfa.runtime.contract import Region
 from metfa.training import train as training
 from metfa.training.cli.train import main
 from metfa.training.config import CONFIG, Augmentation, MethodName, TrainingConfig, Weights
+from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.fit import CHECKPOINT, METRICS, UNFINISHED
 from metfa.training.methods import METHODS
 from metfa.training.selection import choose
@@ -27,14 +28,17 @@ from metfa.training.weights import load_network, load_reference
 
 from .conftest import LABELS, write_classes
 
+if TYPE_CHECKING:
+    from metfa.training.candidates import Frames
+
 _SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --device cpu"
 SMALL = _SMALL.split()
 REFERENCES = tuple(name for name, method in METHODS.items() if "target" in method.supervision)
 UNSUPERVISED = tuple(name for name in METHODS if name not in REFERENCES)
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+def run(*arguments: object, catch_exceptions: bool = True) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=catch_exceptions)
 
 
 @pytest.fixture
@@ -135,6 +139,30 @@ def test_shuffled_target_labels_change_no_bit_of_the_model(
         for candidate in evaluation["candidates"]:
             candidate.pop("target_f1")
     assert evaluations[0] == evaluations[1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_target_labels_are_not_even_given_to_a_method_that_may_not_see_them(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, method: MethodName
+) -> None:
+    """Neither for training nor for the candidates."""
+
+    class Given(Exception):  # noqa: N818 - no error, but the end of the run
+        pass
+
+    def look(_: object, source: FrameStore, target: FrameStore, *__: object) -> None:
+        raise Given([source, target])
+
+    common = ("--source", source, "--target", target, "--bundle", bundle, *SMALL)
+    kept: list[Frames] = []
+    monkeypatch.setattr(training, "Candidates", lambda _, frames: kept.append(frames))
+    monkeypatch.setattr(training, "Trainer", look)
+    with pytest.raises(Given) as given:
+        run(*common, "--method", method, catch_exceptions=False)
+    (frames,) = kept
+    for of_source, of_target in (given.value.args[0], frames.validation.values()):
+        assert set(of_source.labels) == {0, 1, 2}
+        assert (of_target.labels == UNLABELLED).tolist() == [method not in REFERENCES] * len(of_target.labels)
 
 
 @pytest.mark.parametrize("method", REFERENCES)
