@@ -70,7 +70,7 @@ domain_options = _together(
         "--source", default="phantom:A", help="Labelled domain: a folder of class folders, a manifest, or phantom:NAME."
     ),
     click.option(
-        "--target", default="phantom:B", help="Domain to adapt to; its labels, if any, are used for reporting only."
+        "--target", default="phantom:B", help="Domain to adapt to; its labels, if any, only score the result."
     ),
     click.option("--source-roi", type=RegionType(), help="Part of the source's images that holds the ultrasound."),
     click.option("--target-roi", type=RegionType(), help="The same for the target's."),
