@@ -19,7 +19,7 @@ from metfa.runtime import PlaneClassifier
 from metfa.runtime.command import Command
 from metfa.runtime.files import replacing
 from metfa.runtime.phantom import PLANES, Phantom, load_profile
-from metfa.training.figures import draw_confusion
+from metfa.training.evaluation.figures import draw_confusion
 from metfa.training.train import EVALUATION
 
 from .commands import run

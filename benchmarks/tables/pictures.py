@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from metfa.training.batch_norm import adopt_statistics
 from metfa.training.data.domain import read_domain
 from metfa.training.data.store import load_store
-from metfa.training.evaluate import infer
-from metfa.training.figures import draw_confusion, draw_embedding, save_figure, tsne
+from metfa.training.evaluation.figures import draw_confusion, draw_embedding, save_figure, tsne
+from metfa.training.evaluation.network import infer
 from metfa.training.weights import load_network
 
 if TYPE_CHECKING:

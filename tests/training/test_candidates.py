@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from metfa.runtime.errors import BundleError
-from metfa.training.candidates import Candidates, Frames, network_for
 from metfa.training.config import MethodName, TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameStore
-from metfa.training.evaluate import infer
+from metfa.training.evaluation.network import infer
 from metfa.training.methods import METHODS, Method, Role, build_method
 from metfa.training.model import Network
-from metfa.training.validators import validate
+from metfa.training.selection.candidates import Candidates, Frames, network_for
+from metfa.training.selection.validators import validate
 
 from .conftest import make_network, make_store
 

@@ -15,21 +15,22 @@ from click.testing import CliRunner, Result
 
 from metfa.runtime.bundle import Bundle
 from metfa.runtime.contract import Region
+from metfa.training import development
 from metfa.training import train as training
 from metfa.training.cli.train import main
 from metfa.training.config import CONFIG, Augmentation, MethodName, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.fit import CHECKPOINT, METRICS, UNFINISHED
 from metfa.training.methods import METHODS
-from metfa.training.selection import choose
+from metfa.training.selection.rule import choose
+from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION
-from metfa.training.validators import Validators
 from metfa.training.weights import load_network, load_reference
 
 from .conftest import LABELS, write_classes
 
 if TYPE_CHECKING:
-    from metfa.training.candidates import Frames
+    from metfa.training.selection.candidates import Frames
 
 _SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --device cpu"
 SMALL = _SMALL.split()
@@ -91,7 +92,7 @@ def test_the_last_candidate_is_taken_where_that_is_asked_for(
     source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the run is the same otherwise."""
-    monkeypatch.setattr(training, "choose", lambda candidates, adapts: 0)
+    monkeypatch.setattr(development, "choose", lambda candidates, adapts: 0)
     common = ("--source", source, "--target", target, *SMALL, "--candidates", 3)
     outputs = [run(*common, "--bundle", tmp_path / name, "--select", name).output for name in ("validators", "last")]
     by_validators, last = (json.loads((tmp_path / n / EVALUATION).read_text()) for n in ("validators", "last"))
@@ -155,8 +156,8 @@ def test_target_labels_are_not_even_given_to_a_method_that_may_not_see_them(
 
     common = ("--source", source, "--target", target, "--bundle", bundle, *SMALL)
     kept: list[Frames] = []
-    monkeypatch.setattr(training, "Candidates", lambda _, frames: kept.append(frames))
-    monkeypatch.setattr(training, "Trainer", look)
+    monkeypatch.setattr(development, "Candidates", lambda _, frames: kept.append(frames))
+    monkeypatch.setattr(development, "Trainer", look)
     with pytest.raises(Given) as given:
         run(*common, "--method", method, catch_exceptions=False)
     (frames,) = kept
@@ -189,7 +190,7 @@ def test_a_bundle_says_which_domain_it_is_for_and_is_chosen_accordingly(
         said.append(adapts)
         return 0
 
-    monkeypatch.setattr(training, "choose", first)
+    monkeypatch.setattr(development, "choose", first)
     regions = ("--source-roi", "0,0,60,40", "--target-roi", "2,3,50,40")
     arguments = ("--source", source, "--target", target, "--bundle", bundle, *SMALL, *regions, "--method", method)
     assert run(*arguments).exit_code == 0

@@ -19,11 +19,12 @@ from metfa.runtime.bundle import ONNX, Bundle, updating
 from metfa.runtime.contract import Region
 from metfa.runtime.errors import BundleError
 from metfa.runtime.files import sha256
-from metfa.training import bundle_evaluation, evaluation_files
 from metfa.training.cli.evaluate import main
 from metfa.training.cli.train import main as train
 from metfa.training.config import CONFIG
-from metfa.training.held_out import read_held_out
+from metfa.training.evaluation import bundle as bundle_evaluation
+from metfa.training.evaluation import files as evaluation_files
+from metfa.training.evaluation.held_out import read_held_out
 from metfa.training.train import EVALUATION
 
 from .conftest import LABELS, write_classes

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from metfa.runtime.errors import OutputError
-from metfa.training.figures import (
+from metfa.training.evaluation.figures import (
     class_colours,
     draw_confusion,
     draw_embedding,
@@ -18,7 +18,7 @@ from metfa.training.figures import (
     save_figure,
     tsne,
 )
-from metfa.training.scores import calibration, rejection_curve
+from metfa.training.evaluation.scores import calibration, rejection_curve
 
 if TYPE_CHECKING:
     from pathlib import Path

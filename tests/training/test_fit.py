@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.candidates import Candidates, Frames
 from metfa.training.config import MethodName, TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameStore
-from metfa.training.evaluate import evaluate
+from metfa.training.evaluation.network import evaluate
 from metfa.training.fit import CHECKPOINT, METRICS, Trainer, candidate_steps, read_config
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network
-from metfa.training.validators import Validators
+from metfa.training.selection.candidates import Candidates, Frames
+from metfa.training.selection.validators import Validators
 from metfa.training.weights import read_metadata, read_tensors
 
 from .conftest import LABELS, make_network, make_store

@@ -13,7 +13,7 @@ from metfa.runtime.errors import DataError, MetfaError
 from metfa.training.cli.train import main
 from metfa.training.data.domain import Domain, FilePicture, read_domain, read_items
 from metfa.training.data.manifest import is_manifest, read_manifest
-from metfa.training.held_out import read_held_out
+from metfa.training.evaluation.held_out import read_held_out
 from metfa.training.train import EVALUATION
 
 from .conftest import LABELS, write_classes

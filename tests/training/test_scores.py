@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from metfa.training.scores import (
+from metfa.training.evaluation.scores import (
     CALIBRATION_BINS,
     REJECTION_POINTS,
     calibration,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.training.selection import ACCURACY_MARGIN, LEAST_DIVERSITY, choose
-from metfa.training.validators import Validators
+from metfa.training.selection.rule import ACCURACY_MARGIN, LEAST_DIVERSITY, choose
+from metfa.training.selection.validators import Validators
 
 NOTHING = Validators(**{field.name: 0.0 for field in fields(Validators)})
 

@@ -29,16 +29,19 @@ from metfa.training.cli.train import main as train
 from metfa.training.cli.tune import main
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.pair import read_pair
+from metfa.training.data.store import DomainFrames, FrameStore
+from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION
 from metfa.training.tuning.space import configure, first, space
 from metfa.training.tuning.study import JOURNAL, RUNNING, Model, Trial, open_study, value, winner
-from metfa.training.validators import Validators
 
 from .conftest import write_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from metfa.training.data.domain import Split
 
 SMALL = [
     *("--preset", "small", "--input-size", "28x28", "--steps", "6", "--candidates", "2"),
@@ -113,14 +116,22 @@ def test_the_targets_labels_change_no_bit(
     assert (studies_of[0] / "tuned.json").read_bytes() == (studies_of[1] / "tuned.json").read_bytes()
 
 
-def test_no_test_frame_is_looked_at(tmp_path: Path, study: Path) -> None:
+def test_no_frame_of_a_test_split_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    split = DomainFrames.split
+
+    def watch(self: DomainFrames, name: Split) -> FrameStore:
+        used.append(name)
+        return split(self, name)
+
+    monkeypatch.setattr(DomainFrames, "split", watch)
     for domain, brightness in (("source", 230), ("target", 120)):
-        write_classes(tmp_path / domain / "train", 6, brightness)
-        for path in write_classes(tmp_path / domain / "test", 1, brightness).rglob("*.png"):
-            path.write_bytes(b"no image")
+        for part, count in (("train", 6), ("test", 1)):
+            write_classes(tmp_path / domain / part, count, brightness)
     domains = ("--source", tmp_path / "source", "--target", tmp_path / "target")
-    result = run(*domains, "--study", study, *SMALL, "--trials", 1)
+    result = run(*domains, "--study", tmp_path / "study", *SMALL, "--trials", 1)
     assert result.exit_code == 0, result.output
+    assert set(used) == {"train", "val"}
 
 
 def test_a_terminated_search_goes_on_to_the_same_end(source: Path, target: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from metfa.training.validators import (
+from metfa.training.selection.validators import (
     SND_TEMPERATURE,
     Validators,
     cluster,

@@ -134,7 +134,7 @@ class TrainingConfig:
         augmentation: of every training image.
         ramp: whether the weights of the terms that rest on pseudo-labels grow from zero.
         game: how Eq. 8 is played: both players in one pass, or one after the other.
-        selection: which candidate becomes the model: the one that the rule of :mod:`.selection` prefers, or the last.
+        selection: which candidate becomes the model: the one that :mod:`.selection.rule` prefers, or the last.
         seed: of initialisation, split, sampling, augmentation and the embedding's noise.
         weights: λ₁ … λ₆.
     """

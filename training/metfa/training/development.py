@@ -12,13 +12,13 @@ from metfa.runtime.command import Interruption
 from metfa.runtime.contract import Normalisation
 from metfa.runtime.files import writing_to
 
-from .candidates import Candidates, Frames
 from .data.store import UNLABELLED, FrameStore
 from .fit import Trainer
 from .methods import Method, build_method
 from .model import Network, NetworkConfig
-from .selection import choose
-from .validators import Validators
+from .selection.candidates import Candidates, Frames
+from .selection.rule import choose
+from .selection.validators import Validators
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from metfa.runtime.command import Interruption
 
-    from .candidates import Candidates
     from .data.store import FrameStore
     from .methods import Method
-    from .validators import Validators
+    from .selection.candidates import Candidates
+    from .selection.validators import Validators
 
 UNFINISHED = "unfinished"
 """The directory inside a bundle that holds a run until it is finished."""

@@ -18,10 +18,10 @@ from .config import CONFIG
 from .data.pair import read_pair
 from .data.store import UNLABELLED
 from .development import NORMALISATION, ROLES, develop
-from .evaluate import evaluate
+from .evaluation.network import evaluate
+from .evaluation.scores import Scores
 from .fit import CHECKPOINT, METRICS, UNFINISHED
-from .scores import Scores
-from .validators import Validators
+from .selection.validators import Validators
 from .weights import save_network, save_reference
 
 if TYPE_CHECKING:

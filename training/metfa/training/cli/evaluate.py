@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from metfa.runtime.backends.choice import BackendName, Precision
     from metfa.runtime.contract import Region
 
-    from ..bundle_evaluation import BundleEvaluation
-    from ..scores import ClassScores, Scores
+    from ..evaluation.bundle import BundleEvaluation
+    from ..evaluation.scores import ClassScores, Scores
 
 # What takes long to import is imported where it is used, so that --help answers at once.
 
@@ -73,8 +73,8 @@ def main(  # click passes the options by name
     The exported model runs as it does on the edge. Images are chosen by the bundle's own record of its training.
     """
     require_extra("evaluate", "matplotlib", "sklearn", "tqdm")
-    from ..bundle_evaluation import evaluate_bundle
-    from ..evaluation_files import write_evaluation
+    from ..evaluation.bundle import evaluate_bundle
+    from ..evaluation.files import write_evaluation
 
     evaluation = evaluate_bundle(
         Bundle.open(directory),

@@ -98,7 +98,7 @@ def _line(trial: Trial, trials: int) -> str:
 
 def _summary(trials: Sequence[Trial], best: Trial, *, adapts: bool) -> Iterator[str]:
     """Yield a table of the best trials, and why one of them is chosen."""
-    from ..selection import is_sound
+    from ..selection.rule import is_sound
     from ..tuning.study import best_accuracy, models, value
 
     accuracy = best_accuracy(models(trials))

@@ -1,6 +1,6 @@
 """A search of hyper-parameters that sees no target label: trial after trial, in a directory, resumable.
 
-What a trial is worth is what the rule of :mod:`..selection` says of the candidate that would become its model: the
+What a trial is worth is what the rule of :mod:`..selection.rule` says of the candidate that would become its model: the
 agreement of predictions and clusters (AMI). That alone could be won by a model that has unlearnt its classes, so the
 rule's guard holds between trials as it does between the candidates of one:
 
@@ -34,8 +34,8 @@ from metfa.runtime.errors import StudyError, TrainingError
 
 from ..development import adapts, develop
 from ..methods import METHODS
-from ..selection import choose, is_sound, score
-from ..validators import Validators
+from ..selection.rule import choose, is_sound, score
+from ..selection.validators import Validators
 from .journal import open_journal
 from .space import configure, first, space
 

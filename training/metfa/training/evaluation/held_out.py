@@ -12,9 +12,9 @@ from metfa.runtime import records
 from metfa.runtime.contract import Region
 from metfa.runtime.errors import BundleError, DataError
 
-from .config import CONFIG
-from .data.domain import Domain, read_domain, read_items
-from .data.store import FrameStore, load_store
+from ..config import CONFIG
+from ..data.domain import Domain, read_domain, read_items
+from ..data.store import FrameStore, load_store
 
 if TYPE_CHECKING:
     from metfa.runtime.bundle import Bundle

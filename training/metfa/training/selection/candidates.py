@@ -15,20 +15,20 @@ from metfa.runtime import records
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import replacing
 
-from .batch_norm import adopt_statistics
-from .data.store import FrameStore
-from .evaluate import infer
-from .methods import Role
-from .model import Network, NetworkConfig
+from ..batch_norm import adopt_statistics
+from ..data.store import FrameStore
+from ..evaluation.network import infer
+from ..methods import Role
+from ..model import Network, NetworkConfig
+from ..weights import read_metadata, read_tensors
 from .validators import Validators, validate
-from .weights import read_metadata, read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
-    from .methods import Method
+    from ..methods import Method
 
 _RECORD = "validators"
 

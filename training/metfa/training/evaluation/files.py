@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from .bundle_evaluation import BundleEvaluation, EvaluationRecord
+    from .bundle import BundleEvaluation, EvaluationRecord
 
 SCORES = "scores.json"
 

@@ -8,15 +8,15 @@ import torch
 
 from metfa.runtime.backends import Inference
 
-from .data.store import UNLABELLED
+from ..data.store import UNLABELLED
 from .scores import Scores, score
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .data.store import FrameStore
-    from .model import Network
+    from ..data.store import FrameStore
+    from ..model import Network
 
 BATCH = 64
 

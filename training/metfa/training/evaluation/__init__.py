@@ -1,0 +1,1 @@
+"""Scores of networks and of exported bundles on held-out images, and what is drawn of them."""
