@@ -83,8 +83,8 @@ def markdown(results: Sequence[Result], direction: Direction) -> str:
     return "\n\n".join(
         [
             f"### {head}",
-            f"Macro scores on held-out images, mean ± standard deviation over {seeds} seeds; the model of each run was "
-            "chosen without target labels.",
+            f"Macro scores on held-out images, mean ± standard deviation over {seeds} seed{'s' if seeds > 1 else ''}; "
+            "the model of each run was chosen without target labels.",
             _table(results, _SCORES),
             "Target F1 of the last step's model, of the one that the validators chose, and of the best of all "
             "candidates. **The oracle needs target labels**: it shows what selection loses, and is no result.",

@@ -1,0 +1,142 @@
+"""The paper's tables on two small domains: what is written, what is taken up again, what is refused."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from benchmarks.tables.__main__ import main
+from benchmarks.tables.report import markdown, read_result
+from benchmarks.tables.runs import Direction, DomainChoice, Run
+from click.testing import CliRunner, Result
+
+from metfa.runtime.errors import BundleError
+from metfa.training.config import CONFIG
+from metfa.training.train import EVALUATION
+
+SMALL = ["--", "--preset", "small", "--input-size", "28x28", "--steps", "6", "--images-per-class", "2"]
+SMALL += ["--candidates", "2", "--device", "cpu"]
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    domains = ["--source", str(folder / "a"), "--target", str(folder / "b"), "--output", str(folder / "table")]
+    return CliRunner().invoke(main, [*domains, *arguments, *SMALL])
+
+
+def read_csv(table: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((table / "table.csv").read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two domains of two classes, bright and dark, and their table: two methods, both directions, two seeds."""
+    folder = tmp_path_factory.mktemp("tables")
+    generator = np.random.default_rng(0)
+    for domain, brightness in (("a", 230), ("b", 120)):
+        for label, box in (("high", slice(2, 12)), ("low", slice(20, 30))):
+            (folder / domain / label).mkdir(parents=True)
+            for number in range(8):
+                image = generator.integers(0, 60, (32, 32)).astype(np.uint8)
+                image[box, 8:24] = brightness
+                assert cv2.imwrite(str(folder / domain / label / f"{number}.png"), image)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        result = run(folder, "--methods", "source-only,metfa-v", "--both-directions", "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    assert "a → " in result.output.replace(str(folder) + "/", "")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+
+
+def test_a_table_is_markdown_csv_json_and_pictures(folder: Path) -> None:
+    table = folder / "table"
+    text = (table / "table.md").read_text()
+    assert text.count("| metfa-v |") == 4  # two directions; scores and selection
+    assert "metfa-v − source-only, the best baseline, on the target" in text
+    rows = read_csv(table)
+    assert [(row["direction"], row["method"], row["seeds"]) for row in rows] == [
+        (direction, method, "2")
+        for direction in ("source-to-target", "target-to-source")
+        for method in ("source-only", "metfa-v")
+    ]
+    for kind in ("confusion", "embedding"):
+        for direction in ("source-to-target", "target-to-source"):
+            assert cv2.imread(str(table / f"{kind}-{direction}.png")) is not None
+            assert (table / f"{kind}-{direction}.svg").read_text().startswith("<?xml")
+
+
+def test_mean_and_deviation_are_those_of_the_runs(folder: Path) -> None:
+    runs = json.loads((folder / "table" / "runs.json").read_text())["runs"]
+    for row in read_csv(folder / "table"):
+        of_row = [run for run in runs if (run["direction"], run["method"]) == (row["direction"], row["method"])]
+        assert sorted(run["seed"] for run in of_row) == [0, 1]
+        scores = [run["evaluation"]["target"]["f1"] for run in of_row]
+        oracle = [max(each["target_f1"] for each in run["evaluation"]["candidates"]) for run in of_row]
+        assert float(row["target F1, mean"]) == pytest.approx(sum(scores) / 2, abs=1e-4)
+        assert float(row["target F1, deviation"]) == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5, abs=1e-4)
+        assert float(row["target F1, oracle, mean"]) == pytest.approx(sum(oracle) / 2, abs=1e-4)
+
+
+def test_both_directions_swap_the_domains(folder: Path) -> None:
+    for run_ in json.loads((folder / "table" / "runs.json").read_text())["runs"]:
+        names = (Path(run_["config"]["source"]).name, Path(run_["config"]["target"]).name)
+        assert names == (("a", "b") if run_["direction"] == "source-to-target" else ("b", "a"))
+
+
+def test_finished_runs_are_not_repeated_and_a_lost_one_is(folder: Path) -> None:
+    bundles = sorted((folder / "table" / "runs").glob("*/*/*"))
+    lost, kept = bundles[0], bundles[1:]
+    before = (folder / "table" / "table.csv").read_text()
+    times = [(bundle / EVALUATION).stat().st_mtime_ns for bundle in kept]
+    shutil.rmtree(lost)
+    result = run(folder, "--methods", "source-only,metfa-v", "--both-directions", "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    assert [(bundle / EVALUATION).stat().st_mtime_ns for bundle in kept] == times
+    assert (folder / "table" / "table.csv").read_text() == before  # the same seed, the same numbers
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_tabulated(folder: Path) -> None:
+    domains = ["--source", str(folder / "a"), "--target", str(folder / "b"), "--output", str(folder / "failed")]
+    special = ["--options-for", "metfa-*", "--learning-rate 1e30"]
+    result = CliRunner().invoke(main, [*domains, "--methods", "source-only,metfa-v", "--seeds", "1", *special, *SMALL])
+    assert result.exit_code == 1
+    assert "source-to-target/metfa-v/0 failed: expected finite" in result.output
+    assert "| source-only |" in (folder / "failed" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "metfa-vi"], "expected all or some of source-only, adabn"),
+        (["--seeds", "0"], "0 is not in the range"),
+        (["--source-roi", "0,0,20,20"], "expected the domains and options that the runs in"),
+    ],
+    ids=["method", "seeds", "other settings"],
+)
+def test_bad_input_is_one_line(folder: Path, arguments: list[str], message: str) -> None:
+    result = run(folder, *arguments)
+    assert result.exit_code != 0
+    assert message in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_a_target_without_labels_cannot_be_tabulated(folder: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(next((folder / "table" / "runs").glob("source-to-target/metfa-v/0")), bundle)
+    direction = Direction("source-to-target", DomainChoice("a", None), DomainChoice("b", None))
+    run_ = Run(direction, "metfa-v", 0)
+    assert "over 1 seed;" in markdown([read_result(run_, bundle)], direction)
+    evaluation = json.loads((bundle / EVALUATION).read_text())
+    (bundle / EVALUATION).write_text(json.dumps({**evaluation, "target": None}))
+    with pytest.raises(BundleError, match="expected a labelled target"):
+        read_result(run_, bundle)
+    (bundle / CONFIG).unlink()
+    with pytest.raises(BundleError, match=r"expected training\.json"):
+        read_result(run_, bundle)
