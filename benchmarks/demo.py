@@ -24,7 +24,7 @@ from metfa.training.train import EVALUATION
 
 from .commands import run
 
-OPTIONS = ("--preset", "small", "--input-size", "56x72", "--steps", "800")
+OPTIONS = ("--input-size", "56x72", "--steps", "800")
 """Small enough for two CPU cores; enough for the phantom."""
 
 SECONDS = 20

@@ -174,8 +174,11 @@ def _findings(results: Sequence[Result]) -> Iterator[str]:
         best = max(rivals, key=lambda method: scores[method][0])
         gain = scores[PROPOSED][0] - scores[best][0]
         spread = max(scores[PROPOSED][1], scores[best][1])
-        verdict = "more than either's spread" if gain > spread else "**not** more than the spread of both"
-        yield f"{PROPOSED} − {best}, the best baseline, on the target: {gain:+.3f}, {verdict} ({spread:.3f})."
+        verdict = "more than" if abs(gain) > spread else "**within**"
+        yield (
+            f"{PROPOSED} − {best}, the best baseline, on the target: {gain:+.3f}, "
+            f"{verdict} the larger of their deviations ({spread:.3f})."
+        )
     ablation = [method for method in scores if method.startswith("metfa-")]
     order = sorted(ablation, key=lambda method: -scores[method][0])
     yield "Order of the ablation on the target: " + ", ".join(f"{each} {scores[each][0]:.3f}" for each in order) + "."
