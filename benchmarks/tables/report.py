@@ -79,12 +79,12 @@ def read_result(run: Run, bundle: Path) -> Result:
 def markdown(results: Sequence[Result], direction: Direction) -> str:
     """Return the tables of one direction: scores on both domains, then what selection makes of the target's F1."""
     seeds = len({result.run.seed for result in results})
+    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     head = f"{direction.source.specification} → {direction.target.specification}"
     return "\n\n".join(
         [
             f"### {head}",
-            f"Macro scores on held-out images, mean ± standard deviation over {seeds} seed{'s' if seeds > 1 else ''}; "
-            "the model of each run was chosen without target labels.",
+            f"Macro scores on held-out images, {spread}; the model of each run was chosen without target labels.",
             _table(results, _SCORES),
             "Target F1 of the last step's model, of the one that the validators chose, and of the best of all "
             "candidates. **The oracle needs target labels**: it shows what selection loses, and is no result.",
@@ -161,7 +161,7 @@ def _table(results: Sequence[Result], columns: Sequence[str], headings: dict[str
 
 def _spread(values: Sequence[float]) -> str:
     mean, deviation = _mean_and_deviation(values)
-    return f"{mean:.3f} ± {deviation:.3f}"
+    return f"{mean:.3f} ± {deviation:.3f}" if len(values) > 1 else f"{mean:.3f}"
 
 
 def _findings(results: Sequence[Result]) -> Iterator[str]:
@@ -174,11 +174,10 @@ def _findings(results: Sequence[Result]) -> Iterator[str]:
         best = max(rivals, key=lambda method: scores[method][0])
         gain = scores[PROPOSED][0] - scores[best][0]
         spread = max(scores[PROPOSED][1], scores[best][1])
-        verdict = "more than" if abs(gain) > spread else "**within**"
-        yield (
-            f"{PROPOSED} − {best}, the best baseline, on the target: {gain:+.3f}, "
-            f"{verdict} the larger of their deviations ({spread:.3f})."
-        )
+        verdict = f"{'more than' if abs(gain) > spread else '**within**'} the larger of their deviations ({spread:.3f})"
+        if spread == 0:
+            verdict = "of one seed, which says little"
+        yield f"{PROPOSED} − {best}, the best baseline, on the target: {gain:+.3f}, {verdict}."
     ablation = [method for method in scores if method.startswith("metfa-")]
     order = sorted(ablation, key=lambda method: -scores[method][0])
     yield "Order of the ablation on the target: " + ", ".join(f"{each} {scores[each][0]:.3f}" for each in order) + "."

@@ -132,7 +132,7 @@ def test_a_target_without_labels_cannot_be_tabulated(folder: Path, tmp_path: Pat
     shutil.copytree(next((folder / "table" / "runs").glob("source-to-target/metfa-v/0")), bundle)
     direction = Direction("source-to-target", DomainChoice("a", None), DomainChoice("b", None))
     run_ = Run(direction, "metfa-v", 0)
-    assert "over 1 seed;" in markdown([read_result(run_, bundle)], direction)
+    assert "one seed; the model" in markdown([read_result(run_, bundle)], direction)
     evaluation = json.loads((bundle / EVALUATION).read_text())
     (bundle / EVALUATION).write_text(json.dumps({**evaluation, "target": None}))
     with pytest.raises(BundleError, match="expected a labelled target"):
