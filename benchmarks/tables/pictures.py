@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.data.domain import read_domain
-from metfa.training.data.store import load_store
+from metfa.training.data.pair import read_pair
+from metfa.training.development import ROLES
 from metfa.training.evaluation.figures import draw_confusion, draw_embedding, save_figure, tsne
 from metfa.training.evaluation.network import infer
 from metfa.training.weights import load_network
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
     from metfa.runtime import Bundle
     from metfa.training.config import MethodName
-    from metfa.training.data.domain import Split
-    from metfa.training.data.store import FrameStore
 
     from .report import Result
 
@@ -70,23 +67,16 @@ def _row(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
 
 def _embed(result: Result, bundle: Bundle) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return embeddings [N, D], classes [N] and domains of some held-out images of both domains."""
-    config = result.config
-    sides = (
-        ("source", read_domain(config.source, seed=config.seed, by_class=True), config.source_region),
-        ("target", read_domain(config.target, seed=config.seed, by_class=False), config.target_region),
-    )
-    embeddings, classes, domains = [], [], []
-    for name, domain, region in sides:
-
-        def store(split: Split, domain=domain, region=region) -> FrameStore:  # type: ignore[no-untyped-def]
-            labels = bundle.contract.labels
-            return load_store(domain, split, labels, height=config.height, width=config.width, region=region)
-
-        network = copy.deepcopy(load_network(bundle))
-        adopt_statistics(network, store("train").frames)
-        held_out = store("test")
+    pair = read_pair(result.config)
+    embeddings: list[np.ndarray] = []
+    classes: list[np.ndarray] = []
+    domains: list[str] = []
+    for role in ROLES:
+        network = load_network(bundle)
+        adopt_statistics(network, pair.frames(role, "train").frames)
+        held_out = pair.frames(role, "test")
         chosen = np.random.default_rng(0).permutation(len(held_out.frames))[:POINTS]
         embeddings.append(infer(network, held_out.frames[chosen]).embedding)
         classes.append(held_out.labels[chosen])
-        domains += [name] * len(chosen)
+        domains += [role] * len(chosen)
     return np.concatenate(embeddings), np.concatenate(classes), domains

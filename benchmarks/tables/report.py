@@ -175,7 +175,7 @@ def _findings(results: Sequence[Result]) -> Iterator[str]:
         gain = scores[PROPOSED][0] - scores[best][0]
         spread = max(scores[PROPOSED][1], scores[best][1])
         verdict = f"{'more than' if abs(gain) > spread else '**within**'} the larger of their deviations ({spread:.3f})"
-        if spread == 0:
+        if len({result.run.seed for result in results}) == 1:
             verdict = "of one seed, which says little"
         yield f"{PROPOSED} − {best}, the best baseline, on the target: {gain:+.3f}, {verdict}."
     ablation = [method for method in scores if method.startswith("metfa-")]

@@ -51,7 +51,7 @@ class Direction:
     """From which domain to which.
 
     Attributes:
-        name: for files and headings, such as ``A-to-B``.
+        name: for files, such as ``source-to-target``.
         source: the labelled domain.
         target: the other.
     """
