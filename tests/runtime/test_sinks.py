@@ -30,7 +30,7 @@ LABELS = ("Brain (Cb.)", "Θώραξ", "頭")
 
 def predict(label: str = "Θώραξ") -> Prediction:
     probabilities = np.array([0.125, 0.8125, 0.0625], np.float32)
-    return Prediction(label, float(probabilities.max()), probabilities, np.zeros(2, np.float32))
+    return Prediction(label, float(probabilities.max()), probabilities, np.zeros(2, np.float32), np.log(probabilities))
 
 
 def observe(index: int = 0, *, image: NDArray[np.uint8] | None = None, source: str = "scan.mp4") -> Observation:
@@ -233,7 +233,8 @@ def test_anything_can_be_annotated(height: int, width: int, colours: tuple[int, 
     image = np.full((height, width, *colours), 100, np.uint8)
     probabilities = np.random.default_rng(0).dirichlet(np.ones(len(labels))).astype(np.float32)
     best = int(probabilities.argmax())
-    prediction = Prediction(labels[best], float(probabilities[best]), probabilities, probabilities)
+    confidence = float(probabilities[best])
+    prediction = Prediction(labels[best], confidence, probabilities, probabilities, np.log(probabilities))
     picture = annotate(image, prediction, labels)
     assert picture.shape == (height, width, 3)
     assert picture.dtype == np.uint8

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 LOST = SourceError(expected="a frame", received="none", remedy="look after it")
 
 
+def prediction_of(label: str) -> Prediction:
+    nothing = np.zeros(1, np.float32)
+    return Prediction(label, 1.0, np.ones(1, np.float32), embedding=nothing, logits=nothing)
+
+
 def classify(image: NDArray[np.uint8]) -> Prediction:
-    return Prediction(f"plane {image[0, 0] % 2}", 1.0, np.ones(1, np.float32), np.zeros(1, np.float32))
+    return prediction_of(f"plane {image[0, 0] % 2}")
 
 
 class Pictures(Source):
@@ -131,8 +136,7 @@ def capturing() -> bool:
 
 def observe(index: int, *, captured_at: float, latency: float, label: str) -> Observation:
     frame = Frame(np.zeros((2, 2), np.uint8), index, captured_at, "test")
-    prediction = Prediction(label, 1.0, np.ones(1, np.float32), np.zeros(1, np.float32))
-    return Observation(frame, prediction, captured_at + latency)
+    return Observation(frame, prediction_of(label), captured_at + latency)
 
 
 @pytest.fixture

@@ -73,4 +73,10 @@ class PlaneClassifier:
         inference = self._backend.infer(tensor[np.newaxis])
         probabilities = inference.probabilities[0].astype(np.float32)
         best = int(probabilities.argmax())
-        return Prediction(self.contract.labels[best], float(probabilities[best]), probabilities, inference.embedding[0])
+        return Prediction(
+            self.contract.labels[best],
+            float(probabilities[best]),
+            probabilities,
+            inference.embedding[0],
+            inference.logits[0],
+        )

@@ -1,8 +1,9 @@
-"""What flows through the stream: a frame, what the model says of it, and the two together."""
+"""What flows through the stream: a frame, what the model says of it, what that amounts to, and all of it together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,14 @@ class Frame:
         index: number of the frame in its source, from 0; frames that were dropped keep their numbers.
         captured_at: seconds on the monotonic clock (``time.monotonic``) when the frame became available.
         source: what the frame came from: a device, a file, the name of an image.
+        session: how often the source had been lost and found again; nothing carries over from one session to the next.
     """
 
     image: NDArray[np.uint8]
     index: int
     captured_at: float
     source: str
+    session: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +37,75 @@ class Prediction:
         confidence: its probability, in [0, 1].
         probabilities: float32 [M], in the order of the contract's labels.
         embedding: float32 [D], the mean μ of the Gaussian embedding.
+        logits: float32 [M], what the probabilities are the softmax of.
     """
 
     label: str
     confidence: float
     probabilities: NDArray[np.float32]
     embedding: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+
+Status = Literal["plane", "no plane", "frozen", "dark", "saturated"]
+"""What a stream shows: a plane, none that the model knows, or no usable picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the frames up to now amount to.
+
+    Attributes:
+        status: what the stream shows.
+        plane: the plane where the status says that there is one, otherwise None.
+        confidence: its smoothed, calibrated probability, in [0, 1]; of the likeliest plane where there is none.
+    """
+
+    status: Status
+    plane: str | None
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneEvent:
+    """A plane that was held for a while.
+
+    Attributes:
+        plane: its name.
+        start: seconds on the clock of ``Frame.captured_at``, of its first frame.
+        end: the same of its last.
+        start_index: number of its first frame.
+        end_index: number of its last.
+        confidence: the highest smoothed probability on the way, in [0, 1].
+        best: its most certain, sharpest frame.
+    """
+
+    plane: str
+    start: float
+    end: float
+    start_index: int
+    end_index: int
+    confidence: float
+    best: Frame
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A frame, its prediction, and when the prediction was there.
+    """A frame, what was made of it, and when that was there.
 
     Attributes:
         frame: the classified frame.
-        prediction: what the model says of it.
+        prediction: what the model says of it alone.
         decided_at: seconds on the same clock as ``frame.captured_at``.
+        decision: what it amounts to, with the frames before it; None where nothing decides.
+        events: what ended with this frame.
     """
 
     frame: Frame
     prediction: Prediction
     decided_at: float
+    decision: Decision | None = None
+    events: tuple[PlaneEvent, ...] = ()
 
     @property
     def latency_ms(self) -> float:

@@ -1,0 +1,85 @@
+"""What a domain consists of before a pixel is decoded: the files that hold its pictures, and what is known of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class Medium(Protocol):
+    """Something that holds pictures: an image file holds one, a recording or a DICOM cine many."""
+
+    @property
+    def name(self) -> str:
+        """What messages and reports call it; never a patient's name."""
+        ...
+
+    def identity(self) -> str:
+        """Return what changes when its pictures do.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        ...
+
+    def read(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield its pictures in order, each uint8 [H, W] or [H, W, 3] (BGR).
+
+        Raises:
+            SourceError: it cannot be decoded, or not to its end.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One medium of a domain.
+
+    Attributes:
+        medium: how to get its pictures.
+        label: the class of all of them; None where they are not labelled.
+        split: what they are for; None where the domain does not come split.
+        group: a patient or a recording, which no split divides; None where nothing is known.
+    """
+
+    medium: Medium
+    label: str | None
+    split: Split | None
+    group: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that was named and is not used.
+
+    Attributes:
+        name: of the medium, the row or the picture.
+        reason: in a few words.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The media of a domain.
+
+    Attributes:
+        name: how the user named the domain.
+        entries: its media, in an order that is the same on every run.
+        skipped: what was named and is not among them.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    skipped: tuple[Skipped, ...]
