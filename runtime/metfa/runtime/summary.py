@@ -1,90 +1,221 @@
-"""What a stream amounted to."""
+"""What a stream amounts to, now and at its end: counts, pace, latency."""
 
 from __future__ import annotations
 
-from array import array
+import math
+import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .frame import Observation
+
+STALE_MS = 100.0
+"""A frame that is decided later than this after its capture, in milliseconds, counts as stale: three at 30 frames/s."""
 
 _BAR_WIDTH = 30  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSummary:
-    """What a stream amounted to.
+    """What a stream amounts to up to some moment.
 
     Attributes:
         frames: how many were classified.
-        dropped: how many were captured and not classified, because newer ones were there.
-        fps: classified frames per second, from the first capture to the last decision.
-        p50_ms: half of the frames took at most this from capture to decision, in milliseconds.
+        captured: how many the source delivered, from the first to the last that was classified.
+        dropped: how many of these were not classified, because newer ones were there.
+        stale: how many were decided more than ``STALE_MS`` after their capture.
+        sessions: how often the source was lost and found again, or changed its size.
+        lost_s: seconds without a source, from the last classified frame before each loss to the first after it.
+        idle_s: seconds since the capture of the last classified frame.
+        fps_in: captured frames per second, from the first capture to the last decision, without ``lost_s``.
+        fps: classified frames per second, likewise.
+        p50_ms: half of the frames took at most this from capture to decision, in milliseconds, within 1 %.
         p95_ms: 95 % of them did.
         p99_ms: 99 % of them did.
+        latency_s: the sum of all these times, in seconds.
         labels: how many frames had each label, the commonest first.
+        events: how many events each plane had, the commonest first.
+        sink_drops: how many observations each sink missed that fell behind.
     """
 
     frames: int
+    captured: int
     dropped: int
+    stale: int
+    sessions: int
+    lost_s: float
+    idle_s: float
+    fps_in: float
     fps: float
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    latency_s: float
     labels: dict[str, int]
+    events: dict[str, int]
+    sink_drops: dict[str, int]
 
     def __str__(self) -> str:
         if not self.frames:
             return "no frame was classified"
+        latency = f"p50 {self.p50_ms:.1f} ms, p95 {self.p95_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
         lines = [
             f"{self.frames} frames, {self.dropped} dropped, {self.fps:.1f} frames/s",
-            f"capture to decision: p50 {self.p50_ms:.1f} ms, p95 {self.p95_ms:.1f} ms, p99 {self.p99_ms:.1f} ms",
+            f"capture to decision: {latency}" + (f"; {self.stale} stale (> {STALE_MS:g} ms)" if self.stale else ""),
         ]
+        if self.sessions:
+            times = "once" if self.sessions == 1 else f"{self.sessions} times"
+            lines.append(f"the source was lost and found again {times}, {self.lost_s:.1f} s without it")
+        lines += [f"{sink}: fell behind and missed {number} frames" for sink, number in self.sink_drops.items()]
         width = max(map(len, self.labels))
         for label, number in self.labels.items():
             share = number / self.frames
             lines.append(f"{label:{width}}  {number:7d}  {share:6.1%}  {'#' * round(share * _BAR_WIDTH)}".rstrip())
         return "\n".join(lines)
 
+    def to_prometheus(self) -> str:
+        """Return the metrics in Prometheus' text format, version 0.0.4."""
+        lines: list[str] = []
+
+        def add(name: str, kind: str, text: str, *samples: tuple[str, float]) -> None:
+            lines.extend([f"# HELP metfa_{name} {text}", f"# TYPE metfa_{name} {kind}"])
+            lines.extend(f"metfa_{name}{suffix} {value:.10g}" for suffix, value in samples)
+
+        add("frames_captured_total", "counter", "Frames that the source delivered.", ("", self.captured))
+        add("frames_classified_total", "counter", "Frames that were classified.", ("", self.frames))
+        add("frames_dropped_total", "counter", "Frames dropped because newer ones were there.", ("", self.dropped))
+        add("frames_stale_total", "counter", f"Frames decided more than {STALE_MS:g} ms late.", ("", self.stale))
+        add("reconnects_total", "counter", "How often the source was lost and found again.", ("", self.sessions))
+        add("source_lost_seconds_total", "counter", "Seconds without a source.", ("", self.lost_s))
+        add("last_frame_age_seconds", "gauge", "Seconds since the capture of the last frame.", ("", self.idle_s))
+        add(
+            "capture_to_decision_seconds",
+            "summary",
+            "Time from capture to decision, over the whole run.",
+            ('{quantile="0.5"}', self.p50_ms / 1000),
+            ('{quantile="0.95"}', self.p95_ms / 1000),
+            ('{quantile="0.99"}', self.p99_ms / 1000),
+            ("_sum", self.latency_s),
+            ("_count", self.frames),
+        )
+        add("label_frames_total", "counter", "Frames by predicted label.", *_labelled("label", self.labels))
+        add("plane_events_total", "counter", "Events by plane.", *_labelled("plane", self.events))
+        add("sink_dropped_total", "counter", "Frames that a slow sink missed.", *_labelled("sink", self.sink_drops))
+        return "\n".join(lines) + "\n"
+
+
+def _labelled(name: str, counts: Mapping[str, int]) -> list[tuple[str, float]]:
+    escapes = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+    return [(f'{{{name}="{value.translate(escapes)}"}}', number) for value, number in counts.items()]
+
+
+class _Moment(NamedTuple):
+    """What is kept of an observation: all but its picture."""
+
+    index: int
+    session: int
+    captured_at: float
+    decided_at: float
+
 
 class StreamStatistics:
-    """Collects what the summary needs: four bytes for each frame, 10 MB for a day at 30 frames/s."""
+    """Collects what the summary needs, in memory that does not grow. May be read while another thread adds."""
 
     def __init__(self) -> None:
-        self._latencies_ms = array("f")
+        self._lock = threading.Lock()
+        self._latencies = _Histogram()
+        self._stale = 0
+        self._lost_s = 0.0
         self._labels: Counter[str] = Counter()
-        self._first: tuple[int, float] | None = None  # index and time of capture
-        self._last = (0, 0.0)  # index and time of decision
+        self._events: Counter[str] = Counter()
+        self._sink_drops: Counter[str] = Counter()
+        self._first: _Moment | None = None
+        self._last: _Moment | None = None
 
     def add(self, observation: Observation) -> None:
         """Take note of one observation; they must come in order."""
         frame = observation.frame
-        self._first = self._first or (frame.index, frame.captured_at)
-        self._last = frame.index, observation.decided_at
-        self._latencies_ms.append(observation.latency_ms)
-        self._labels[observation.prediction.label] += 1
+        moment = _Moment(frame.index, frame.session, frame.captured_at, observation.decided_at)
+        with self._lock:
+            if self._last is not None and moment.session != self._last.session:
+                self._lost_s += moment.captured_at - self._last.captured_at
+            self._first = self._first or moment
+            self._last = moment
+            self._latencies.add(observation.latency_ms)
+            self._stale += observation.latency_ms > STALE_MS
+            self._labels[observation.prediction.label] += 1
+            self._events.update(event.plane for event in observation.events)
+
+    def add_sink_drop(self, sink: str) -> None:
+        """Take note that ``sink`` fell behind and missed an observation."""
+        with self._lock:
+            self._sink_drops[sink] += 1
 
     @property
     def frames(self) -> int:
         """How many observations were added."""
-        return len(self._latencies_ms)
+        return self._latencies.count
 
     def summary(self) -> StreamSummary:
         """Return the summary of all observations up to now."""
-        if self._first is None:
-            return StreamSummary(0, 0, 0.0, 0.0, 0.0, 0.0, {})
-        seconds = self._last[1] - self._first[1]
-        p50, p95, p99 = np.percentile(np.frombuffer(self._latencies_ms, np.float32), (50, 95, 99)).tolist()
-        return StreamSummary(
-            frames=self.frames,
-            dropped=self._last[0] - self._first[0] + 1 - self.frames,
-            fps=self.frames / seconds if seconds > 0 else 0.0,
-            p50_ms=p50,
-            p95_ms=p95,
-            p99_ms=p99,
-            labels=dict(self._labels.most_common()),
-        )
+        with self._lock:
+            first, last, frames = self._first, self._last, self._latencies.count
+            if first is None or last is None:
+                return StreamSummary(0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, {}, {}, {})
+            captured = last.index - first.index + 1
+            seconds = last.decided_at - first.captured_at - self._lost_s
+            return StreamSummary(
+                frames=frames,
+                captured=captured,
+                dropped=captured - frames,
+                stale=self._stale,
+                sessions=last.session - first.session,
+                lost_s=self._lost_s,
+                idle_s=max(time.monotonic() - last.captured_at, 0.0),
+                fps_in=captured / seconds if seconds > 0 else 0.0,
+                fps=frames / seconds if seconds > 0 else 0.0,
+                p50_ms=self._latencies.quantile(0.5),
+                p95_ms=self._latencies.quantile(0.95),
+                p99_ms=self._latencies.quantile(0.99),
+                latency_s=self._latencies.sum / 1000,
+                labels=dict(self._labels.most_common()),
+                events=dict(self._events.most_common()),
+                sink_drops=dict(self._sink_drops),
+            )
+
+
+class _Histogram:
+    """Positive numbers in buckets that are 2 % wide, from 0.001 up to 10⁶; what lies beyond counts as the outermost.
+
+    Attributes:
+        count: how many numbers were added.
+        sum: what they add up to.
+    """
+
+    _SMALLEST, _LARGEST = 1e-3, 1e6
+    _WIDTH = math.log(1.02)
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum = 0.0
+        self._buckets = [0] * (math.ceil(math.log(self._LARGEST / self._SMALLEST) / self._WIDTH) + 1)
+
+    def add(self, number: float) -> None:
+        within = min(max(number, self._SMALLEST), self._LARGEST)
+        self._buckets[int(math.log(within / self._SMALLEST) / self._WIDTH)] += 1
+        self.count += 1
+        self.sum += number
+
+    def quantile(self, share: float) -> float:
+        """Return the middle of the bucket that holds the ⌈share · count⌉-th number; there must be one."""
+        rank, seen = math.ceil(share * self.count), 0
+        for bucket, number in enumerate(self._buckets):
+            seen += number
+            if seen >= rank:
+                break
+        return self._SMALLEST * math.exp((bucket + 0.5) * self._WIDTH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 if TYPE_CHECKING:
     from ..frame import Observation
@@ -11,8 +11,29 @@ if TYPE_CHECKING:
 _Sink = TypeVar("_Sink", bound="Sink")
 
 
+Kind = Literal["view", "pictures", "records"]
+
+
 class Sink(ABC):
-    """Takes observations one after another; a context manager that closes it, however the block ends."""
+    """Takes observations one after another; a context manager that closes it, however the block ends.
+
+    In a stream each sink has a thread of its own (see :class:`~metfa.runtime.sinks.feeds.Feeds`), which alone calls
+    ``write`` and ``close``. What happens where the sink is slower than the stream, or fails, depends on its kind:
+
+    - ``"view"`` shows the stream: it gets the newest observation, and is reported and left out if it fails.
+    - ``"pictures"`` writes files that the user asked for: where it falls behind a live source by more than a second,
+      it misses frames, which are counted. If it fails, the stream ends with the reason.
+    - ``"records"`` likewise, but gets every observation, with empty pictures, so that many can wait.
+
+    Events are never missed: where an observation is left out, the next one carries its events as well.
+
+    Attributes:
+        name: what messages and metrics call it.
+        kind: what happens where it is slow or fails.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind] = "view"
 
     @abstractmethod
     def write(self, observation: Observation) -> None:

@@ -34,6 +34,9 @@ class JsonLinesSink(Sink):
         OutputError: the file cannot be written.
     """
 
+    name = "events"
+    kind = "records"
+
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
         self._path = path
         self._labels = labels

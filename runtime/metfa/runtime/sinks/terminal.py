@@ -18,6 +18,8 @@ _INTERVAL_SECONDS = 0.2
 class StatusLineSink(Sink):
     """Label, confidence and frames per second on stderr, five times a second."""
 
+    name = "status line"
+
     def __init__(self) -> None:
         self._shown_at = time.monotonic()
         self._frames = 0

@@ -38,6 +38,9 @@ class VideoSink(Sink):
         OutputError: the file cannot be written, or is not to be an MP4.
     """
 
+    name = "video"
+    kind = "pictures"
+
     def __init__(self, path: Path, rate: float, labels: Sequence[str]) -> None:
         if path.suffix.lower() != ".mp4":
             raise OutputError(

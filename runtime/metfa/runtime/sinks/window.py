@@ -36,6 +36,8 @@ class WindowSink(Sink):
         OutputError: no window can be opened here; the message says why.
     """
 
+    name = "window"
+
     def __init__(self, title: str, labels: Sequence[str]) -> None:
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise _impossible("no display: neither DISPLAY nor WAYLAND_DISPLAY is set")
