@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,11 +217,15 @@ def test_no_window_without_tkinter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_window_shows_frames_until_it_is_closed() -> None:
     with WindowSink("test", LABELS) as window:
         for image in (np.zeros((480, 640), np.uint8), np.zeros((3000, 5000, 3), np.uint8)):
-            window.write(observe(image=image))
-        assert not window.was_closed()
-        window.close()
-        assert window.was_closed()
+            thread = threading.Thread(target=window.write, args=(observe(image=image),))
+            thread.start()
+            thread.join()
+            window.refresh()
+        assert not window.was_closed
+        window.destroy()
+        assert window.was_closed
         window.write(observe())
+        window.refresh()
 
 
 @given(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What OpenCV and its FFmpeg would print is in our errors. They read these when they are loaded.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")  # seconds, not 10, until a camera's silence is noticed
 
 __all__ = [
     "Bundle",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from contextlib import ExitStack, closing
 from itertools import islice
@@ -13,15 +14,18 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from .bundle import DEFAULT_DIRECTORY
-from .command import Command, Interruption, RegionType
-from .errors import MetfaError, OutputError
+from .command import Command, Interruption, RegionType, SizeType
+from .errors import BackendError, MetfaError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .backends.choice import BackendName, Precision
     from .contract import Region
     from .sinks import Sink, WindowSink
+
+_REFRESH_SECONDS = 1 / 30  # how often the window answers the user
+_LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the end does not wait for it
 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
 
@@ -31,7 +35,16 @@ if TYPE_CHECKING:
     "--device",
     required=True,
     metavar="SPEC",
-    help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, or phantom:NAME.",
+    help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, gst:PIPELINE, phantom:NAME, "
+    "or - for frames on standard input.",
+)
+@click.option("--size", type=SizeType(), help="What the camera is asked for, or that of raw frames on standard input.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Frames per second, likewise.")
+@click.option(
+    "--format",
+    "pixels",
+    type=click.Choice(["MJPG", "YUYV", "gray", "bgr24"]),
+    help="Pixels, likewise: MJPG or YUYV of a camera, gray or bgr24 of raw frames.",
 )
 @click.option(
     "--bundle",
@@ -58,6 +71,9 @@ if TYPE_CHECKING:
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 def main(  # click passes the options by name
     device: str,
+    size: tuple[int, int] | None,
+    rate: float | None,
+    pixels: str | None,
     bundle: Path,
     region: Region | None,
     backend: BackendName | Literal["auto"],
@@ -73,43 +89,99 @@ def main(  # click passes the options by name
     Ends with the source, on Ctrl-C or SIGTERM, or when the window is closed; all files are complete then.
     """
     from .classifier import PlaneClassifier
-    from .sources import open_source
+    from .sinks import Feeds
+    from .sources import CaptureFormat, open_source
     from .streaming import stream
     from .summary import StreamStatistics
 
     _refuse_to_overwrite(device, output, events)
     statistics = StreamStatistics()
     try:
-        with Interruption() as interruption, ExitStack() as stack:
+        with ExitStack() as stack:
             classifier = PlaneClassifier.load(
                 bundle,
                 backend=None if backend == "auto" else backend,
                 precision=None if precision == "auto" else precision,
                 region=region,
             )
-            click.echo(f"backend: {classifier.backend_choice}", err=True)
-            source = stack.enter_context(open_source(device))
-            click.echo(f"source: {source.description}", err=True)
+            _say(f"backend: {classifier.backend_choice}")
+            wanted = CaptureFormat(size, rate, pixels)
+            source = stack.enter_context(open_source(device, wanted, notify=lambda line: _say(f"source: {line}")))
+            _say(f"source: {source.description}")
+            # Up to here nothing was done that a signal could not simply end.
+            interruption = stack.enter_context(Interruption())
             labels = classifier.contract.labels
-            sinks = [stack.enter_context(sink) for sink in _open_files(output, events, source.rate, labels)]
+            feeds = Feeds(
+                live=source.live,
+                missed=statistics.add_sink_drop,
+                notify=_say,
+                hurry=lambda: interruption.requested,
+            )
+            stack.enter_context(feeds)
+            for sink in _open_files(output, events, source.rate, labels):
+                feeds.add(sink)
             view = _open_window(device, labels, required=window) if window is not False else None
             if view is not None:
-                sinks.append(stack.enter_context(view))
+                stack.callback(view.destroy)
+                feeds.add(view)
             deadline = math.inf if seconds is None else time.monotonic() + seconds
 
             def stop() -> bool:
-                return interruption.requested or time.monotonic() > deadline or (view is not None and view.was_closed())
+                return (
+                    interruption.requested
+                    or feeds.failed
+                    or time.monotonic() > deadline
+                    or (view is not None and view.was_closed)
+                )
 
-            observations = stack.enter_context(closing(stream(source, classifier, stop=stop)))
-            for observation in islice(observations, limit):
-                statistics.add(observation)
-                for sink in sinks:
-                    sink.write(observation)
+            def classify() -> None:
+                with closing(stream(source, classifier, stop=stop)) as observations:
+                    for observation in islice(observations, limit):
+                        statistics.add(observation)
+                        feeds.put(observation)
+
+            _run_aside(classify, interruption, refresh=view.refresh if view is not None else lambda: None)
     except MetfaError:
         if statistics.frames:
             click.echo(statistics.summary())
         raise
     click.echo(statistics.summary())
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Callable[[], None]) -> None:
+    """Run ``work`` in a thread, so that the main one can answer signals and the window; raise what it raises.
+
+    Raises:
+        BackendError: it did not end within a second of a signal, as only the model can be waited for.
+    """
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="classification", daemon=True)
+    thread.start()
+    give_up_at = math.inf
+    while thread.is_alive():
+        refresh()
+        thread.join(_REFRESH_SECONDS)
+        if interruption.requested and give_up_at == math.inf:
+            give_up_at = time.monotonic() + _LONGEST_STEP_SECONDS
+        if time.monotonic() > give_up_at:
+            raise BackendError(
+                expected="the model's answer to the last frame",
+                received=f"none for {_LONGEST_STEP_SECONDS:g} s",
+                remedy="look after the GPU; what was decided before is in the files",
+            )
+    if errors:
+        raise errors[0]
 
 
 def _open_files(output: Path | None, events: Path | None, rate: float, labels: Sequence[str]) -> Iterator[Sink]:
@@ -132,7 +204,7 @@ def _open_window(title: str, labels: Sequence[str], *, required: bool | None) ->
     except OutputError as error:
         if required:
             raise
-        click.echo(f"window: none ({error.received})", err=True)
+        _say(f"window: none ({error.received})")
         return None
 
 

@@ -83,6 +83,21 @@ class RegionType(click.ParamType):  # type: ignore[type-arg]  # not generic befo
             )
 
 
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``WIDTHxHEIGHT`` in pixels → a pair of numbers."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse ``value``."""
+        if isinstance(value, tuple):
+            return value
+        width, _, height = value.partition("x")
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            self.fail(f"expected WIDTHxHEIGHT in pixels, received {value!r}; give for example 1280x720", param, ctx)
+        return int(width), int(height)
+
+
 class Interruption:
     """Remembers Ctrl-C and SIGTERM, so that a loop can end between two steps; the second Ctrl-C interrupts at once.
 

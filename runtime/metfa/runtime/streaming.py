@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _READ_AHEAD = 4  # frames of a file that wait while one is classified
 _POLL_SECONDS = 0.1  # how long a request to stop may go unnoticed while no frame comes
-_JOIN_SECONDS = 0.5  # how long to wait for a thread that may be blocked in the driver
+_JOIN_SECONDS = 0.3  # how long to wait for a thread that may be blocked in the driver
 
 
 def stream(

@@ -7,7 +7,8 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +115,8 @@ def _labelled(name: str, counts: Mapping[str, int]) -> list[tuple[str, float]]:
     return [(f'{{{name}="{value.translate(escapes)}"}}', number) for value, number in counts.items()]
 
 
-class _Moment(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Moment:
     """What is kept of an observation: all but its picture."""
 
     index: int
@@ -213,9 +215,6 @@ class _Histogram:
 
     def quantile(self, share: float) -> float:
         """Return the middle of the bucket that holds the ⌈share · count⌉-th number; there must be one."""
-        rank, seen = math.ceil(share * self.count), 0
-        for bucket, number in enumerate(self._buckets):
-            seen += number
-            if seen >= rank:
-                break
+        rank = math.ceil(share * self.count)
+        bucket = next(place for place, seen in enumerate(accumulate(self._buckets)) if seen >= rank)
         return self._SMALLEST * math.exp((bucket + 0.5) * self._WIDTH)

@@ -2,8 +2,9 @@
 
 from .base import Sink
 from .events import JsonLinesSink
+from .feeds import Feeds
 from .terminal import StatusLineSink
 from .video import VideoSink
 from .window import WindowSink
 
-__all__ = ["JsonLinesSink", "Sink", "StatusLineSink", "VideoSink", "WindowSink"]
+__all__ = ["Feeds", "JsonLinesSink", "Sink", "StatusLineSink", "VideoSink", "WindowSink"]

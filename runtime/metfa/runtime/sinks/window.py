@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
     from ..frame import Observation
 
-_INTERVAL_SECONDS = 1 / 15  # drawing costs time that the next frame waits for
+_INTERVAL_SECONDS = 1 / 15  # drawing costs time that inference could have
 
 
 class WindowSink(Sink):
     """The annotated frames in a window, up to 15 a second.
 
-    It is drawn with Tk, which says so where there is no display; OpenCV's own window would end the process. Use it in
-    the main thread.
+    It is drawn with Tk, which says so where there is no display; OpenCV's own window would end the process. Tk wants
+    one thread for all that it does: open the window, ``refresh`` it and ``destroy`` it in the main thread. ``write``
+    may be called from any other.
 
     Args:
         title: of the window.
@@ -51,30 +52,41 @@ class WindowSink(Sink):
             raise _impossible(f"a display that refuses it ({cause})") from None
         self._root.title(title)
         self._root.resizable(width=False, height=False)
-        self._root.protocol("WM_DELETE_WINDOW", self.close)
+        self._root.protocol("WM_DELETE_WINDOW", self.destroy)
         self._largest = self._root.winfo_screenwidth() * 9 // 10, self._root.winfo_screenheight() * 8 // 10
         self._picture = tkinter.PhotoImage(master=self._root)
         tkinter.Label(self._root, image=self._picture, borderwidth=0).pack()
         self._labels = labels
         self._shown_at = -_INTERVAL_SECONDS
+        self._next: bytes | None = None  # what to show; a reference is replaced in one step
         self._open = True
 
     def write(self, observation: Observation) -> None:
-        """Show the annotated frame, if it is time and the window is still open."""
-        if observation.decided_at - self._shown_at < _INTERVAL_SECONDS or self.was_closed():
+        """Draw the annotated frame, if it is time, for the next refresh to show."""
+        if observation.decided_at - self._shown_at < _INTERVAL_SECONDS or not self._open:
             return
         self._shown_at = observation.decided_at
         picture = annotate(observation.frame.image, observation.prediction, self._labels)
-        self._picture.configure(data=_to_ppm(_shrunk(picture, *self._largest)))
-
-    def was_closed(self) -> bool:
-        """Let the window draw itself and answer the user; return whether it was closed."""
-        if self._open:
-            self._root.update()
-        return not self._open
+        self._next = _to_ppm(_shrunk(picture, *self._largest))
 
     def close(self) -> None:
-        """Close the window."""
+        """Nothing is kept; the window stays until it is destroyed."""
+
+    def refresh(self) -> None:
+        """Show what was drawn last, and let the window answer the user."""
+        if self._open:
+            picture, self._next = self._next, None
+            if picture is not None:
+                self._picture.configure(data=picture)
+            self._root.update()
+
+    @property
+    def was_closed(self) -> bool:
+        """Whether the user closed the window."""
+        return not self._open
+
+    def destroy(self) -> None:
+        """Take the window away."""
         if self._open:
             self._open = False
             self._root.destroy()

@@ -1,4 +1,4 @@
-"""Where frames come from: a camera, a video, images, a DICOM cine, a URL, the phantom."""
+"""Where frames come from: a camera, a video, images, a DICOM cine, a URL, a pipeline, standard input, the phantom."""
 
 from __future__ import annotations
 
@@ -8,46 +8,70 @@ from ..command import require_extra
 from ..errors import SourceError
 from ..files import reading
 from ..images import SUFFIXES
-from .base import Source
+from .base import CaptureFormat, Notify, Source
+from .camera import open_camera
+from .gstreamer import open_pipeline
 from .images import Images
+from .network import open_url
 from .simulator import SimulatedDevice
-from .video import Camera, NetworkStream, VideoFile
+from .stdin import StandardInput
+from .video import Recording
 
-__all__ = ["Source", "open_source"]
+__all__ = ["CaptureFormat", "Notify", "Source", "open_source"]
+
+_ANY = CaptureFormat()
 
 
-def open_source(spec: str) -> Source:
+def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lambda _: None) -> Source:
     """Open what ``spec`` names.
 
     Args:
-        spec: a camera (``0`` or ``/dev/video0``), a video, image or DICOM file, a folder of images, a URL, or
-            ``phantom:NAME`` for the simulated device with that profile.
+        spec: a camera (``0`` or ``/dev/video0``), a video, image or DICOM file, a folder of images, a URL, ``-`` for
+            frames on standard input, ``gst:PIPELINE`` for GStreamer, or ``phantom:NAME`` for the simulated device
+            with that profile.
+        wanted: the format to ask a camera for, or that of raw frames on standard input.
+        notify: told in a line when a live source is lost, and when it is back.
 
     Raises:
-        SourceError: there is no such source, or it cannot be read.
+        SourceError: there is no such source, it cannot be read, or it has a format of its own.
         ProfileError: there is no such device profile of the phantom.
     """
-    if spec.isdecimal() or spec.startswith("/dev/video"):
-        return Camera(spec)
+    if spec == "-":
+        return StandardInput(wanted, notify)
     if spec.startswith("phantom:"):
+        _refuse_format(spec, wanted)
         return SimulatedDevice(spec.removeprefix("phantom:"))
+    if spec.startswith("gst:"):
+        _refuse_format(spec, wanted)
+        return open_pipeline(spec.removeprefix("gst:"), notify)
     if "://" in spec:
-        return NetworkStream(spec)
+        _refuse_format(spec, wanted)
+        return open_url(spec, notify)
     path = Path(spec)
     with reading(path):
-        if path.is_char_device():  # /dev/v4l/by-id/…
-            return Camera(spec)
+        if spec.isdecimal() or spec.startswith("/dev/video") or path.is_char_device():  # /dev/v4l/by-id/…
+            return open_camera(spec, wanted, notify)
+        _refuse_format(spec, wanted)
         if path.is_dir():
             return Images.in_folder(path)
         if path.suffix.lower() in SUFFIXES and path.exists():
             return Images.single(path)
         if path.exists():
-            return _open_dicom(path) if _is_dicom(path) else VideoFile(path)
+            return _open_dicom(path) if _is_dicom(path) else Recording.from_file(path)
     raise SourceError(
         expected="a camera, a video, an image, a folder of images, a DICOM file, a URL or phantom:NAME",
         received=f"{spec!r}, which does not exist",
         remedy="correct --device",
     )
+
+
+def _refuse_format(spec: str, wanted: CaptureFormat) -> None:
+    if wanted != _ANY:
+        raise SourceError(
+            expected="a camera, or - for standard input, with --size, --rate or --format",
+            received=f"{spec!r}, which has a format of its own",
+            remedy="leave them out",
+        )
 
 
 def _is_dicom(path: Path) -> bool:

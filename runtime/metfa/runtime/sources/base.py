@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -11,6 +13,24 @@ if TYPE_CHECKING:
     from ..frame import Frame
 
 _Source = TypeVar("_Source", bound="Source")
+
+Notify = Callable[[str], object]
+"""Takes a line that says what happened to a source: lost, back, another size."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureFormat:
+    """What a camera is asked for, or what raw frames on standard input are; None leaves it to the source.
+
+    Attributes:
+        size: width and height in pixels.
+        rate: frames per second.
+        pixels: ``MJPG`` or ``YUYV`` of a camera; ``gray`` or ``bgr24`` of raw frames.
+    """
+
+    size: tuple[int, int] | None = None
+    rate: float | None = None
+    pixels: str | None = None
 
 
 class Source(ABC):

@@ -1,0 +1,222 @@
+"""A thread for each sink, so that none of them delays the stream, or another."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from ..errors import MetfaError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..frame import Frame, Observation, PlaneEvent
+    from .base import Kind, Sink
+
+_CAPACITY: dict[Kind, int] = {"view": 1, "pictures": 30, "records": 10_000}
+"""How many observations may wait for a sink: of pictures a second, of records (a few kB each) minutes."""
+
+_POLL_SECONDS = 0.05
+_NO_PICTURE = np.zeros((0, 0), np.uint8)
+_Feeds = TypeVar("_Feeds", bound="Feeds")
+
+
+class Feeds:
+    """Hands every observation to sinks that each write in a thread of their own; closes them in the end.
+
+    What happens where a sink is slow or fails is told in :class:`~metfa.runtime.sinks.base.Sink`. Where the source
+    is not live, nothing is missed: the stream waits for files instead.
+
+    Args:
+        live: whether the source is live.
+        missed: told the name of a sink for each observation that it misses.
+        notify: told in a line that a view failed.
+        hurry: asked while a file is slow whether to end within a second, at the price of what it has not written.
+    """
+
+    def __init__(
+        self,
+        *,
+        live: bool,
+        missed: Callable[[str], object] = lambda _: None,
+        notify: Callable[[str], object] = lambda _: None,
+        hurry: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._live = live
+        self._missed = missed
+        self._notify = notify
+        self._hurry = hurry
+        self._feeds: list[_Feed] = []
+
+    def add(self, sink: Sink) -> None:
+        """Start to feed one more sink; it is closed with the others."""
+        self._feeds.append(_Feed(sink, self._live, self._missed, self._notify))
+
+    def put(self, observation: Observation) -> None:
+        """Hand over one observation. Waits only for files, and only where the source is not live."""
+        for feed in self._feeds:
+            feed.put(observation, self._hurry)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the stream must end because of a file."""
+        return any(feed.error is not None for feed in self._feeds)
+
+    def close(self) -> None:
+        """Let the sinks write what they were given, and close them all, side by side.
+
+        Raises:
+            OutputError: a file failed, or was not ready in time where there was reason to hurry.
+        """
+        for feed in self._feeds:
+            feed.finish()
+        for feed in self._feeds:
+            feed.join(self._hurry)
+        errors = [feed.error for feed in self._feeds if feed.error is not None]
+        for error in errors[1:]:
+            self._notify(str(error))
+        if errors:
+            raise errors[0]
+
+    def __enter__(self: _Feeds) -> _Feeds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Feed:
+    """The thread of one sink, and what waits for it.
+
+    Attributes:
+        error: why the stream must end, where it must.
+    """
+
+    _HURRY_SECONDS = 1.0
+
+    def __init__(
+        self, sink: Sink, live: bool, missed: Callable[[str], object], notify: Callable[[str], object]
+    ) -> None:
+        self.error: MetfaError | None = None
+        self._sink = sink
+        self._drops = live or sink.kind == "view"
+        self._missed = missed
+        self._notify = notify
+        self._waiting: deque[Observation] = deque()
+        self._capacity = _CAPACITY[sink.kind]
+        self._finished = False  # nothing will be put any more
+        self._broken = False  # nothing is written any more
+        self._changed = threading.Condition()
+        # A daemon: where a disk or a display never answers, the process must end all the same.
+        self._thread = threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, observation: Observation, hurry: Callable[[], bool]) -> None:
+        """Let ``observation`` wait; where nothing may be missed, wait for room until there is reason to hurry."""
+        if self._sink.kind == "records":
+            observation = _without_pictures(observation)
+        with self._changed:
+            while not (self._drops or self._broken or len(self._waiting) < self._capacity or hurry()):
+                self._changed.wait(_POLL_SECONDS)
+            if self._broken:
+                return
+            if self._drops and len(self._waiting) == self._capacity:
+                if self._sink.kind == "records":
+                    self._fail(self._too_slow(f"{self._capacity} records behind the stream"))
+                    return
+                observation = self._without_oldest(observation)
+            self._waiting.append(observation)
+            self._changed.notify_all()
+
+    def _without_oldest(self, newest: Observation) -> Observation:
+        """Make room for ``newest``, and return it with the events that would be lost if nothing else can carry them."""
+        if self._sink.kind == "pictures":
+            self._missed(self._sink.name)
+        events = self._waiting.popleft().events
+        if self._waiting:
+            self._waiting[0] = _with_events(self._waiting[0], events)
+            return newest
+        return _with_events(newest, events)
+
+    def finish(self) -> None:
+        """Let the thread end when everything is written."""
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
+
+    def join(self, hurry: Callable[[], bool]) -> None:
+        """Wait until the sink is closed."""
+        hurry_since: float | None = None
+        while self._thread.is_alive():
+            if hurry_since is None and (hurry() or self._sink.kind == "view"):
+                hurry_since = time.monotonic()
+            if hurry_since is not None and time.monotonic() > hurry_since + self._HURRY_SECONDS:
+                with self._changed:
+                    self._fail(self._too_slow(f"an end before the last {len(self._waiting)} observations"))
+                return
+            self._thread.join(_POLL_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            while (observation := self._take()) is not None:
+                self._sink.write(observation)
+        except Exception as error:
+            self._report(error)
+        try:
+            self._sink.close()
+        except Exception as error:
+            self._report(error)
+
+    def _take(self) -> Observation | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._finished or self._broken)
+            if self._broken or not self._waiting:
+                return None
+            self._changed.notify_all()
+            return self._waiting.popleft()
+
+    def _report(self, error: Exception) -> None:
+        if not isinstance(error, MetfaError):
+            error = OutputError(
+                expected=f"the {self._sink.name} to go on",
+                received=f"{type(error).__name__}: {error}",
+                remedy="report this as a bug",
+            )
+        with self._changed:
+            self._fail(error)
+
+    def _fail(self, error: MetfaError) -> None:
+        if self._broken:
+            return
+        self._broken = True
+        self._waiting.clear()
+        self._changed.notify_all()
+        if self._sink.kind == "view":
+            self._notify(f"{self._sink.name}: left out from here on: {error}")
+        else:
+            self.error = error
+
+    def _too_slow(self, received: str) -> OutputError:
+        return OutputError(
+            expected=f"the {self._sink.name} to be written as fast as the stream",
+            received=received,
+            remedy="write it to a faster disk, or leave it out",
+        )
+
+
+def _with_events(observation: Observation, earlier: tuple[PlaneEvent, ...]) -> Observation:
+    return replace(observation, events=(*earlier, *observation.events)) if earlier else observation
+
+
+def _without_pictures(observation: Observation) -> Observation:
+    events = tuple(replace(event, best=_without_picture(event.best)) for event in observation.events)
+    return replace(observation, frame=_without_picture(observation.frame), events=events)
+
+
+def _without_picture(frame: Frame) -> Frame:
+    return replace(frame, image=_NO_PICTURE)

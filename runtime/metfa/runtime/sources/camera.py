@@ -1,0 +1,87 @@
+"""V4L2 cameras and frame grabbers, through OpenCV."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from ..errors import SourceError
+from ..files import utf8
+from .live import LiveSource
+from .opencv import OpenCVConnection
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .base import CaptureFormat, Notify
+
+_PIXELS = "MJPG"  # uncompressed 720p does not fit through USB 2 at 30 frames/s
+_SIZE, _RATE = (1280, 720), 30.0
+_SAME_RATE = 0.5  # frames/s
+_SUDDEN = 0.25  # of the time from one frame to the next: a buffer that comes earlier was not filled in the meantime
+_MOST_REPETITIONS = 30  # of such buffers, after which the device is dead
+
+
+def open_camera(device: str, wanted: CaptureFormat, notify: Notify) -> LiveSource:
+    """Open a V4L2 device.
+
+    Args:
+        device: its number or path; one in ``/dev/v4l/by-id`` still names it after it was plugged in again.
+        wanted: the format to ask for: by default 1280x720 pixels, 30 frames/s, MJPG.
+        notify: told in a line what the device gives instead, when it is lost, and when it is back.
+
+    Raises:
+        SourceError: there is no such camera, or it cannot be opened.
+    """
+    path = Path(f"/dev/video{device}" if device.isdecimal() else device)
+    return LiveSource(str(path), lambda: _Camera(path, wanted, notify), notify)
+
+
+class _Camera(OpenCVConnection):
+    """Tells the buffers of a device that is gone, which OpenCV goes on to hand out, from pictures."""
+
+    def __init__(self, path: Path, wanted: CaptureFormat, notify: Notify) -> None:
+        capture = cv2.VideoCapture(utf8(str(path)), cv2.CAP_V4L2)
+        if not capture.isOpened():
+            raise SourceError(
+                expected=f"a camera at {path}",
+                received="a device that is busy, not permitted or no camera" if path.exists() else "no such device",
+                remedy="list cameras with: ls /dev/video*",
+            )
+        pixels, rate = wanted.pixels or _PIXELS, wanted.rate or _RATE
+        width, height = wanted.size or _SIZE
+        # The format comes first: changing it later would reset size and rate. One buffer: the newest frame only.
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixels))
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+        capture.set(cv2.CAP_PROP_FPS, rate)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        super().__init__(capture, f"camera {path}")
+        given = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
+        self.description += f", {given}"
+        got = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT), given
+        if got != (width, height, pixels) or abs(self.rate - rate) > _SAME_RATE:
+            asked = f"{width}x{height} pixels, {rate:.4g} frames/s, {pixels}"
+            notify(f"warning: the camera does not give the {asked} that it was asked for")
+        self._path = path
+        self._interval = 1 / self.rate
+        self._last: NDArray[np.uint8] | None = None
+        self._read_at = time.monotonic()
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """Wait for the next picture; None where the device is gone or only repeats itself."""
+        for _ in range(_MOST_REPETITIONS):
+            image = super().read()
+            read_at = time.monotonic()
+            if image is None or not self._path.exists():
+                return None
+            sudden = read_at - self._read_at < _SUDDEN * self._interval
+            repeats = sudden and self._last is not None and bool((image == self._last).all())
+            self._last, self._read_at = image, read_at
+            if not repeats:
+                return image
+        return None

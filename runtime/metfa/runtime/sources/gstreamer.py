@@ -1,0 +1,41 @@
+"""GStreamer pipelines, where OpenCV was built with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+
+from ..errors import SourceError
+from ..files import utf8
+from .live import LiveSource
+from .opencv import OpenCVConnection
+
+if TYPE_CHECKING:
+    from .base import Notify
+
+
+def open_pipeline(pipeline: str, notify: Notify) -> LiveSource:
+    """Open a pipeline that ends in an ``appsink`` of BGR or grey pictures.
+
+    Raises:
+        SourceError: this OpenCV has no GStreamer, or the pipeline does not run.
+    """
+    if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getStreamBackends():
+        raise SourceError(
+            expected="an OpenCV with GStreamer for gst:…",
+            received=f"OpenCV {cv2.__version__} without it, like all from PyPI",
+            remedy="use that of the system (python3-opencv of JetPack or Debian), or name a device or URL instead",
+        )
+
+    def connect() -> OpenCVConnection:
+        capture = cv2.VideoCapture(utf8(pipeline), cv2.CAP_GSTREAMER)
+        if not capture.isOpened():
+            raise SourceError(
+                expected=f"frames from the pipeline {pipeline!r}",
+                received="none",
+                remedy="try it with gst-launch-1.0; it must end in: videoconvert ! video/x-raw,format=BGR ! appsink",
+            )
+        return OpenCVConnection(capture, f"pipeline {pipeline}")
+
+    return LiveSource("gst", connect, notify)

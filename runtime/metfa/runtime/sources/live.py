@@ -1,0 +1,218 @@
+"""Live sources that survive: read in a thread that can be abandoned, watched, connected again when they are lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ..errors import SourceError
+from ..frame import Frame
+from .base import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .base import Notify
+
+_STALL_SECONDS = 2.5  # without a frame, after which a source is lost
+_STALL_FRAMES = 3  # or the time of so many, where it is slow
+_OPEN_SECONDS = 10.0  # that connecting may take; OpenCV's own limits are shorter, where it has any
+_SHORTEST_BACK_OFF, _LONGEST_BACK_OFF = 0.25, 1.0  # seconds between two attempts to connect
+
+
+class Connection(Protocol):
+    """What a live source reads from until it is lost.
+
+    Attributes:
+        rate: frames per second, nominally; > 0.
+        description: what was opened, with the format that was negotiated.
+    """
+
+    rate: float
+    description: str
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """Wait for the next picture; None where the connection is lost."""
+
+    def close(self) -> None:
+        """Let go of the device."""
+
+
+class LiveSource(Source):
+    """Frames of a device or a network, connected again, for ever, when it is lost.
+
+    It is lost where reading says so, or where no frame comes for 2.5 s (or three frames' time). What a driver still
+    holds back is then left alone: its thread lets go of the device when it comes back. Frames of the next connection
+    have the next ``session``; so have frames of another size. No frame is made up in between.
+
+    Args:
+        name: ``source`` of the frames.
+        connect: opens the device; called in other threads.
+        notify: told in a line when the source is lost, and when it is back.
+
+    Raises:
+        SourceError: the first attempt to connect fails.
+    """
+
+    live = True
+
+    def __init__(self, name: str, connect: Callable[[], Connection], notify: Notify) -> None:
+        self._name = name
+        self._connect = connect
+        self._notify = notify
+        self._closed = threading.Event()
+        self._reader = _Reader(connect)
+        try:
+            connection = self._reader.opened(_OPEN_SECONDS)
+        except BaseException:  # Ctrl-C, too
+            self._reader.abandon()
+            raise
+        if connection is None:
+            self._reader.abandon()
+            raise SourceError(
+                expected=f"an answer of {name}",
+                received=f"none within {_OPEN_SECONDS:g} s",
+                remedy="check the device and its driver",
+            )
+        self.rate = connection.rate
+        self.description = connection.description
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the newest frame whenever one is asked for, until the source is closed."""
+        patience = max(_STALL_SECONDS, _STALL_FRAMES / self.rate)
+        session = first_index = next_index = 0
+        shape: tuple[int, ...] | None = None
+        while not self._closed.is_set():
+            picture = self._reader.take(patience)
+            if picture is None:
+                if not self._reconnect(self._reader.loss or f"no frame for {patience:.2g} s"):
+                    return
+                session += 1
+                first_index, shape = next_index, None
+                continue
+            if shape is not None and picture.image.shape != shape:
+                session += 1
+                self._notify(f"the size changed from {_size(shape)} to {_size(picture.image.shape)} pixels")
+            shape = picture.image.shape
+            next_index = first_index + picture.number + 1
+            yield Frame(picture.image, next_index - 1, picture.captured_at, self._name, session)
+
+    def close(self) -> None:
+        """Let go of the device, or leave it to the thread that still waits for it."""
+        self._closed.set()
+        self._reader.abandon()
+
+    def _reconnect(self, loss: str) -> bool:
+        """Connect again, however often it takes; return whether frames come, False where the source was closed."""
+        if self._closed.is_set():
+            return False
+        lost_at = time.monotonic()
+        self._notify(f"lost: {loss}; reconnecting")
+        self._reader.abandon()
+        back_off = _SHORTEST_BACK_OFF
+        while not self._closed.wait(back_off):
+            self._reader = _Reader(self._connect)
+            if self._reader.has_picture(_OPEN_SECONDS):
+                self._notify(f"back after {time.monotonic() - lost_at:.1f} s")
+                return True
+            self._reader.abandon()
+            back_off = min(2 * back_off, _LONGEST_BACK_OFF)
+        return False
+
+
+class _Picture(NamedTuple):
+    image: NDArray[np.uint8]
+    number: int  # in its connection, from 0
+    captured_at: float
+
+
+class _Reader:
+    """Connects and reads in a thread of its own, and keeps the newest picture.
+
+    The thread is a daemon: where a driver never comes back, the process must end all the same.
+
+    Attributes:
+        loss: why no more pictures will come, once that is so.
+    """
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self.loss: str | None = None
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._error: Exception | None = None
+        self._picture: _Picture | None = None
+        self._abandoned = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name="reader", daemon=True).start()
+
+    def opened(self, timeout: float) -> Connection | None:
+        """Wait for the connection, and return it; None where it takes longer than ``timeout`` seconds.
+
+        Raises:
+            Exception: what connecting failed with.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._connection or self._has_ended, timeout)
+            if self._error is not None:
+                raise self._error
+            return self._connection
+
+    def has_picture(self, timeout: float) -> bool:
+        """Wait for the first picture; return False where none comes within ``timeout`` seconds, or will ever come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._picture or self._has_ended, timeout)
+            return self._picture is not None
+
+    def take(self, timeout: float) -> _Picture | None:
+        """Wait for a picture that was not taken yet; return None where none comes within ``timeout`` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._picture or self._has_ended, timeout)
+            picture, self._picture = self._picture, None
+            return picture
+
+    def abandon(self) -> None:
+        """Want nothing more: wake who waits, and let the thread close the connection as soon as it can."""
+        with self._changed:
+            self._abandoned = True
+            self._changed.notify_all()
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._abandoned or self.loss is not None
+
+    def _run(self) -> None:
+        loss = "the connection ended"
+        try:
+            connection = self._connect()
+            try:
+                with self._changed:
+                    self._connection = connection
+                    self._changed.notify_all()
+                self._read(connection)
+            finally:
+                connection.close()
+        except Exception as error:  # whatever it is, the stream goes on, or says it where it cannot begin
+            loss = str(error) or type(error).__name__
+            self._error = error
+        with self._changed:
+            self.loss = loss
+            self._changed.notify_all()
+
+    def _read(self, connection: Connection) -> None:
+        for number in count():
+            image = connection.read()
+            captured_at = time.monotonic()
+            with self._changed:
+                if image is None or self._abandoned:
+                    return
+                self._picture = _Picture(image, number, captured_at)
+                self._changed.notify_all()
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -1,0 +1,98 @@
+"""Network streams, through OpenCV's FFmpeg."""
+
+from __future__ import annotations
+
+import re
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import cv2
+
+from ..errors import SourceError
+from ..files import utf8
+from .live import LiveSource
+from .opencv import OpenCVConnection, duration_of
+from .video import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .base import Notify, Source
+
+_LIVE_SCHEMES = ("rtmp", "rtp", "rtsp", "rtsps", "srt", "udp")
+_OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 2000
+_SET_BACK_MS = 1000.0  # a sender whose clock goes back by more was started again
+
+
+def open_url(url: str, notify: Notify) -> Source:
+    """Open what a URL delivers: a recording, every frame of it, where its length is known, otherwise a live stream.
+
+    Raises:
+        SourceError: nothing that can be decoded is there.
+    """
+    name = _without_credentials(url)
+    opened: list[cv2.VideoCapture] = []
+    if not url.startswith(tuple(f"{scheme}://" for scheme in _LIVE_SCHEMES)):
+        opened.append(_in_thread(lambda: _open(url)))
+        if duration_of(opened[0]) > 0:
+            return Recording(name, opened[0], f"recording {name}")
+
+    def connect() -> _Stream:
+        return _Stream(opened.pop() if opened else _open(url), f"live stream {name}")
+
+    return LiveSource(name, connect, notify)
+
+
+def _open(url: str) -> cv2.VideoCapture:
+    # One thread: FFmpeg's decoders hold back a frame for each further one, half a second on sixteen cores.
+    parameters = {
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: _OPEN_TIMEOUT_MS,
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC: _READ_TIMEOUT_MS,
+        cv2.CAP_PROP_N_THREADS: 1,
+    }
+    capture = cv2.VideoCapture(utf8(url), cv2.CAP_FFMPEG, [number for pair in parameters.items() for number in pair])
+    if not capture.isOpened():
+        raise SourceError(
+            expected=f"a video stream at {_without_credentials(url)}",
+            received=f"none within {_OPEN_TIMEOUT_MS / 1000:g} s",
+            remedy="check the address and the network, or try it with ffplay",
+        )
+    return capture
+
+
+class _Stream(OpenCVConnection):
+    """Ends where its clock is set back: what another sender sends would be scaled to the size of the first."""
+
+    _position = 0.0
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """Wait for the next picture; None where the stream is lost or was started again."""
+        image = super().read()
+        last, self._position = self._position, self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        return None if self._position < last - _SET_BACK_MS else image
+
+
+def _in_thread(call: Callable[[], cv2.VideoCapture]) -> cv2.VideoCapture:
+    """Return what ``call`` does, and let Ctrl-C and SIGTERM through while it waits in OpenCV."""
+    answers: SimpleQueue[cv2.VideoCapture | SourceError] = SimpleQueue()
+
+    def answer() -> None:
+        try:
+            answers.put(call())
+        except SourceError as error:
+            answers.put(error)
+
+    threading.Thread(target=answer, name="opening", daemon=True).start()
+    result = answers.get()
+    if isinstance(result, SourceError):
+        raise result
+    return result
+
+
+def _without_credentials(url: str) -> str:
+    """Return ``url`` without user and password, which must not end up in files and on screens."""
+    return re.sub("//[^/]*@", "//", url)

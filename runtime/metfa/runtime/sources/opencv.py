@@ -1,0 +1,58 @@
+"""What cameras, network streams and pipelines share: a ``cv2.VideoCapture`` to read from until it is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DEFAULT_RATE = 30.0  # where the source does not tell
+_ATTEMPTS = 3  # one frame that cannot be decoded is no reason to reconnect
+
+
+class OpenCVConnection:
+    """An open ``cv2.VideoCapture``; see :class:`~metfa.runtime.sources.live.Connection`.
+
+    Args:
+        capture: what OpenCV opened.
+        description: what that is; the format is added.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture, description: str) -> None:
+        self.rate = rate_of(capture)
+        self.description = f"{description}, {format_of(capture)}"
+        self._capture = capture
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """Wait for the next picture; None where OpenCV has none."""
+        for _ in range(_ATTEMPTS):
+            received, image = self._capture.read()
+            if received:
+                return np.asarray(image, np.uint8)
+        return None
+
+    def close(self) -> None:
+        """Release the device."""
+        self._capture.release()
+
+
+def rate_of(capture: cv2.VideoCapture) -> float:
+    """Return the frames per second that ``capture`` announces, or a plausible number where it does not."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate < 1000 else _DEFAULT_RATE
+
+
+def duration_of(capture: cv2.VideoCapture) -> float:
+    """Return the seconds that a video should last, 0 or less where it is not known."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return capture.get(cv2.CAP_PROP_FRAME_COUNT) / rate if rate > 0 else 0.0
+
+
+def format_of(capture: cv2.VideoCapture) -> str:
+    """Return size and rate in words."""
+    width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    return f"{width:.0f}x{height:.0f} pixels, {rate_of(capture):.4g} frames/s"

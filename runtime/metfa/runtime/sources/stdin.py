@@ -1,0 +1,147 @@
+"""Frames on standard input, as another program sends them: JPEG pictures one after another, or raw ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from ..errors import SourceError
+from ..frame import Frame
+from .base import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from .base import CaptureFormat, Notify
+
+_STDIN = 0
+_BLOCK = 1 << 20  # bytes
+_LARGEST_JPEG = 64 << 20  # bytes; more without the end of a picture is no MJPEG
+_START, _END = b"\xff\xd8\xff", b"\xff\xd9"
+_COLOURS = {"gray": 1, "bgr24": 3}
+_DEFAULT_RATE = 30.0  # frames have no times
+_GAP_SECONDS = 2.5  # without a frame, after which nothing carries over
+
+
+class StandardInput(Source):
+    """What is piped in, the newest frame of it, until the pipe ends.
+
+    Without a size, JPEG pictures one after another (``ffmpeg -f mjpeg -``); what is none is skipped. With a size, raw
+    pictures, ``gray`` or ``bgr24``. After 2.5 s without a frame, or where the size changes, a new ``session`` begins.
+
+    Args:
+        wanted: size and pixels of raw pictures; the rate is believed.
+        notify: told in a line when frames come again after a gap, and what was skipped.
+
+    Raises:
+        SourceError: the format does not fit raw pictures.
+    """
+
+    live = True
+
+    def __init__(self, wanted: CaptureFormat, notify: Notify) -> None:
+        self._notify = notify
+        self.rate = wanted.rate or _DEFAULT_RATE
+        self._shape: tuple[int, ...] | None = None
+        if wanted.size is None and wanted.pixels is None:
+            self.description = "JPEG pictures on standard input"
+            return
+        if wanted.size is None or wanted.pixels not in _COLOURS:
+            raise SourceError(
+                expected="both --size and --format gray or bgr24 for raw frames on standard input, or neither for JPEG",
+                received=f"--size {wanted.size or '-'} and --format {wanted.pixels or '-'}",
+                remedy="for example: --size 1280x720 --format gray",
+            )
+        width, height = wanted.size
+        self._shape = (height, width, 3) if wanted.pixels == "bgr24" else (height, width)
+        self.description = f"raw frames on standard input, {width}x{height} pixels, {wanted.pixels}"
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames until the pipe ends.
+
+        Raises:
+            SourceError: it ends within a frame, or holds none.
+        """
+        session, last_at = 0, time.monotonic()
+        last_shape: tuple[int, ...] | None = None
+        index = -1
+        for index, image in enumerate(_jpegs(self._notify) if self._shape is None else _raw(self._shape)):
+            captured_at = time.monotonic()
+            gap = captured_at - last_at
+            if last_shape is not None and (gap > _GAP_SECONDS or image.shape != last_shape):
+                session += 1
+                self._notify(f"back after {gap:.1f} s" if image.shape == last_shape else "the size changed")
+            last_at, last_shape = captured_at, image.shape
+            yield Frame(image, index, captured_at, "stdin", session)
+        if index < 0:
+            raise SourceError(
+                expected="frames on standard input",
+                received="none before its end",
+                remedy="see what the other program says; it must write MJPEG, or raw frames with --size and --format",
+            )
+
+
+def _raw(shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+    size = int(np.prod(shape))
+    while True:
+        image = bytearray(size)
+        filled, view = 0, memoryview(image)
+        while filled < size:
+            # Not through sys.stdin, whose lock would be held at the end of the process by a read that waits.
+            number = os.readv(_STDIN, [view[filled:]])
+            if number == 0:
+                break
+            filled += number
+        if filled == size:
+            yield np.frombuffer(image, np.uint8).reshape(shape)
+            continue
+        if filled:
+            raise SourceError(
+                expected=f"whole frames of {size} bytes on standard input",
+                received=f"{filled} bytes at its end",
+                remedy="make --size and --format those of the other program",
+            )
+        return
+
+
+def _jpegs(notify: Notify) -> Iterator[NDArray[np.uint8]]:
+    buffer, searched, damaged = bytearray(), 0, 0
+    while block := os.read(_STDIN, _BLOCK):
+        buffer += block
+        while True:
+            start = buffer.find(_START)
+            end = buffer.find(_END, max(start + len(_START), searched)) if start >= 0 else -1
+            if end < 0:
+                break
+            image = _decoded(buffer[start : end + 2])
+            del buffer[: end + 2]
+            searched = 0
+            if image is None:
+                damaged += 1
+            else:
+                yield image
+        if start < 0:
+            del buffer[: -len(_START)]
+        searched = max(len(buffer) - 1, 0)
+        if len(buffer) > _LARGEST_JPEG:
+            raise SourceError(
+                expected="JPEG pictures on standard input",
+                received=f"{len(buffer) >> 20} MB without the end of one",
+                remedy="write MJPEG (ffmpeg -f mjpeg -), or name --size and --format of raw frames",
+            )
+    if damaged:
+        notify(f"{damaged} damaged JPEG pictures on standard input were skipped")
+
+
+def _decoded(content: bytearray) -> NDArray[np.uint8] | None:
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR)
+    except cv2.error:  # of a size that cannot be
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
