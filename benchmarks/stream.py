@@ -51,7 +51,7 @@ def main(directory: Path, clip: Path | None, repetitions: int, output: Path) -> 
     backend, choice = load_backend(bundle)
     classifier = PlaneClassifier(bundle.contract, backend)
     with tempfile.TemporaryDirectory() as temporary:
-        video = clip or _make_clip(Path(temporary, "clip.mp4"))
+        video = clip or make_clip(Path(temporary, "clip.mp4"))
         frames = _time_decoding(video)[0]
         times: dict[str, list[float]] = {"decode": [], "inference": [], "stream": []}
         for _ in range(repetitions):
@@ -65,15 +65,7 @@ def main(directory: Path, clip: Path | None, repetitions: int, output: Path) -> 
     ratio = medians["stream"] / (medians["decode"] + medians["inference"])
     report = {
         "benchmark": "stream",
-        "host": {
-            "machine": platform.machine(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "numpy": version("numpy"),
-            "opencv": cv2.__version__,
-        },
+        "host": host(),
         "backend": choice,
         "artefacts": {name: hash_ for name, hash_ in bundle.files.items() if name.endswith((".onnx", ".engine"))},
         "source": source,
@@ -90,7 +82,7 @@ def main(directory: Path, clip: Path | None, repetitions: int, output: Path) -> 
     click.echo(f"\nstream / (decode + inference) = {ratio:.2f}")
 
 
-def _make_clip(path: Path, frames: int = 200) -> Path:
+def make_clip(path: Path, frames: int = 200) -> Path:
     """Write a 1280×720 clip of a speckled sector that moves, about as hard to decode as ultrasound."""
     height, width = 720, 1280
     random = np.random.default_rng(0)
@@ -138,6 +130,19 @@ def _time_stream(video: Path, classifier: PlaneClassifier) -> float:
             statistics.add(observation)
             decided_at.append(observation.decided_at)
     return 1000 * (decided_at[-1] - decided_at[_WARM_UP]) / (len(decided_at) - 1 - _WARM_UP)
+
+
+def host() -> dict[str, str | int | None]:
+    """Return what a record says of the machine."""
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "opencv": cv2.__version__,
+    }
 
 
 def _processor() -> str:

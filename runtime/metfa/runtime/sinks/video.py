@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 
 from ..annotate import annotate, as_bgr
 from ..errors import OutputError
-from ..files import Replacement, utf8_name
+from ..files import Replacement, utf8_name, writing_to
 from .base import Sink
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from ..frame import Observation
 
+_CHECK_FRAMES = 15  # after so many, look how much of the disk is left
+_RESERVE, _INDEX_ENTRY = 8_000_000, 32  # bytes to leave: what the encoder still holds, and the index, for each frame
 _LONGEST_GAP = 5  # frames; filling longer ones would cost the live stream more frames than it saves
 
 
@@ -54,6 +57,7 @@ class VideoSink(Sink):
         self._size = (0, 0)  # width, height
         self._frames = 0
         self._next_index = 0
+        self._check_at = 0
 
     def write(self, observation: Observation) -> None:
         """Append the annotated frame."""
@@ -66,6 +70,9 @@ class VideoSink(Sink):
         for _ in range(min(frame.index - self._next_index + 1, _LONGEST_GAP)):
             self._writer.write(picture)
             self._frames += 1
+        if self._frames >= self._check_at:
+            self._check_at = self._frames + _CHECK_FRAMES
+            self._refuse_to_fill_the_disk()
         self._next_index = frame.index + 1
 
     def close(self) -> None:
@@ -91,6 +98,17 @@ class VideoSink(Sink):
                 remedy="choose another source or leave out --output",
             )
         return writer
+
+    def _refuse_to_fill_the_disk(self) -> None:
+        """End while there is room for the index, without which an MP4 cannot be read."""
+        with writing_to(self._path):
+            free = shutil.disk_usage(self._replacement.temporary.parent).free
+        if free < _RESERVE + self._frames * _INDEX_ENTRY:
+            raise OutputError(
+                expected=f"room for more of {self._path}",
+                received=f"a disk with {free / 1e6:.1f} MB left",
+                remedy="free space or choose another path; the video up to here is complete",
+            )
 
     def _verify(self) -> None:
         """Make sure that what was written can be read, since OpenCV does not tell when a disk is full."""

@@ -10,7 +10,7 @@ import cv2
 
 from ..errors import SourceError
 from ..files import utf8
-from .live import LiveSource
+from .live import LiveSource, LostError
 from .opencv import OpenCVConnection
 
 if TYPE_CHECKING:
@@ -72,16 +72,20 @@ class _Camera(OpenCVConnection):
         self._last: NDArray[np.uint8] | None = None
         self._read_at = time.monotonic()
 
-    def read(self) -> NDArray[np.uint8] | None:
-        """Wait for the next picture; None where the device is gone or only repeats itself."""
+    def read(self) -> NDArray[np.uint8]:
+        """Wait for the next picture.
+
+        Raises:
+            LostError: the device is gone, or only repeats itself.
+        """
         for _ in range(_MOST_REPETITIONS):
             image = super().read()
             read_at = time.monotonic()
-            if image is None or not self._path.exists():
-                return None
+            if not self._path.exists():
+                raise LostError("the device was pulled out")
             sudden = read_at - self._read_at < _SUDDEN * self._interval
             repeats = sudden and self._last is not None and bool((image == self._last).all())
             self._last, self._read_at = image, read_at
             if not repeats:
                 return image
-        return None
+        raise LostError("the device only repeats its last frame")

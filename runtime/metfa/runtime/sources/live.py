@@ -25,6 +25,10 @@ _OPEN_SECONDS = 10.0  # that connecting may take; OpenCV's own limits are shorte
 _SHORTEST_BACK_OFF, _LONGEST_BACK_OFF = 0.25, 1.0  # seconds between two attempts to connect
 
 
+class LostError(Exception):
+    """A connection is lost; the message says why, in words that fit behind a colon."""
+
+
 class Connection(Protocol):
     """What a live source reads from until it is lost.
 
@@ -36,8 +40,12 @@ class Connection(Protocol):
     rate: float
     description: str
 
-    def read(self) -> NDArray[np.uint8] | None:
-        """Wait for the next picture; None where the connection is lost."""
+    def read(self) -> NDArray[np.uint8]:
+        """Wait for the next picture.
+
+        Raises:
+            LostError: there will be none.
+        """
 
     def close(self) -> None:
         """Let go of the device."""
@@ -186,7 +194,7 @@ class _Reader:
         return self._abandoned or self.loss is not None
 
     def _run(self) -> None:
-        loss = "the connection ended"
+        loss = ""  # of nobody's interest where the connection was abandoned
         try:
             connection = self._connect()
             try:
@@ -208,7 +216,7 @@ class _Reader:
             image = connection.read()
             captured_at = time.monotonic()
             with self._changed:
-                if image is None or self._abandoned:
+                if self._abandoned:
                     return
                 self._picture = _Picture(image, number, captured_at)
                 self._changed.notify_all()

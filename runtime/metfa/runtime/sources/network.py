@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import cv2
 
 from ..errors import SourceError
 from ..files import utf8
-from .live import LiveSource
+from .live import LiveSource, LostError
 from .opencv import OpenCVConnection, duration_of
 from .video import Recording
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _LIVE_SCHEMES = ("rtmp", "rtp", "rtsp", "rtsps", "srt", "udp")
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 2000
+_SILENCE_SECONDS = 0.95 * _READ_TIMEOUT_MS / 1000  # a read that takes longer has met its timeout
 _SET_BACK_MS = 1000.0  # a sender whose clock goes back by more was started again
 
 
@@ -69,11 +71,21 @@ class _Stream(OpenCVConnection):
 
     _position = 0.0
 
-    def read(self) -> NDArray[np.uint8] | None:
-        """Wait for the next picture; None where the stream is lost or was started again."""
+    def read(self) -> NDArray[np.uint8]:
+        """Wait for the next picture.
+
+        Raises:
+            LostError: the stream ended, fell silent or was started again.
+        """
+        asked_at = time.monotonic()
         image = super().read()
+        # What a decoder held back comes out when it gives up waiting: a picture of the past.
+        if time.monotonic() - asked_at > _SILENCE_SECONDS:
+            raise LostError(f"nothing came for {_READ_TIMEOUT_MS / 1000:g} s")
         last, self._position = self._position, self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        return None if self._position < last - _SET_BACK_MS else image
+        if self._position < last - _SET_BACK_MS:
+            raise LostError(f"its clock went back from {last / 1000:.1f} s to {self._position / 1000:.1f} s")
+        return image
 
 
 def _in_thread(call: Callable[[], cv2.VideoCapture]) -> cv2.VideoCapture:

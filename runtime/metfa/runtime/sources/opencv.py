@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from .live import LostError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -27,13 +29,17 @@ class OpenCVConnection:
         self.description = f"{description}, {format_of(capture)}"
         self._capture = capture
 
-    def read(self) -> NDArray[np.uint8] | None:
-        """Wait for the next picture; None where OpenCV has none."""
+    def read(self) -> NDArray[np.uint8]:
+        """Wait for the next picture.
+
+        Raises:
+            LostError: OpenCV has none.
+        """
         for _ in range(_ATTEMPTS):
             received, image = self._capture.read()
             if received:
                 return np.asarray(image, np.uint8)
-        return None
+        raise LostError("it delivers nothing any more")
 
     def close(self) -> None:
         """Release the device."""
