@@ -166,7 +166,7 @@ class _Reader:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._connection or self._has_ended, timeout)
-            if self._error is not None:
+            if self._connection is None and self._error is not None:
                 raise self._error
             return self._connection
 
