@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     metavar="X.Y",
     help="Of GPUs that the engine must run on, with TensorRT for RTX; repeatable.  [default: all that it lists]",
 )
+@click.option(
+    "--triton", type=click.Path(path_type=Path), metavar="DIR", help="Also write a model repository for Triton."
+)
+@click.option(
+    "--deepstream", type=click.Path(path_type=Path), metavar="DIR", help="Also write what DeepStream's nvinfer needs."
+)
 def main(  # click passes the options by name
     bundle: Path | None,
     named: Path | None,
@@ -58,6 +64,8 @@ def main(  # click passes the options by name
     frames: str | None,
     region: Region | None,
     compute_capabilities: tuple[str, ...],
+    triton: Path | None,
+    deepstream: Path | None,
 ) -> None:
     """Turn the weights in BUNDLE into what an edge device runs, and prove that it computes the same.
 
@@ -76,7 +84,11 @@ def main(  # click passes the options by name
     require_extra("cpu", "onnxruntime")
     from .artefacts import export, load_model
     from .frames import default_frames, read_frames
+    from .serving.directory import require_absent
 
+    for path in (triton and triton / "metfa", deepstream):
+        if path:
+            require_absent(path)  # before the work
     directory = directory or DEFAULT_DIRECTORY
     if weights:
         from .sononet import read_published_weights, save_sononet, sononet_contract, sononet_model
@@ -95,6 +107,16 @@ def main(  # click passes the options by name
         made = export(model, compared, stage, fp16=fp16, compute_capabilities=compute_capabilities)
         report = "\n".join(_describe(made, stage))
     click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
+    finished = Bundle.open(directory)
+    if triton:
+        from .serving.triton import write_triton_repository
+
+        click.echo(f"wrote {write_triton_repository(finished, triton)}, for: tritonserver --model-repository {triton}")
+    if deepstream:
+        from .serving.deepstream import write_deepstream
+
+        config = write_deepstream(finished, deepstream)
+        click.echo(f"wrote {deepstream}, for: nvinfer config-file-path={config}")
 
 
 def _refuse_to_replace_training(directory: Path) -> None:
