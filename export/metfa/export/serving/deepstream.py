@@ -83,9 +83,9 @@ def _remove_unused(graph: onnx.GraphProto) -> None:
     del graph.node[:]
     graph.node.extend(reversed(used))
     for field in (graph.initializer, graph.value_info):
-        kept = [value for value in field if value.name in needed]
-        del field[:]
-        field.extend(kept)
+        for index in reversed(range(len(field))):
+            if field[index].name not in needed:
+                del field[index]
 
 
 def _config(bundle: Bundle, artefact: str) -> str:
