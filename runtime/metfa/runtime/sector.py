@@ -25,16 +25,18 @@ _CELLS = 256  # about as many cells along the longer side
 _SMALLEST = 16  # pixels; what is smaller shows no speckle
 
 _FLAT = 1  # grey levels; neighbours on a panel differ by no more
-_HARD = 90  # grey levels; neighbours on the edge of a letter differ by more
+_HARD = 60  # grey levels; neighbours on the edge of a letter differ by more
 _TEXTURED = 128  # of 255: a cell where more of the pixels are textured may be ultrasound …
 _TEXT = 64  # of 255: … unless more of the pixels around it are hard …
 _SOLID = 247  # of 255: … and not all of them textured: between letters the ground shows
-_RAMP = 32  # of 255: where fewer pixels differ from their neighbours in one direction, it is a bar that fades
+_RAMP = 20  # of 255: where fewer pixels differ from their neighbours in one direction, it is a bar that fades
+_SQUARE = np.ones((5, 5), np.uint8)  # cells; what is around one
 _MOVED = 6  # grey levels; compression alone changes a cell by less
 
 _OPENING = 0.03  # of the shorter side: thinner structures (rulers, grey bars, lines) are no ultrasound
 _LEAST_BOX = 0.08  # of the screen; a smaller box is a sliver of something else
 _LEAST_PART = 0.04  # of the largest part: smaller ones beside it are marks
+_WIDE = 0.8  # of the largest part: what is about as wide above or below it belongs to it
 _TWIN = 0.4  # of the largest part: a part of this size beside it is another image
 _SLACK = 0.05  # of the longer side: how far parts of one image reach beyond each other
 _BLACK, _PANEL = 12, 25  # grey levels: what is black on a panel of at least this level belongs to the image
@@ -57,7 +59,7 @@ def find_sector(images: Sequence[NDArray[np.uint8]]) -> Region | None:
         return None
     screen = _look(images)
     box = _join(_parts(screen.texture), screen.moved)
-    if box is not None and _on_panel(screen, box):
+    if box is not None and _on_panel(screen.level, box):
         # What is too dark to have texture is told from a panel by being black.
         box = _join(_parts(screen.texture | (_inside(screen.level < _BLACK, box))), screen.moved)
     if box is None:
@@ -92,7 +94,9 @@ def _look(images: Sequence[NDArray[np.uint8]]) -> _Screen:
         down = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 1), np.uint8))
         either = cv2.max(across, down)
         textured = _share(either > _FLAT, step)
-        text = (_around(_share(either > _HARD, step)) > _TEXT) & (_around(textured) < _SOLID)
+        sparse = _around(textured) < _SOLID
+        letters = (_around(_share(either > _HARD, step)) > _TEXT) & sparse
+        text = cv2.dilate(letters.astype(np.uint8), _SQUARE).astype(bool) & sparse
         ramp = cv2.min(_around(_share(across > _FLAT, step)), _around(_share(down > _FLAT, step))) < _RAMP
         found = (textured > _TEXTURED) & ~text & ~ramp
         texture = found if texture is None else texture | found
@@ -103,7 +107,7 @@ def _look(images: Sequence[NDArray[np.uint8]]) -> _Screen:
 
 
 def _around(share: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.blur(share, (5, 5)), np.uint8)
+    return np.asarray(cv2.blur(share, _SQUARE.shape), np.uint8)
 
 
 def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -169,7 +173,7 @@ def _join(parts: _Parts, moved: NDArray[np.bool_]) -> tuple[int, int, int, int] 
         stacked = within(x, columns, left, width)
         gap = max(x - left - width, left - x - columns)
         beside = within(y, rows, top, height) and gap < slack and share < _TWIN
-        if share >= _LEAST_PART and (stacked or beside):
+        if (share >= _LEAST_PART or columns > _WIDE * width) and (stacked or beside):
             box = [min(box[0], x), min(box[1], y), max(box[2], x + columns), max(box[3], y + rows)]
     return int(box[0]), int(box[1]), int(box[2] - box[0]), int(box[3] - box[1])
 
@@ -183,12 +187,8 @@ def _inside(mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> NDArray[
     return result
 
 
-def _on_panel(screen: _Screen, box: tuple[int, int, int, int]) -> bool:
-    """Return whether what surrounds the box is flat and not black."""
+def _on_panel(level: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
+    """Return whether what lies left and right of the box is not black."""
     x, y, columns, rows = box
-    around = np.zeros(screen.texture.shape, bool)
-    around[max(0, y - 3) : y + rows + 3, max(0, x - 3) : x + columns + 3] = True
-    around[y : y + rows, x : x + columns] = False
-    levels = screen.level[around]
-    panel = np.median(levels)
-    return bool(panel >= _PANEL and np.mean(np.abs(levels - panel) < _PANEL / 2) > 0.7)
+    sides = np.hstack([level[y : y + rows, max(0, x - 3) : x], level[y : y + rows, x + columns : x + columns + 3]])
+    return sides.size > 0 and bool(np.median(sides) >= _PANEL)
