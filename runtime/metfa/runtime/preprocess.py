@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 def preprocess(image: NDArray[np.uint8], *, height: int, width: int, region: Region | None = None) -> NDArray[np.uint8]:
-    """Crop to ``region``, convert to grey and shrink to the model's input.
+    """Crop to ``region``, convert to grey and resize to the model's input.
 
     The aspect ratio is not kept: the crop fills the input. Grey is the luma that OpenCV computes (Rec. 601), which
-    leaves grey pictures as they are. Shrinking averages pixel areas, in two steps where a whole factor
-    ≥ 2 fits (the exact box filter first, which is several times faster at video sizes).
+    leaves grey pictures as they are. Shrinking averages pixel areas, after halvings while the picture is at least twice
+    as large as the input both ways: OpenCV halves many times faster than it shrinks by any other factor. An axis that
+    is shorter than the input's is interpolated linearly; averaging areas would only repeat its pixels.
 
     Args:
         image: uint8 [H, W], [H, W, 1], [H, W, 3] (BGR) or [H, W, 4] (BGRA).
@@ -35,13 +36,17 @@ def preprocess(image: NDArray[np.uint8], *, height: int, width: int, region: Reg
         SourceError: the image is of another type or shape, or the region reaches beyond it.
     """
     grey = _grey(_crop(image, region))
-    factor = min(grey.shape[0] // height, grey.shape[1] // width)
-    if factor >= 2:
-        rows, columns = grey.shape[0] // factor, grey.shape[1] // factor
-        whole = grey[: rows * factor, : columns * factor]
-        grey = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    resized = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, np.uint8)[np.newaxis]
+    while grey.shape[0] >= 2 * height and grey.shape[1] >= 2 * width:
+        rows, columns = grey.shape[0] // 2, grey.shape[1] // 2
+        grey = _resize(grey[: 2 * rows, : 2 * columns], columns, rows, cv2.INTER_AREA)
+    shrunk = _resize(grey, min(grey.shape[1], width), min(grey.shape[0], height), cv2.INTER_AREA)
+    return _resize(shrunk, width, height, cv2.INTER_LINEAR)[np.newaxis]
+
+
+def _resize(image: NDArray[np.uint8], width: int, height: int, interpolation: int) -> NDArray[np.uint8]:
+    if image.shape == (height, width):
+        return image
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)
 
 
 def _crop(image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
