@@ -25,7 +25,9 @@ contracts = st.builds(
     schema=st.just(SCHEMA),
     labels=st.lists(st.text(), min_size=2, unique=True).map(tuple),
     embedding=st.integers(1, 4096),
-    input=st.builds(InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("area"), normalisations, regions),
+    input=st.builds(
+        InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("halve-linear"), normalisations, regions
+    ),
     provenance=st.builds(Provenance, st.text(), st.text(), st.text(), st.none() | st.text()),
 )
 
