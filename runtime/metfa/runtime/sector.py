@@ -43,7 +43,7 @@ _OPENING = 0.03  # of the shorter side; thinner structures (rulers, grey bars, l
 _SLACK = 0.05  # of the longer side; so far may parts of one image reach beyond each other
 _LEAST_BOX = 0.08  # of the screen; a smaller box is a sliver of something else
 _LIVE = 0.3  # of a part; where more of it moves, the frames are of a live image, and what stands still is not
-_LEAST_PART = 0.04  # of the main part; smaller ones are marks …
+_LEAST_PART = 0.02  # of the main part; smaller ones are marks …
 _WIDE = 0.8  # … unless they are about as wide, above or below it
 _TWIN = 0.4  # of the main part; what is this large beside it is another image
 
