@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-NOT_OF_A_RUN = {"bundle", "device", "resume", "overwrite"}
+NOT_OF_A_RUN = {"bundle", "device", "resume", "overwrite", "preview"}
 """Options of ``metfa-train`` that say where and how, not what."""
 
 

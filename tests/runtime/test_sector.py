@@ -35,7 +35,7 @@ def overlap(one: Region, other: Region) -> float:
 def speckle(height: int, width: int, seed: int = 0, level: int = 90) -> NDArray[np.uint8]:
     noise = np.random.default_rng(seed).rayleigh(1, (height, width))
     smooth = cv2.GaussianBlur(noise, (0, 0), 1.2)
-    return np.clip(level * (smooth - 0.6), 3, 255).astype(np.uint8)
+    return np.asarray(np.clip(level * (smooth - 0.6), 3, 255), np.uint8)
 
 
 def screen(
