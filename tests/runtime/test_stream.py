@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,22 @@ def test_what_was_captured_before_the_source_failed_is_classified(live: bool) ->
     assert next(observations).frame.index == 0
     with pytest.raises(SourceError, match="look after it"):
         next(observations)
+
+
+def test_a_new_session_is_announced_before_its_first_frame() -> None:
+    class Lost(Pictures):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, session=frame.index // 3)
+
+    calls: list[str] = []
+
+    def classify_aloud(image: NDArray[np.uint8]) -> Prediction:
+        calls.append("frame")
+        return classify(image)
+
+    list(stream(Lost(7), classify_aloud, new_session=lambda: calls.append("session")))
+    assert " ".join(calls) == "frame frame frame session frame frame frame session frame"
 
 
 def test_an_empty_source_ends_the_stream() -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime.bundle import DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
-from metfa.runtime.command import Command, RegionType, require_extra
+from metfa.runtime.command import Command, RoiType, require_extra
 from metfa.runtime.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metfa.runtime.contract import Region
+    from metfa.runtime.contract import Roi
 
     from .artefacts import Export
 
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     metavar="SPEC",
     help="What to compare on: a folder of images, a video, or phantom:NAME.  [default: the bundle's reference frames]",
 )
-@click.option("--roi", "region", type=RegionType(), help="The part of each of --frames that the model sees, in pixels.")
+@click.option(
+    "--roi", "region", type=RoiType(), help="The part of each of --frames that the model sees.  [default: full]"
+)
 @click.option(
     "--compute-capability",
     "compute_capabilities",
@@ -62,7 +64,7 @@ def main(  # click passes the options by name
     fp16: bool,
     weights: Path | None,
     frames: str | None,
-    region: Region | None,
+    region: Roi,
     compute_capabilities: tuple[str, ...],
     triton: Path | None,
     deepstream: Path | None,

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from .bundle import DEFAULT_DIRECTORY
-from .command import Command, Interruption, RegionType
+from .command import Command, Interruption, RoiType
 from .errors import MetfaError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .backends.choice import BackendName, Precision
-    from .contract import Region
+    from .contract import Region, Roi
     from .sinks import Sink, WindowSink
 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
@@ -40,7 +40,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="What metfa-train and metfa-export made.",
 )
-@click.option("--roi", "region", type=RegionType(), help="The part of each frame that the model sees, in pixels.")
+@click.option(
+    "--roi",
+    "region",
+    type=RoiType(contract=True),
+    default="contract",
+    show_default=True,
+    help="The part of each frame that the model sees: auto finds the ultrasound in it.",
+)
 @click.option(
     "--backend",
     type=click.Choice(["auto", "tensorrt", "cuda", "cpu"]),
@@ -59,7 +66,7 @@ if TYPE_CHECKING:
 def main(  # click passes the options by name
     device: str,
     bundle: Path,
-    region: Region | None,
+    region: Roi | Literal["contract"],
     backend: BackendName | Literal["auto"],
     precision: Precision | Literal["auto"],
     output: Path | None,
@@ -87,6 +94,7 @@ def main(  # click passes the options by name
                 precision=None if precision == "auto" else precision,
                 region=region,
             )
+            classifier.sector.report = _report_sector
             click.echo(f"backend: {classifier.backend_choice}", err=True)
             source = stack.enter_context(open_source(device))
             click.echo(f"source: {source.description}", err=True)
@@ -100,7 +108,9 @@ def main(  # click passes the options by name
             def stop() -> bool:
                 return interruption.requested or time.monotonic() > deadline or (view is not None and view.was_closed())
 
-            observations = stack.enter_context(closing(stream(source, classifier, stop=stop)))
+            observations = stack.enter_context(
+                closing(stream(source, classifier, stop=stop, new_session=classifier.sector.restart))
+            )
             for observation in islice(observations, limit):
                 statistics.add(observation)
                 for sink in sinks:
@@ -110,6 +120,11 @@ def main(  # click passes the options by name
             click.echo(statistics.summary())
         raise
     click.echo(statistics.summary())
+
+
+def _report_sector(region: Region | None, width: int, height: int) -> None:
+    found = f"{region} of {width}x{height}" if region else f"none found, the model sees all of {width}x{height}"
+    click.echo(f"sector: {found}", err=True)
 
 
 def _open_files(output: Path | None, events: Path | None, rate: float, labels: Sequence[str]) -> Iterator[Sink]:
