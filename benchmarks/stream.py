@@ -13,6 +13,7 @@ import platform
 import tempfile
 import time
 from contextlib import closing
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -22,13 +23,19 @@ import click
 import cv2
 import numpy as np
 
-from metfa.runtime import Bundle, PlaneClassifier, StreamStatistics, open_source, stream
+from metfa.runtime import Bundle, PlaneClassifier, Source, StreamStatistics, open_source, stream
+from metfa.runtime.backends import Inference
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.bundle import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.files import sha256, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from metfa.runtime import Frame, ModelContract
     from metfa.runtime.backends import Backend
     from metfa.runtime.contract import InputSpec
 
@@ -53,11 +60,12 @@ def main(directory: Path, clip: Path | None, repetitions: int, output: Path) -> 
     with tempfile.TemporaryDirectory() as temporary:
         video = clip or make_clip(Path(temporary, "clip.mp4"))
         frames = _time_decoding(video)[0]
-        times: dict[str, list[float]] = {"decode": [], "inference": [], "stream": []}
+        times: dict[str, list[float]] = {"decode": [], "inference": [], "stream": [], "rest (CPU)": []}
         for _ in range(repetitions):
             times["decode"].append(_time_decoding(video)[1])
             times["inference"].append(_time_inference(backend, bundle.contract.input, frames))
             times["stream"].append(_time_stream(video, classifier))
+            times["rest (CPU)"].append(_time_rest(video, classifier))
         source = {"clip": str(clip) if clip else "synthetic", "frames": frames, "sha256": sha256(video)}
         with open_source(str(video)) as opened:
             source["description"] = opened.description.replace(str(video), video.name)
@@ -130,6 +138,49 @@ def _time_stream(video: Path, classifier: PlaneClassifier) -> float:
             statistics.add(observation)
             decided_at.append(observation.decided_at)
     return 1000 * (decided_at[-1] - decided_at[_WARM_UP]) / (len(decided_at) - 1 - _WARM_UP)
+
+
+class _Repeated(Source):
+    """One decoded frame of a video, again and again."""
+
+    live = False
+    rate = 30.0
+    description = "one frame"
+
+    def __init__(self, video: Path, number: int) -> None:
+        with open_source(str(video)) as source:
+            self._frame = next(iter(source))
+        self._number = number
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._number):
+            yield replace(self._frame, index=index, captured_at=time.monotonic())
+
+
+class _Instant:
+    """A backend that takes no time."""
+
+    description = "instant"
+    artefact = ""
+
+    def __init__(self, contract: ModelContract) -> None:
+        self._inference = Inference(
+            np.zeros((1, len(contract.labels)), np.float32), np.zeros((1, contract.embedding), np.float32)
+        )
+
+    def infer(self, frames: NDArray[np.uint8]) -> Inference:
+        return self._inference
+
+
+def _time_rest(video: Path, classifier: PlaneClassifier, frames: int = 400) -> float:
+    """Return the milliseconds of CPU, in all threads, of a frame but for decoding and inference, without sinks."""
+    statistics = StreamStatistics()
+    instant = PlaneClassifier(classifier.contract, _Instant(classifier.contract))
+    with _Repeated(video, frames) as source:
+        began = time.process_time()
+        for observation in stream(source, instant):
+            statistics.add(observation)
+        return 1000 * (time.process_time() - began) / frames
 
 
 def host() -> dict[str, str | int | None]:

@@ -23,7 +23,7 @@ import click
 import torch
 
 from metfa.runtime import Bundle
-from metfa.runtime.command import Command, RegionType
+from metfa.runtime.command import Command, RoiType
 from metfa.runtime.contract import software
 from metfa.runtime.errors import DataError
 from metfa.runtime.files import write_text
@@ -36,7 +36,7 @@ from .runs import Direction, DomainChoice, Run, Runner
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metfa.runtime.contract import Region
+    from metfa.runtime.contract import Roi
 
 SETTINGS = "settings.json"
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
@@ -59,8 +59,8 @@ class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic bef
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
 @click.option("--source", required=True, help="A domain as metfa-train takes it.")
 @click.option("--target", required=True, help="The other, with labels, which score the result.")
-@click.option("--source-roi", type=RegionType(), help="Part of the source's images that the model sees.")
-@click.option("--target-roi", type=RegionType(), help="The same for the target's.")
+@click.option("--source-roi", type=RoiType(), default="full", help="Part of the source's images that the model sees.")
+@click.option("--target-roi", type=RoiType(), default="full", help="The same for the target's.")
 @click.option("--both-directions", is_flag=True, help="Also from target to source.")
 @click.option("--methods", type=MethodsType(), default="all", help="Rows of the table.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Runs of each method: seeds 0, 1, …")
@@ -78,8 +78,8 @@ class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic bef
 def main(
     source: str,
     target: str,
-    source_roi: Region | None,
-    target_roi: Region | None,
+    source_roi: Roi,
+    target_roi: Roi,
     both_directions: bool,
     methods: tuple[MethodName, ...],
     seeds: int,

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from metfa.runtime.bundle import MANIFEST
-from metfa.runtime.contract import Region
+from metfa.runtime.contract import Roi
 from metfa.runtime.errors import MetfaError
 from metfa.training.cli.run_options import find_device, make_config
 from metfa.training.cli.train import INTERRUPTED
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-NOT_OF_A_RUN = {"bundle", "device", "resume", "overwrite"}
+NOT_OF_A_RUN = {"bundle", "device", "resume", "overwrite", "preview"}
 """Options of ``metfa-train`` that say where and how, not what."""
 
 
@@ -39,11 +39,11 @@ class DomainChoice:
 
     Attributes:
         specification: a folder, a manifest, ``phantom:NAME``.
-        region: the part of its pictures that the model sees; None for all.
+        region: the part of its pictures that the model sees; ``auto`` for the sector, None for all.
     """
 
     specification: str
-    region: Region | None
+    region: Roi
 
 
 @dataclass(frozen=True, slots=True)

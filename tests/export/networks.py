@@ -50,7 +50,7 @@ def make_contract(network: Network) -> ModelContract:
         schema=SCHEMA,
         labels=LABELS,
         embedding=config.embedding,
-        input=InputSpec(config.height, config.width, "area", config.normalisation, None),
+        input=InputSpec(config.height, config.width, "halve-linear", config.normalisation, None),
         provenance=Provenance(software(), "metfa-v", "device A", "device B"),
     )
 

@@ -27,7 +27,7 @@ def make_contract(labels: tuple[str, ...] = LABELS) -> ModelContract:
         labels=labels,
         embedding=1,
         input=InputSpec(
-            height=32, width=40, resize="area", normalisation=Normalisation("fixed", 1 / 255, 0.0), region=None
+            height=32, width=40, resize="halve-linear", normalisation=Normalisation("fixed", 1 / 255, 0.0), region=None
         ),
         provenance=Provenance(software="tests", method="brightness", source="grey levels", target=None),
     )

@@ -7,6 +7,7 @@ import pytest
 
 from metfa.runtime import Bundle, ModelContract
 from metfa.runtime import bundle as bundles
+from metfa.runtime.contract import SCHEMA
 from metfa.runtime.errors import BundleError, ContractError, OutputError
 
 from .conftest import make_contract
@@ -63,7 +64,7 @@ def test_a_contract_of_another_version_is_refused(bundle: Path, contract: ModelC
     document = json.loads(contract.to_json()) | {"schema": 99}
     with bundles.updating(bundle, keep=lambda _: True) as stage:
         (stage / bundles.CONTRACT).write_text(json.dumps(document))
-    with pytest.raises(ContractError, match="schema 99 where this version of metfa reads schema 1"):
+    with pytest.raises(ContractError, match=f"schema 99 where this version of metfa reads schema {SCHEMA}"):
         Bundle.open(bundle)
 
 

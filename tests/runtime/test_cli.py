@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 import pytest
 
 from metfa.runtime import bundle as bundles
@@ -71,6 +72,22 @@ def test_the_region_of_interest_is_what_the_model_sees(bundle: Path, tmp_path: P
     events = tmp_path / "events.jsonl"
     run("--bundle", bundle, "--device", path, "--roi", "20,10,40,30", "--events", events)
     assert [event["label"] for event in events_in(events)] == ["bright"]
+
+
+def test_the_sector_is_found_and_reported_once(bundle: Path, tmp_path: Path) -> None:
+    frames, events = tmp_path / "frames", tmp_path / "events.jsonl"
+    frames.mkdir()
+    for seed in range(3):
+        image = np.zeros((300, 400), np.uint8)
+        image[50:250, 100:350] = np.random.default_rng(seed).integers(200, 256, (200, 250))
+        assert cv2.imwrite(str(frames / f"{seed}.png"), image)
+    seen = run("--bundle", bundle, "--device", frames, "--roi", "auto", "--events", events)
+    assert [line for line in seen.stderr.splitlines() if line.startswith("sector")] == [
+        "sector: 100,50,250,200 of 400x300"
+    ]
+    assert {event["label"] for event in events_in(events)} == {"bright"}
+    run("--bundle", bundle, "--device", frames, "--roi", "full", "--events", events)
+    assert {event["label"] for event in events_in(events)} == {"grey"}
 
 
 def test_the_stream_ends_after_so_many_frames_or_seconds(bundle: Path, clip: Path) -> None:

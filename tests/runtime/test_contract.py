@@ -19,13 +19,15 @@ normalisations = st.builds(Normalisation, st.just("fixed"), scales, st.floats(0,
     Normalisation, st.just("per-image"), scales, st.none()
 )
 places, sizes = st.integers(0, 4000), st.integers(1, 4000)
-regions = st.none() | st.builds(Region, places, places, sizes, sizes)
+regions = st.none() | st.just("auto") | st.builds(Region, places, places, sizes, sizes)
 contracts = st.builds(
     ModelContract,
     schema=st.just(SCHEMA),
     labels=st.lists(st.text(), min_size=2, unique=True).map(tuple),
     embedding=st.integers(1, 4096),
-    input=st.builds(InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("area"), normalisations, regions),
+    input=st.builds(
+        InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("halve-linear"), normalisations, regions
+    ),
     provenance=st.builds(Provenance, st.text(), st.text(), st.text(), st.none() | st.text()),
 )
 
@@ -49,13 +51,15 @@ def change(**values: Any) -> Callable[[dict[str, Any]], None]:
         (change(embedding=0), "embedding 0"),
         (change(extra=1), "unknown field 'extra'"),
         (lambda document: document["input"].update(height=27), "below 28x28"),
-        (lambda document: document["input"].update(resize="linear"), "one of 'area'"),
+        (lambda document: document["input"].update(resize="linear"), "one of 'halve-linear'"),
         (lambda document: document["input"]["normalisation"].update(scale=0), "scale 0"),
         (lambda document: document["input"]["normalisation"].update(mean=None), "does not go with kind 'fixed'"),
         (
             lambda document: document["input"].update(region={"x": 0, "y": -1, "width": 9, "height": 9}),
             "region 0,-1,9,9",
         ),
+        (lambda document: document["input"].update(region="found"), "input.region to be one of 'auto'"),
+        (lambda document: document["input"].update(region=[1, 2, 3, 4]), "input.region to be one of 'auto'"),
         (lambda document: document.pop("provenance"), "the field 'provenance'"),
     ],
 )

@@ -30,18 +30,36 @@ def test_any_frame_becomes_the_input_and_an_even_one_stays_even(
     assert (result == level).all()
 
 
-def test_shrinking_by_a_whole_factor_averages_areas() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (12, 20), np.uint8)
-    means = image.reshape(3, 4, 5, 4).mean(axis=(1, 3))
-    assert np.abs(preprocess(image, height=3, width=5)[0] - means).max() <= 0.5
+def test_shrinking_by_powers_of_two_averages_areas() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (12, 40), np.uint8)
+    means = image.reshape(6, 2, 5, 8).mean(axis=(1, 3))
+    # Each of the three halvings rounds to whole grey levels.
+    assert np.abs(preprocess(image, height=6, width=5)[0] - means).max() <= 1.5
 
 
-def test_two_steps_stay_close_to_one() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (735, 975), np.uint8)
+def test_shrinking_by_other_factors_stays_close_to_averaging_areas() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (720, 1280), np.uint8)
     image = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)
     once = cv2.resize(image, (288, 224), interpolation=cv2.INTER_AREA)
     difference = preprocess(image, height=224, width=288)[0].astype(int) - once
     assert np.abs(difference).mean() < 1.5
+
+
+@given(st.integers(2, 60), st.integers(28, 60))
+def test_no_pixel_is_left_out(columns: int, width: int) -> None:
+    columns *= 2 ** (columns % 4)  # halvings of even numbers
+    for column in range(0, columns, 7):
+        image = np.zeros((4, columns), np.uint8)
+        image[:, column] = 255
+        assert preprocess(image, height=4, width=width).any()
+
+
+def test_enlarging_interpolates_while_the_other_axis_is_averaged() -> None:
+    image = np.tile(np.array([[0], [100]], np.uint8), (1, 80))
+    image[:, ::2] += 60  # each two columns average to 30 more
+    # The centres of the eight rows lie at −0.375, −0.125, 0.125, … of the two.
+    ramp = np.interp((np.arange(8) + 0.5) / 4 - 0.5, [0, 1], [30, 130])
+    assert np.abs(preprocess(image, height=8, width=40)[0] - ramp[:, np.newaxis]).max() <= 1
 
 
 def test_colours_become_luma() -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 import numpy as np
@@ -12,8 +14,12 @@ import pytest
 
 from metfa.runtime import Frame, Source, open_source
 from metfa.runtime.errors import ProfileError, SourceError
+from metfa.runtime.sources import CaptureFormat
 
 from .conftest import grey, write_clip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_a_folder_yields_its_pictures_by_name(folder: Path) -> None:
@@ -143,14 +149,13 @@ def test_a_phantom_without_profile_is_refused() -> None:
 
 
 class FakeCapture:
-    """A camera that grants the rate only, delivers two frames and is then pulled out."""
+    """A camera that grants the rate only, and delivers black frames."""
 
     calls: ClassVar[list[object]] = []
 
     def __init__(self, name: str, api: int) -> None:
         assert api == cv2.CAP_V4L2
         self.calls.append(name)
-        self.left = 2
 
     def isOpened(self) -> bool:  # noqa: N802
         return True
@@ -168,61 +173,147 @@ class FakeCapture:
         }.get(key, 0.0)
 
     def read(self) -> tuple[bool, object]:
-        self.left -= 1
-        return (True, np.zeros((480, 640, 3), np.uint8)) if self.left >= 0 else (False, None)
+        time.sleep(0.01)
+        return True, np.zeros((480, 640, 3), np.uint8)
 
     def release(self) -> None:
         self.calls.append("release")
 
 
-def test_a_camera_is_asked_for_its_format_first(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "asked", "warning"),
+    [
+        (
+            CaptureFormat(),
+            (1280, 720, 30, "MJPG"),
+            ["warning: the camera does not give the 1280x720 pixels, 30 frames/s, MJPG that it was asked for"],
+        ),
+        (
+            CaptureFormat((640, 480), 60, "YUYV"),
+            (640, 480, 60, "YUYV"),
+            ["warning: the camera does not give the 640x480 pixels, 60 frames/s, YUYV that it was asked for"],
+        ),
+        (CaptureFormat((640, 480), 29.97, "YUYV"), (640, 480, 29.97, "YUYV"), []),
+    ],
+)
+def test_a_camera_is_asked_for_its_format_first(
+    monkeypatch: pytest.MonkeyPatch, wanted: CaptureFormat, asked: tuple[int, int, float, str], warning: list[str]
+) -> None:
     monkeypatch.setattr("cv2.VideoCapture", FakeCapture)
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: True)
     calls: list[object] = []
     monkeypatch.setattr(FakeCapture, "calls", calls)
-    with open_source("0") as camera:
-        frames, error = read_to_error(camera)
-    assert len(frames) == 2
-    assert str(error).startswith("expected the next frame from /dev/video0, received none: the source was lost")
+    said: list[str] = []
+    with open_source("0", wanted, notify=said.append) as camera:
+        frame = next(iter(camera))
+    assert frame.image.shape == (480, 640, 3)
     assert camera.live
-    assert camera.description == (
-        "camera /dev/video0, 640x480 pixels, 30 frames/s, YUYV (asked for 1280x720, 30, MJPG)"
-    )
-    assert calls == [
+    assert camera.description == "camera /dev/video0, 640x480 pixels, 30 frames/s, YUYV"
+    assert said == warning
+    width, height, rate, pixels = asked
+    assert calls[:6] == [
         "/dev/video0",
-        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
-        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
-        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
-        (cv2.CAP_PROP_FPS, 30),
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixels)),
+        (cv2.CAP_PROP_FRAME_WIDTH, width),
+        (cv2.CAP_PROP_FRAME_HEIGHT, height),
+        (cv2.CAP_PROP_FPS, rate),
         (cv2.CAP_PROP_BUFFERSIZE, 1),
-        "release",
     ]
 
 
-def test_closing_does_not_wait_for_a_blocked_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading, unblock = threading.Event(), threading.Event()
+@pytest.mark.parametrize("spec", ["phantom:B", "http://127.0.0.1:9/scan", "gst:videotestsrc ! appsink", "clip.mp4"])
+def test_only_cameras_and_standard_input_are_asked_for_a_format(spec: str) -> None:
+    with pytest.raises(SourceError, match="which has a format of its own"):
+        open_source(spec, CaptureFormat(rate=30))
 
-    def read(_: FakeCapture) -> tuple[bool, object]:
-        reading.set()
-        unblock.wait()
-        return False, None
 
-    monkeypatch.setattr("cv2.VideoCapture", FakeCapture)
-    calls: list[object] = []
-    monkeypatch.setattr(FakeCapture, "calls", calls)
-    monkeypatch.setattr(FakeCapture, "read", read)
-    camera = open_source("/dev/video0")
+@pytest.mark.skipif(
+    cv2.CAP_GSTREAMER in cv2.videoio_registry.getStreamBackends(), reason="this OpenCV was built with GStreamer"
+)
+def test_a_pipeline_needs_an_opencv_with_gstreamer() -> None:
+    with pytest.raises(SourceError, match=r"an OpenCV with GStreamer for gst:…, received OpenCV .* without it"):
+        open_source("gst:videotestsrc ! videoconvert ! appsink")
 
-    def take() -> None:
-        with pytest.raises(SourceError):
-            list(camera)
 
-    thread = threading.Thread(target=take)
+@contextmanager
+def piped(content: bytes) -> Iterator[None]:
+    """Let standard input hold ``content`` and then end."""
+    reading, writing = os.pipe()
+    before = os.dup(0)
+    os.dup2(reading, 0)
+
+    def write() -> None:
+        with suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
+            pipe.write(content)
+
+    thread = threading.Thread(target=write)
     thread.start()
-    reading.wait()
-    camera.close()
-    assert "release" not in calls  # it would pull the device away under the reader
-    unblock.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        for descriptor in (before, reading):
+            os.close(descriptor)
+        thread.join()
+
+
+def jpeg(level: int, height: int = 48, width: int = 64) -> bytes:
+    return cv2.imencode(".jpg", grey(level, height, width))[1].tobytes()
+
+
+NOISE = bytes(number % 255 for number in range(100_000))
+
+
+@pytest.mark.parametrize("between", [b"", b"\r\n--boundary\r\n", NOISE], ids=["nothing", "boundary", "noise"])
+def test_jpeg_pictures_on_standard_input(between: bytes) -> None:
+    with piped(between + b"".join(jpeg(level) + between for level in (10, 100, 200))), open_source("-") as source:
+        frames = list(source)
+    assert source.live
+    assert [(round(float(frame.image.mean()), -1), frame.index, frame.session) for frame in frames] == [
+        (10, 0, 0),
+        (100, 1, 0),
+        (200, 2, 0),
+    ]
+
+
+def test_damaged_jpeg_pictures_are_skipped() -> None:
+    said: list[str] = []
+    damaged = b"\xff\xd8\xff no picture \xff\xd9"
+    with piped(jpeg(10) + damaged + damaged + jpeg(20)), open_source("-", notify=said.append) as source:
+        assert [frame.index for frame in source] == [0, 1]
+    assert said == ["2 damaged JPEG pictures on standard input were skipped"]
+
+
+def test_another_size_on_standard_input_is_another_session() -> None:
+    said: list[str] = []
+    with piped(jpeg(10) + jpeg(10, 24, 32) * 2), open_source("-", notify=said.append) as source:
+        assert [frame.session for frame in source] == [0, 1, 1]
+    assert said == ["the size changed"]
+
+
+@pytest.mark.parametrize(("pixels", "shape"), [("gray", (48, 64)), ("bgr24", (48, 64, 3))])
+def test_raw_frames_on_standard_input(pixels: str, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (5, *shape), np.uint8)
+    with piped(images.tobytes()), open_source("-", CaptureFormat((64, 48), 50, pixels)) as source:
+        frames = list(source)
+    assert source.rate == 50
+    assert np.array_equal([frame.image for frame in frames], images)
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted", "complaint"),
+    [
+        (b"", CaptureFormat(), "frames on standard input, received none before its end"),
+        (NOISE, CaptureFormat(), "frames on standard input, received none before its end"),
+        (bytes(3000), CaptureFormat((64, 48), None, "gray"), "whole frames of 3072 bytes .* received 3000 bytes"),
+        (b"", CaptureFormat((64, 48)), "both --size and --format"),
+        (b"", CaptureFormat(None, None, "gray"), "both --size and --format"),
+        (b"", CaptureFormat((64, 48), None, "MJPG"), "both --size and --format"),
+    ],
+)
+def test_what_is_no_video_on_standard_input(content: bytes, wanted: CaptureFormat, complaint: str) -> None:
+    with pytest.raises(SourceError, match=complaint), piped(content), open_source("-", wanted) as source:
+        list(source)
 
 
 @pytest.mark.skipif("METFA_DATA" not in os.environ, reason="METFA_DATA does not name the folder of real data")

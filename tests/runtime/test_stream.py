@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,22 @@ def test_what_was_captured_before_the_source_failed_is_classified(live: bool) ->
         next(observations)
 
 
+def test_a_new_session_is_announced_before_its_first_frame() -> None:
+    class Lost(Pictures):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, session=frame.index // 3)
+
+    calls: list[str] = []
+
+    def classify_aloud(image: NDArray[np.uint8]) -> Prediction:
+        calls.append("frame")
+        return classify(image)
+
+    list(stream(Lost(7), classify_aloud, new_session=lambda: calls.append("session")))
+    assert " ".join(calls) == "frame frame frame session frame frame frame session frame"
+
+
 def test_an_empty_source_ends_the_stream() -> None:
     assert list(stream(Pictures(0), classify)) == []
 
@@ -131,7 +148,7 @@ def test_the_thread_ends_with_the_stream(live: bool) -> None:
 
 
 def capturing() -> bool:
-    return any(thread.name == "capture" for thread in threading.enumerate())
+    return any(thread.name == "metfa capture" for thread in threading.enumerate())
 
 
 def observe(index: int, *, captured_at: float, latency: float, label: str) -> Observation:

@@ -161,7 +161,7 @@ def test_an_unusable_record_of_training_is_refused(here: Path, text: str) -> Non
         (["--data", "damaged"], "000.png"),
         (["--data", "phantom:Z"], "phantom"),
         (["--data", "B", "--roi", "0,0,900,900"], "expected a region inside the frame of 64x48 pixels"),
-        (["--data", "B", "--roi", "1,2"], "expected x,y,width,height"),
+        (["--data", "B", "--roi", "1,2"], "expected auto, full, contract or x,y,width,height"),
         (["--data", "B", "--precision", "fp16", "--backend", "cpu"], "expected model.fp16.onnx in the bundle"),
         (["--data", "B", "--backend", "tensorrt"], "not tensorrt: the bundle holds no engine"),
         (["--data", "B", "--output", "file/scores"], "expected to be able to write"),

@@ -23,6 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from metfa.runtime import records
+from metfa.runtime.contract import Region
 from metfa.runtime.errors import StudyError, TrainingError
 from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import main as train
@@ -87,7 +88,7 @@ def test_what_was_found_trains_the_same_model(source: Path, target: Path, study:
     tuned = json.loads((study / "tuned.json").read_text())
     assert (config.learning_rate, config.embedding) == (tuned["learning-rate"], tuned["embedding"])
     assert config.weights.entropy == tuned["lambda-h"]
-    assert config.target_region is not None
+    assert isinstance(config.target_region, Region)
     assert config.target_region.width == 50
     evaluation = json.loads((bundle / EVALUATION).read_text())
     models = [attributes.get("model") for *_, attributes in trials_of(study)]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime.bundle import DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
-from metfa.runtime.command import Command, RegionType, require_extra
+from metfa.runtime.command import Command, RoiType, require_extra
 from metfa.runtime.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metfa.runtime.contract import Region
+    from metfa.runtime.contract import Roi
 
     from .artefacts import Export
 
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     metavar="SPEC",
     help="What to compare on: a folder of images, a video, or phantom:NAME.  [default: the bundle's reference frames]",
 )
-@click.option("--roi", "region", type=RegionType(), help="The part of each of --frames that the model sees, in pixels.")
+@click.option(
+    "--roi", "region", type=RoiType(), help="The part of each of --frames that the model sees.  [default: full]"
+)
 @click.option(
     "--compute-capability",
     "compute_capabilities",
@@ -50,14 +52,22 @@ if TYPE_CHECKING:
     metavar="X.Y",
     help="Of GPUs that the engine must run on, with TensorRT for RTX; repeatable.  [default: all that it lists]",
 )
+@click.option(
+    "--triton", type=click.Path(path_type=Path), metavar="DIR", help="Also write a model repository for Triton."
+)
+@click.option(
+    "--deepstream", type=click.Path(path_type=Path), metavar="DIR", help="Also write what DeepStream's nvinfer needs."
+)
 def main(  # click passes the options by name
     bundle: Path | None,
     named: Path | None,
     fp16: bool,
     weights: Path | None,
     frames: str | None,
-    region: Region | None,
+    region: Roi,
     compute_capabilities: tuple[str, ...],
+    triton: Path | None,
+    deepstream: Path | None,
 ) -> None:
     """Turn the weights in BUNDLE into what an edge device runs, and prove that it computes the same.
 
@@ -76,7 +86,11 @@ def main(  # click passes the options by name
     require_extra("cpu", "onnxruntime")
     from .artefacts import export, load_model
     from .frames import default_frames, read_frames
+    from .serving.directory import require_absent
 
+    for path in (triton and triton / "metfa", deepstream):
+        if path:
+            require_absent(path)  # before the work
     directory = directory or DEFAULT_DIRECTORY
     if weights:
         from .sononet import read_published_weights, save_sononet, sononet_contract, sononet_model
@@ -95,6 +109,16 @@ def main(  # click passes the options by name
         made = export(model, compared, stage, fp16=fp16, compute_capabilities=compute_capabilities)
         report = "\n".join(_describe(made, stage))
     click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
+    finished = Bundle.open(directory)
+    if triton:
+        from .serving.triton import write_triton_repository
+
+        click.echo(f"wrote {write_triton_repository(finished, triton)}, for: tritonserver --model-repository {triton}")
+    if deepstream:
+        from .serving.deepstream import write_deepstream
+
+        config = write_deepstream(finished, deepstream)
+        click.echo(f"wrote {deepstream}, for: nvinfer config-file-path={config}")
 
 
 def _refuse_to_replace_training(directory: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from metfa.runtime.errors import SourceError
 from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
 from metfa.runtime.preprocess import preprocess
+from metfa.runtime.sector import SectorTracker
 from metfa.runtime.sources import open_source
 from metfa.training.weights import REFERENCE, load_reference
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from metfa.runtime.bundle import Bundle
-    from metfa.runtime.contract import InputSpec, Region
+    from metfa.runtime.contract import InputSpec, Roi
 
 LIMIT = 64
 """So many frames of a source are compared; more show nothing new."""
@@ -41,15 +42,17 @@ class ParityFrames:
     description: str
 
 
-def read_frames(spec: str, size: InputSpec, region: Region | None) -> ParityFrames:
+def read_frames(spec: str, size: InputSpec, region: Roi) -> ParityFrames:
     """Read up to ``LIMIT`` frames of what ``spec`` names; of ``phantom:NAME``, stills of every plane.
 
     Raises:
         SourceError: there is no such source, it has no frames, or ``region`` reaches beyond them.
         ProfileError: there is no such device profile of the phantom.
     """
+    tracker = SectorTracker(region)
     frames = [
-        preprocess(image, height=size.height, width=size.width, region=region) for image in islice(_images(spec), LIMIT)
+        preprocess(image, height=size.height, width=size.width, region=tracker.region(image))
+        for image in islice(_images(spec), LIMIT)
     ]
     if not frames:
         raise SourceError(expected=f"frames in {spec}", received="none", remedy="correct --frames")

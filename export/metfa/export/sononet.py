@@ -103,7 +103,7 @@ def sononet_contract() -> ModelContract:
         schema=SCHEMA,
         labels=LABELS,
         embedding=_EMBEDDING,
-        input=InputSpec(height=224, width=288, resize="area", normalisation=_NORMALISATION, region=None),
+        input=InputSpec(height=224, width=288, resize="halve-linear", normalisation=_NORMALISATION, region=None),
         provenance=Provenance(
             software=software(), method=METHOD, source="GE Voluson E8 (published weights)", target=None
         ),

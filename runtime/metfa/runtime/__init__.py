@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .classifier import PlaneClassifier
     from .contract import ModelContract, Region
     from .errors import MetfaError
-    from .frame import Frame, Observation, Prediction
-    from .sources import Source, open_source
+    from .frame import Decision, Frame, Observation, PlaneEvent, Prediction
+    from .sources import CaptureFormat, Source, open_source
     from .streaming import stream
     from .summary import StreamStatistics, StreamSummary
 
@@ -23,11 +23,14 @@ os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")  # seconds, not 
 
 __all__ = [
     "Bundle",
+    "CaptureFormat",
+    "Decision",
     "Frame",
     "MetfaError",
     "ModelContract",
     "Observation",
     "PlaneClassifier",
+    "PlaneEvent",
     "Prediction",
     "Region",
     "Source",
@@ -39,11 +42,14 @@ __all__ = [
 
 _MODULES = {
     "Bundle": "bundle",
+    "CaptureFormat": "sources",
+    "Decision": "frame",
     "Frame": "frame",
     "MetfaError": "errors",
     "ModelContract": "contract",
     "Observation": "frame",
     "PlaneClassifier": "classifier",
+    "PlaneEvent": "frame",
     "Prediction": "frame",
     "Region": "contract",
     "Source": "sources",

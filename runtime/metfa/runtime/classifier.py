@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,13 +11,14 @@ from .backends.choice import load_backend
 from .bundle import Bundle
 from .frame import Prediction
 from .preprocess import preprocess
+from .sector import SectorTracker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .backends import Backend
     from .backends.choice import BackendName, Precision
-    from .contract import ModelContract, Region
+    from .contract import ModelContract, Roi
 
 
 class PlaneClassifier:
@@ -26,15 +27,21 @@ class PlaneClassifier:
     Attributes:
         contract: the model's contract.
         backend_choice: which engine runs it, and why.
+        sector: which part of each image the model sees.
     """
 
     def __init__(
-        self, contract: ModelContract, backend: Backend, *, region: Region | None = None, backend_choice: str = ""
+        self,
+        contract: ModelContract,
+        backend: Backend,
+        *,
+        region: Roi | Literal["contract"] = "contract",
+        backend_choice: str = "",
     ) -> None:
         self.contract = contract
         self.backend_choice = backend_choice or backend.description
         self._backend = backend
-        self._region = region or contract.input.region
+        self.sector = SectorTracker(contract.input.region if region == "contract" else region)
 
     @classmethod
     def load(
@@ -43,7 +50,7 @@ class PlaneClassifier:
         *,
         backend: BackendName | None = None,
         precision: Precision | None = None,
-        region: Region | None = None,
+        region: Roi | Literal["contract"] = "contract",
     ) -> PlaneClassifier:
         """Load a bundle and run the model once, so that the first frame is as fast as the rest.
 
@@ -51,7 +58,8 @@ class PlaneClassifier:
             directory: the bundle.
             backend: one backend, or None for the best on this host.
             precision: one precision, or None for the backend's default.
-            region: the part of each frame that the model sees; None for the contract's.
+            region: the part of each frame that the model sees: a region, ``auto`` for the sector, None for all
+                of it, or ``contract`` for what the contract says.
 
         Raises:
             BundleError, ContractError, BackendError: the bundle cannot be run here; the message says why.
@@ -69,7 +77,7 @@ class PlaneClassifier:
             SourceError: the image is of another type or shape, or the region reaches beyond it.
         """
         size = self.contract.input
-        tensor = preprocess(image, height=size.height, width=size.width, region=self._region)
+        tensor = preprocess(image, height=size.height, width=size.width, region=self.sector.region(image))
         inference = self._backend.infer(tensor[np.newaxis])
         probabilities = inference.probabilities[0].astype(np.float32)
         best = int(probabilities.argmax())

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from .bundle import DEFAULT_DIRECTORY
-from .command import Command, Interruption, RegionType, SizeType
+from .command import Command, Interruption, RoiType, SizeType
 from .errors import BackendError, MetfaError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from .backends.choice import BackendName, Precision
-    from .contract import Region
+    from .contract import Region, Roi
     from .sinks import Sink, WindowSink
 
 _REFRESH_SECONDS = 1 / 30  # how often the window answers the user
@@ -30,7 +31,23 @@ _LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
 
 
-@click.command(cls=Command)
+class _StreamCommand(Command):
+    """A command that ends even where threads of it are still in a driver."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command and end the process."""
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:
+            # A thread that comes back to a Python that is being taken down would abort the process.
+            if any(thread.name.startswith("metfa ") for thread in threading.enumerate()):
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(end.code if isinstance(end.code, int) else 0)
+            raise
+
+
+@click.command(cls=_StreamCommand)
 @click.option(
     "--device",
     required=True,
@@ -53,7 +70,14 @@ _LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the 
     show_default=True,
     help="What metfa-train and metfa-export made.",
 )
-@click.option("--roi", "region", type=RegionType(), help="The part of each frame that the model sees, in pixels.")
+@click.option(
+    "--roi",
+    "region",
+    type=RoiType(contract=True),
+    default="contract",
+    show_default=True,
+    help="The part of each frame that the model sees: auto finds the ultrasound in it.",
+)
 @click.option(
     "--backend",
     type=click.Choice(["auto", "tensorrt", "cuda", "cpu"]),
@@ -75,7 +99,7 @@ def main(  # click passes the options by name
     rate: float | None,
     pixels: str | None,
     bundle: Path,
-    region: Region | None,
+    region: Roi | Literal["contract"],
     backend: BackendName | Literal["auto"],
     precision: Precision | Literal["auto"],
     output: Path | None,
@@ -104,6 +128,7 @@ def main(  # click passes the options by name
                 precision=None if precision == "auto" else precision,
                 region=region,
             )
+            classifier.sector.report = _report_sector
             _say(f"backend: {classifier.backend_choice}")
             wanted = CaptureFormat(size, rate, pixels)
             source = stack.enter_context(open_source(device, wanted, notify=lambda line: _say(f"source: {line}")))
@@ -135,7 +160,9 @@ def main(  # click passes the options by name
                 )
 
             def classify() -> None:
-                with closing(stream(source, classifier, stop=stop)) as observations:
+                with closing(
+                    stream(source, classifier, stop=stop, new_session=classifier.sector.restart)
+                ) as observations:
                     for observation in islice(observations, limit):
                         statistics.add(observation)
                         feeds.put(observation)
@@ -166,7 +193,7 @@ def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Ca
         except Exception as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run, name="classification", daemon=True)
+    thread = threading.Thread(target=run, name="metfa classification", daemon=True)
     thread.start()
     give_up_at = math.inf
     while thread.is_alive():
@@ -182,6 +209,11 @@ def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Ca
             )
     if errors:
         raise errors[0]
+
+
+def _report_sector(region: Region | None, width: int, height: int) -> None:
+    found = f"{region} of {width}x{height}" if region else f"none found, the model sees all of {width}x{height}"
+    _say(f"sector: {found}")
 
 
 def _open_files(output: Path | None, events: Path | None, rate: float, labels: Sequence[str]) -> Iterator[Sink]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,6 +13,8 @@ from .errors import MetfaError, MissingExtraError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from .contract import Roi
 
 
 class Command(click.Command):
@@ -65,21 +67,35 @@ def require_extra(extra: str, *modules: str) -> None:
             )
 
 
-class RegionType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``x,y,width,height`` in pixels → :class:`~metfa.runtime.preprocess.Region`."""
+class RoiType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``auto``, ``full`` or ``x,y,width,height`` in pixels → :data:`~metfa.runtime.contract.Roi`.
 
-    name = "x,y,width,height"
+    Args:
+        contract: whether ``contract``, what the bundle says, is a choice, too; it stays a word.
+    """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Region:
+    name = "auto|full|x,y,w,h"
+
+    def __init__(self, *, contract: bool = False) -> None:
+        self._words = {"auto": "auto", "full": None, **({"contract": "contract"} if contract else {})}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Roi | Literal["contract"]:
         """Parse ``value``."""
         if isinstance(value, Region):
             return value
+        if value in self._words:
+            return self._words[value]  # type: ignore[return-value]
         try:
             x, y, width, height = (int(number) for number in value.split(","))
             return Region(x, y, width, height)
         except ValueError:
             self.fail(
-                f"expected x,y,width,height in pixels, received {value!r}; give for example 81,115,793,619", param, ctx
+                f"expected {', '.join(self._words)} or x,y,width,height in pixels, received {value!r}; "
+                "give for example 81,115,793,619",
+                param,
+                ctx,
             )
 
 

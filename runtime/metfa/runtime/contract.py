@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from . import records
 from .errors import ContractError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the contract's fields. Another version is refused."""
 
 METADATA_KEY = "metfa.contract"
@@ -56,6 +56,10 @@ class Region:
         return f"{self.x},{self.y},{self.width},{self.height}"
 
 
+Roi: TypeAlias = Region | Literal["auto"] | None
+"""What of a device's frames the model sees: a region, the sector that :mod:`.sector` finds in them, or all of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputSpec:
     """The tensor ``frame``: uint8 [N, 1, height, width], N dynamic.
@@ -65,14 +69,15 @@ class InputSpec:
         width: pixels, ≥ 28.
         resize: how :mod:`metfa.runtime.preprocess` brings a frame to that size.
         normalisation: what the graph does first.
-        region: the part of the device's frames that the model was made for; None for all of it.
+        region: the part of the device's frames that the model was made for; ``auto`` for the sector that is found in
+            them, None for all of it.
     """
 
     height: int
     width: int
-    resize: Literal["area"]
+    resize: Literal["halve-linear"]
     normalisation: Normalisation
-    region: Region | None
+    region: Roi
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 28:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def preprocess(image: NDArray[np.uint8], *, height: int, width: int, region: Region | None = None) -> NDArray[np.uint8]:
-    """Crop to ``region``, convert to grey and shrink to the model's input.
+    """Crop to ``region``, convert to grey and resize to the model's input.
 
     The aspect ratio is not kept: the crop fills the input. Grey is the luma that OpenCV computes (Rec. 601), which
-    leaves grey pictures as they are. Shrinking averages pixel areas, in two steps where a whole factor
-    ≥ 2 fits (the exact box filter first, which is several times faster at video sizes).
+    leaves grey pictures as they are. An axis that is at least twice as long as the input's is halved, by averaging
+    pairs of pixels (of an odd number the last is left out), until it no longer is. What remains, less than twice as
+    long or shorter, is interpolated linearly: from there on that weighs every pixel, as averaging areas does, in a
+    fraction of the time, and it does not enlarge blockily.
 
     Args:
         image: uint8 [H, W], [H, W, 1], [H, W, 3] (BGR) or [H, W, 4] (BGRA).
@@ -35,13 +37,14 @@ def preprocess(image: NDArray[np.uint8], *, height: int, width: int, region: Reg
         SourceError: the image is of another type or shape, or the region reaches beyond it.
     """
     grey = _grey(_crop(image, region))
-    factor = min(grey.shape[0] // height, grey.shape[1] // width)
-    if factor >= 2:
-        rows, columns = grey.shape[0] // factor, grey.shape[1] // factor
-        whole = grey[: rows * factor, : columns * factor]
-        grey = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    resized = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, np.uint8)[np.newaxis]
+    while True:
+        rows, columns = grey.shape
+        halved = (rows // 2 if rows >= 2 * height else rows, columns // 2 if columns >= 2 * width else columns)
+        if halved == (rows, columns):
+            break
+        even = grey[: rows // halved[0] * halved[0], : columns // halved[1] * halved[1]]
+        grey = np.asarray(cv2.resize(even, halved[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)[np.newaxis]
 
 
 def _crop(image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:

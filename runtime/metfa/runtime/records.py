@@ -23,8 +23,9 @@ def to_json(record: object) -> str:
 def from_json(cls: type[Record], text: str | bytes, *, origin: str, remedy: str, error: type[MetfaError]) -> Record:
     """Rebuild a ``cls`` from ``text``.
 
-    Supports nested dataclasses, ``tuple[T, ...]``, ``dict[str, T]``, ``Literal``, ``T | None``, ``str``, ``bool``,
-    ``int`` and ``float`` (which takes an integer too). Values are checked by the dataclass's own ``__post_init__``.
+    Supports nested dataclasses, ``tuple[T, ...]``, ``dict[str, T]``, ``Literal``, ``T | None``, unions of a
+    dataclass and one other kind, ``str``, ``bool``, ``int`` and ``float`` (which takes an integer too). Values are
+    checked by the dataclass's own ``__post_init__``.
 
     Args:
         cls: a frozen dataclass.
@@ -61,10 +62,7 @@ def _build(kind: Any, value: Any, path: str) -> Any:
             return value
         raise _MismatchError(f"{path} to be one of {', '.join(map(repr, arguments))}", repr(value))
     if origin in (Union, types.UnionType):
-        if value is None and types.NoneType in arguments:
-            return None
-        (present,) = (argument for argument in arguments if argument is not types.NoneType)
-        return _build(present, value, path)
+        return _build_union(arguments, value, path)
     if origin is tuple:
         if not isinstance(value, list):
             raise _MismatchError(f"{path} to be a list", repr(value))
@@ -78,6 +76,19 @@ def _build(kind: Any, value: Any, path: str) -> Any:
     if type(value) is not kind:
         raise _MismatchError(f"{path} to be {kind.__name__}", repr(value))
     return value
+
+
+def _build_union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
+    """Return ``value`` as the one of ``kinds`` that its JSON is of: null, a dataclass's object, or the other kind."""
+    if value is None and types.NoneType in kinds:
+        return None
+    present = [kind for kind in kinds if kind is not types.NoneType]
+    if len(present) > 1:
+        present = [kind for kind in present if is_dataclass(kind) == isinstance(value, dict)]
+    if len(present) != 1:
+        names = ", ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+        raise _MismatchError(f"{path} to be one of {names}", repr(value))
+    return _build(present[0], value, path)
 
 
 def _build_dataclass(cls: Any, value: Mapping[str, Any], path: str) -> Any:

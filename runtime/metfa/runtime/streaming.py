@@ -28,6 +28,7 @@ def stream(
     classifier: Callable[[NDArray[np.uint8]], Prediction],
     *,
     stop: Callable[[], bool] = lambda: False,
+    new_session: Callable[[], None] = lambda: None,
 ) -> Generator[Observation, None, None]:
     """Classify the frames of ``source``.
 
@@ -38,6 +39,7 @@ def stream(
     Args:
         source: open; it is iterated over in another thread, and not closed.
         classifier: image in, prediction out; a :class:`~metfa.runtime.classifier.PlaneClassifier`.
+        new_session: called before the first frame of each session but the source's first.
         stop: asked before each frame, and ten times a second while none comes, whether to end.
 
     Yields:
@@ -48,8 +50,9 @@ def stream(
     """
     mailbox = _Mailbox(1 if source.live else _READ_AHEAD, newest_only=source.live)
     # A daemon: where a driver never comes back from a read, the process must end all the same.
-    thread = threading.Thread(target=_capture, args=(source, mailbox), name="capture", daemon=True)
+    thread = threading.Thread(target=_capture, args=(source, mailbox), name="metfa capture", daemon=True)
     thread.start()
+    session = 0
     try:
         while not stop():
             try:
@@ -58,6 +61,9 @@ def stream(
                 continue
             if frame is None:
                 return
+            if frame.session != session:
+                session = frame.session
+                new_session()
             prediction = classifier(frame.image)
             yield Observation(frame, prediction, time.monotonic())
     finally:

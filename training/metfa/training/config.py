@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from metfa.runtime.contract import Region
+from metfa.runtime.contract import Roi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +116,7 @@ class TrainingConfig:
     Attributes:
         source: the labelled domain, as the user names it.
         target: the domain to adapt to; only ``fine-tuned`` and ``fully-supervised`` see its labels.
-        source_region: the part of the source's pictures that the model sees; None for all.
+        source_region: the part of the source's pictures that the model sees; ``auto`` for the sector, None for all.
         target_region: the same for the target.
         method: what a step does.
         encoder: E.
@@ -141,8 +141,8 @@ class TrainingConfig:
 
     source: str
     target: str
-    source_region: Region | None
-    target_region: Region | None
+    source_region: Roi
+    target_region: Roi
     method: MethodName
     encoder: EncoderName
     height: int

@@ -147,7 +147,7 @@ def train(
         input=InputSpec(
             config.height,
             config.width,
-            "area",
+            "halve-linear",
             NORMALISATION,
             config.target_region if uses_target else config.source_region,
         ),

@@ -113,7 +113,7 @@ class _Feed:
         self._broken = False  # nothing is written any more
         self._changed = threading.Condition()
         # A daemon: where a disk or a display never answers, the process must end all the same.
-        self._thread = threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"metfa {sink.name}", daemon=True)
         self._thread.start()
 
     def put(self, observation: Observation, hurry: Callable[[], bool]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _STALL_SECONDS = 2.5  # without a frame, after which a source is lost
 _STALL_FRAMES = 3  # or the time of so many, where it is slow
 _OPEN_SECONDS = 10.0  # that connecting may take; OpenCV's own limits are shorter, where it has any
+_CLOSE_SECONDS = 0.2  # that closing waits for a read to come back
 _SHORTEST_BACK_OFF, _LONGEST_BACK_OFF = 0.25, 1.0  # seconds between two attempts to connect
 
 
@@ -114,6 +115,7 @@ class LiveSource(Source):
         """Let go of the device, or leave it to the thread that still waits for it."""
         self._closed.set()
         self._reader.abandon()
+        self._reader.join(_CLOSE_SECONDS)
 
     def _reconnect(self, loss: str) -> bool:
         """Connect again, however often it takes; return whether frames come, False where the source was closed."""
@@ -156,7 +158,8 @@ class _Reader:
         self._picture: _Picture | None = None
         self._abandoned = False
         self._changed = threading.Condition()
-        threading.Thread(target=self._run, name="reader", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="metfa reader", daemon=True)
+        self._thread.start()
 
     def opened(self, timeout: float) -> Connection | None:
         """Wait for the connection, and return it; None where it takes longer than ``timeout`` seconds.
@@ -188,6 +191,10 @@ class _Reader:
         with self._changed:
             self._abandoned = True
             self._changed.notify_all()
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has closed the connection, for at most ``timeout`` seconds."""
+        self._thread.join(timeout)
 
     @property
     def _has_ended(self) -> bool:

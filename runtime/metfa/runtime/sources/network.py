@@ -98,7 +98,7 @@ def _in_thread(call: Callable[[], cv2.VideoCapture]) -> cv2.VideoCapture:
         except SourceError as error:
             answers.put(error)
 
-    threading.Thread(target=answer, name="opening", daemon=True).start()
+    threading.Thread(target=answer, name="metfa opening", daemon=True).start()
     result = answers.get()
     if isinstance(result, SourceError):
         raise result

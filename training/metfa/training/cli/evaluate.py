@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metfa.runtime.bundle import DEFAULT_DIRECTORY, Bundle
-from metfa.runtime.command import Command, RegionType, require_extra
+from metfa.runtime.command import Command, RoiType, require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from metfa.runtime.backends.choice import BackendName, Precision
-    from metfa.runtime.contract import Region
+    from metfa.runtime.contract import Roi
 
     from ..evaluation.bundle import BundleEvaluation
     from ..evaluation.scores import ClassScores, Scores
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 @click.option(
     "--roi",
     "region",
-    type=RegionType(),
-    help="The part of each image of --data that the model sees, in pixels.  [default: as in training]",
+    type=RoiType(contract=True),
+    default="contract",
+    help="The part of each image of --data that the model sees; contract: as in training.",
 )
 @click.option(
     "--backend",
@@ -63,7 +64,7 @@ def main(  # click passes the options by name
     data: str,
     directory: Path,
     source: str | None,
-    region: Region | None,
+    region: Roi | Literal["contract"],
     backend: BackendName | Literal["auto"],
     precision: Precision | Literal["auto"],
     output: Path,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from metfa.runtime.command import RegionType
+from metfa.runtime.command import RoiType
 from metfa.runtime.contract import Region
 from metfa.runtime.errors import TrainingError
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import torch
+
+    from metfa.runtime.contract import Roi
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -72,8 +74,13 @@ domain_options = _together(
     click.option(
         "--target", default="phantom:B", help="Domain to adapt to; its labels, if any, only score the result."
     ),
-    click.option("--source-roi", type=RegionType(), help="Part of the source's images that holds the ultrasound."),
-    click.option("--target-roi", type=RegionType(), help="The same for the target's."),
+    click.option(
+        "--source-roi",
+        type=RoiType(),
+        default="full",
+        help="Part of the source's images that the model sees: auto finds the ultrasound in them.",
+    ),
+    click.option("--target-roi", type=RoiType(), default="full", help="The same for the target's."),
 )
 """The two domains, and a file of options."""
 
@@ -149,8 +156,8 @@ run_options = _together(
 
 def make_config(
     *,
-    source_roi: Region | None,
-    target_roi: Region | None,
+    source_roi: Roi,
+    target_roi: Roi,
     preset: str,
     embedding: int | None,
     input_size: tuple[int, int],

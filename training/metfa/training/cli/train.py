@@ -27,9 +27,23 @@ INTERRUPTED = 130
 @run_options
 @click.option("--resume", is_flag=True, help="Go on with the unfinished run in the bundle; its own options apply.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the bundle.")
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path),
+    metavar="SHEET.png",
+    help="Draw what the model would see of both domains, and stop before training.",
+)
 @click.pass_context
 def main(
-    ctx: click.Context, /, *, bundle: Path, device: str | None, resume: bool, overwrite: bool, **options: Any
+    ctx: click.Context,
+    /,
+    *,
+    bundle: Path,
+    device: str | None,
+    resume: bool,
+    overwrite: bool,
+    preview: Path | None,
+    **options: Any,
 ) -> None:
     """Adapt an ultrasound plane classifier to a new device, without labels for it.
 
@@ -44,12 +58,28 @@ def main(
         config = read_config(bundle / UNFINISHED)
     else:
         config = make_config(**options)
+    if preview:
+        _draw_preview(config, preview)
+        click.echo(f"Wrote {preview}. Where the frames hold the ultrasound, train: the same command without --preview.")
+        return
     evaluation = train(config, bundle, find_device(device), resume=resume, overwrite=overwrite)
     if evaluation is None:
         click.echo(f"Interrupted; go on with: metfa-train --resume --bundle {bundle}", err=True)
         sys.exit(INTERRUPTED)
     click.echo(_summary(evaluation, config))
     click.echo(f"Next: metfa-export {bundle} --fp16")
+
+
+def _draw_preview(config: TrainingConfig, path: Path) -> None:
+    from ..data.pair import read_pair
+    from ..data.preview import sample_groups, write_sheet
+
+    pair = read_pair(config)
+    groups = [
+        *sample_groups("source", pair.source.items, config.source_region),
+        *sample_groups("target", pair.target.items, config.target_region),
+    ]
+    write_sheet(path, groups, height=config.height, width=config.width)
 
 
 def _refuse_options(ctx: click.Context) -> None:

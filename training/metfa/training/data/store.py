@@ -17,14 +17,17 @@ from tqdm import tqdm
 import metfa.runtime.images
 import metfa.runtime.phantom
 import metfa.runtime.preprocess
+import metfa.runtime.sector
 from metfa.runtime.errors import DataError
 from metfa.runtime.files import replacing
 from metfa.runtime.preprocess import preprocess
 
+from .regions import find_regions
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metfa.runtime.contract import Region
+    from metfa.runtime.contract import Roi
 
     from .domain import Domain, Item, Split
 
@@ -97,9 +100,7 @@ class DomainFrames:
         return frames
 
 
-def load_domain(
-    domain: Domain, labels: tuple[str, ...], *, height: int, width: int, region: Region | None
-) -> DomainFrames:
+def load_domain(domain: Domain, labels: tuple[str, ...], *, height: int, width: int, region: Roi) -> DomainFrames:
     """Return the frames of a domain, from the cache if these pictures were prepared before, however they were split.
 
     The cache is ``$XDG_CACHE_HOME/metfa`` (``~/.cache/metfa``); it can be deleted at any time.
@@ -109,7 +110,7 @@ def load_domain(
         labels: the class names in the order of their indices.
         height: rows of a frame.
         width: columns of a frame.
-        region: what to keep of each picture; None for all of it.
+        region: what to keep of each picture; ``auto`` for the sector, None for all of it.
 
     Raises:
         SourceError: a picture cannot be read.
@@ -123,7 +124,7 @@ def load_domain(
 
 
 def load_store(
-    domain: Domain, split: Split, labels: tuple[str, ...], *, height: int, width: int, region: Region | None
+    domain: Domain, split: Split, labels: tuple[str, ...], *, height: int, width: int, region: Roi
 ) -> FrameStore:
     """Return the frames of one split of a domain; see :func:`load_domain` and :meth:`DomainFrames.split`."""
     return load_domain(domain, labels, height=height, width=width, region=region).split(split)
@@ -146,11 +147,14 @@ def _create(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.ui
     return frames
 
 
-def _fill(path: Path, items: Sequence[Item], height: int, width: int, region: Region | None, title: str) -> None:
+def _fill(path: Path, items: Sequence[Item], height: int, width: int, region: Roi, title: str) -> None:
     frames = _create(path, (len(items), 1, height, width))
 
+    region_of = find_regions([item.picture.render for item in items], region)
+
     def prepare(index: int) -> None:
-        frames[index] = preprocess(items[index].picture.render(), height=height, width=width, region=region)
+        image = items[index].picture.render()
+        frames[index] = preprocess(image, height=height, width=width, region=region_of(image))
 
     # OpenCV and NumPy release the interpreter while they decode, filter and resize.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -169,7 +173,7 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metfa"
 
 
-def _key(items: Sequence[Item], height: int, width: int, region: Region | None) -> str:
+def _key(items: Sequence[Item], height: int, width: int, region: Roi) -> str:
     digest = hashlib.sha256(f"{height} {width} {region} {cv2.__version__}".encode())
     for path in _code():
         digest.update(path.read_bytes())
@@ -180,5 +184,6 @@ def _key(items: Sequence[Item], height: int, width: int, region: Region | None) 
 
 def _code() -> list[Path]:
     """Return the modules that frames are made with: when they change, so do the frames."""
-    modules = [Path(str(module.__file__)) for module in (metfa.runtime.images, metfa.runtime.preprocess)]
+    imported = (metfa.runtime.images, metfa.runtime.preprocess, metfa.runtime.sector)
+    modules = [Path(str(module.__file__)) for module in imported]
     return modules + sorted(Path(metfa.runtime.phantom.__path__[0]).glob("*.py"))

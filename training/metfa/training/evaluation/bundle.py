@@ -12,7 +12,7 @@ from tqdm import tqdm
 from metfa.runtime.backends import Backend, Inference
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.bundle import ENGINE_PATTERN
-from metfa.runtime.contract import Region, software
+from metfa.runtime.contract import Roi, software
 from metfa.runtime.errors import BackendError, BundleError
 from metfa.runtime.files import utf8
 
@@ -62,7 +62,7 @@ class EvaluationRecord:
     software: str
     data: str
     split: Literal["test", "all"]
-    region: Region | None
+    region: Roi
     backend: str
     artefact: str
     artefact_sha256: str
@@ -110,7 +110,7 @@ def evaluate_bundle(
     specification: str,
     *,
     source: str | None = None,
-    region: Region | None = None,
+    region: Roi | Literal["contract"] = "contract",
     backend: BackendName | None = None,
     precision: Precision | None = None,
 ) -> BundleEvaluation:
@@ -120,7 +120,7 @@ def evaluate_bundle(
         bundle: the bundle.
         specification: the labelled domain.
         source: another labelled domain to embed beside it.
-        region: the part of the domain's pictures that the model sees; None for the usual.
+        region: the part of the domain's pictures that the model sees; ``contract`` for the usual.
         backend: one backend, or None for the best on this host.
         precision: one precision, or None for the backend's default.
 

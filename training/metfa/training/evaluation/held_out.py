@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from metfa.runtime import records
-from metfa.runtime.contract import Region
+from metfa.runtime.contract import Roi
 from metfa.runtime.errors import BundleError, DataError
 
 from ..config import CONFIG
@@ -27,13 +27,13 @@ class HeldOut:
     Attributes:
         name: the domain, as the user named it.
         split: ``test``, its test split, or ``all``, every image of a folder that does not come split.
-        region: the part of its pictures that was kept; None for all of it.
+        region: the part of its pictures that was kept; ``auto`` for the sector, None for all of it.
         store: the frames.
     """
 
     name: str
     split: Literal["test", "all"]
-    region: Region | None
+    region: Roi
     store: FrameStore
 
 
@@ -43,12 +43,12 @@ class _Training:
 
     source: str
     target: str
-    source_region: Region | None
-    target_region: Region | None
+    source_region: Roi
+    target_region: Roi
     seed: int
 
 
-def read_held_out(bundle: Bundle, specification: str, *, region: Region | None = None) -> HeldOut:
+def read_held_out(bundle: Bundle, specification: str, *, region: Roi | Literal["contract"] = "contract") -> HeldOut:
     """Read labelled frames for a bundle, prepared as its contract says.
 
     Of a domain that the bundle was trained on, they are the test split of that run. Of another, they are its test
@@ -57,8 +57,8 @@ def read_held_out(bundle: Bundle, specification: str, *, region: Region | None =
     Args:
         bundle: the bundle.
         specification: a folder, or ``phantom:A``, ``phantom:B``, ``phantom:PROFILE.json``.
-        region: the part of the pictures to keep; None for the one that training kept of this domain, and of another
-            domain for the contract's.
+        region: the part of the pictures to keep; ``contract`` for the one that training kept of this domain, and of
+            another domain for the contract's.
 
     Raises:
         BundleError: the bundle's record of its training is damaged.
@@ -68,7 +68,7 @@ def read_held_out(bundle: Bundle, specification: str, *, region: Region | None =
         OutputError: the cache of prepared frames cannot be written.
     """
     domain, split, usual = _choose(bundle, specification)
-    region = region or usual
+    region = usual if region == "contract" else region
     items = [item for item in domain.items if item.split == "test"]
     if any(item.label is None for item in items):
         raise DataError(
@@ -89,7 +89,7 @@ def read_held_out(bundle: Bundle, specification: str, *, region: Region | None =
     return HeldOut(specification, split, region, store)
 
 
-def _choose(bundle: Bundle, specification: str) -> tuple[Domain, Literal["test", "all"], Region | None]:
+def _choose(bundle: Bundle, specification: str) -> tuple[Domain, Literal["test", "all"], Roi]:
     """Return the domain with the chosen pictures as its test split, what they are of it, and the usual region."""
     training = _read_training(bundle)
     # Where one folder was both, its labels decided its split as a source.

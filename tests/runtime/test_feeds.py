@@ -1,0 +1,231 @@
+"""Sinks that are slow, fail or hang."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from metfa.runtime import Frame, Observation, Prediction
+from metfa.runtime.errors import OutputError
+from metfa.runtime.frame import PlaneEvent
+from metfa.runtime.sinks import Feeds, Sink, VideoSink, feeds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from metfa.runtime.sinks.base import Kind
+
+FULL = OutputError(expected="room", received="a full disk", remedy="free some")
+
+
+def observe(index: int, *, plane: str | None = None) -> Observation:
+    probabilities = np.ones(1, np.float32)
+    frame = Frame(np.full((48, 64), index % 256, np.uint8), index, time.monotonic(), "test")
+    events = (PlaneEvent(plane, 0.0, 1.0, 0, index, 1.0, frame),) if plane else ()
+    prediction = Prediction("a", 1.0, probabilities, probabilities, probabilities)
+    return Observation(frame, prediction, time.monotonic(), events=events)
+
+
+class Collector(Sink):
+    """Keeps what it is given; waits before each unless it may go on, and fails where it is told to."""
+
+    name = "collector"
+
+    def __init__(self, kind: Kind, *, fails_at: int | None = None, error: Exception = FULL) -> None:
+        self.kind = kind  # type: ignore[misc]  # one class for all kinds
+        self.fails_at = fails_at
+        self.error = error
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.began = threading.Event()
+        self.observations: list[Observation] = []
+        self.closed = False
+
+    def write(self, observation: Observation) -> None:
+        self.began.set()
+        self.may_go_on.wait(10)
+        if observation.frame.index == self.fails_at:
+            raise self.error
+        self.observations.append(observation)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def indices(self) -> list[int]:
+        return [observation.frame.index for observation in self.observations]
+
+
+def stall(sink: Collector, into: Feeds) -> None:
+    """Give ``sink`` a first observation, in which it stays."""
+    sink.may_go_on.clear()
+    into.put(observe(0))
+    sink.began.wait(10)
+
+
+@pytest.mark.parametrize("kind", ["pictures", "records"])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_fast_sink_gets_everything_in_order(kind: Kind, live: bool) -> None:
+    sink = Collector(kind)
+    with Feeds(live=live) as into:
+        into.add(sink)
+        for index in range(25):
+            into.put(observe(index))
+    assert sink.indices == list(range(25))
+    assert sink.closed
+    empty = kind == "records"
+    assert all((observation.frame.image.size == 0) == empty for observation in sink.observations)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_slow_view_gets_the_newest_and_every_event(live: bool) -> None:
+    sink, missed = Collector("view"), list[str]()
+    with Feeds(live=live, missed=missed.append) as into:
+        into.add(sink)
+        stall(sink, into)
+        for index in range(1, 100):
+            into.put(observe(index, plane=str(index) if index in {3, 50} else None))
+        sink.may_go_on.set()
+    assert sink.indices == [0, 99]
+    assert [event.plane for event in sink.observations[1].events] == ["3", "50"]
+    assert missed == []  # nobody sees more than the newest
+
+
+def test_a_slow_video_misses_frames_and_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(feeds._CAPACITY, "pictures", 4)
+    sink, missed = Collector("pictures"), list[str]()
+    with Feeds(live=True, missed=missed.append) as into:
+        into.add(sink)
+        stall(sink, into)
+        for index in range(1, 20):
+            into.put(observe(index, plane=str(index) if index in {1, 2, 19} else None))
+        sink.may_go_on.set()
+    assert sink.indices == [0, 16, 17, 18, 19]
+    assert missed == ["collector"] * 15
+    assert [[event.plane for event in each.events] for each in sink.observations] == [[], ["1", "2"], [], [], ["19"]]
+
+
+def test_records_that_fall_too_far_behind_end_a_live_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(feeds._CAPACITY, "records", 4)
+    sink = Collector("records")
+    into = Feeds(live=True)
+    into.add(sink)
+    stall(sink, into)
+    for index in range(1, 6):
+        assert not into.failed
+        into.put(observe(index))
+    assert into.failed
+    sink.may_go_on.set()
+    with pytest.raises(OutputError, match="received 4 records behind the stream"):
+        into.close()
+    assert sink.closed
+
+
+@pytest.mark.parametrize("kind", ["pictures", "records"])
+def test_a_file_waits_for_slow_sinks(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    monkeypatch.setitem(feeds._CAPACITY, kind, 2)
+    sink = Collector(kind)
+    with Feeds(live=False) as into:
+        into.add(sink)
+        stall(sink, into)
+        threading.Timer(0.1, sink.may_go_on.set).start()
+        for index in range(1, 20):
+            into.put(observe(index))
+    assert sink.indices == list(range(20))
+
+
+def test_one_slow_sink_does_not_delay_another() -> None:
+    slow, fast = Collector("records"), Collector("records")
+    with Feeds(live=True) as into:
+        into.add(slow)
+        into.add(fast)
+        stall(slow, into)
+        into.put(observe(1))
+        while len(fast.observations) < 2:
+            time.sleep(0.001)
+        slow.may_go_on.set()
+
+
+@pytest.mark.parametrize("error", [FULL, ZeroDivisionError("oh")])
+def test_a_view_that_fails_is_reported_once_and_left_out(error: Exception) -> None:
+    view, other, said = Collector("view", fails_at=0, error=error), Collector("records"), list[str]()
+    with Feeds(live=True, notify=said.append) as into:
+        into.add(view)
+        into.add(other)
+        for index in range(5):
+            into.put(observe(index))
+        while not view.closed:
+            time.sleep(0.001)
+        into.put(observe(5))
+        assert not into.failed
+    assert view.indices == []
+    assert other.indices == [0, 1, 2, 3, 4, 5]
+    (line,) = said
+    assert line.startswith("collector: left out from here on: expected ")
+    assert ("a full disk" if error is FULL else "ZeroDivisionError: oh") in line
+
+
+@pytest.mark.parametrize("kind", ["pictures", "records"])
+@pytest.mark.parametrize("error", [FULL, ZeroDivisionError("oh")])
+def test_a_file_that_fails_ends_the_stream_and_leaves_the_others_complete(kind: Kind, error: Exception) -> None:
+    sink, other = Collector(kind, fails_at=2, error=error), Collector("records")
+    into = Feeds(live=False)
+    into.add(sink)
+    into.add(other)
+    index = 0
+    while not into.failed:
+        into.put(observe(index))
+        index += 1
+    with pytest.raises(OutputError, match="a full disk" if error is FULL else "received ZeroDivisionError: oh"):
+        into.close()
+    assert sink.indices == [0, 1]
+    assert sink.closed
+    assert other.indices == list(range(index))
+
+
+def test_a_second_failure_is_reported_beside_the_first() -> None:
+    said: list[str] = []
+    into = Feeds(live=True, notify=said.append)
+    for _ in range(2):
+        into.add(Collector("records", fails_at=0))
+    into.put(observe(0))
+    with pytest.raises(OutputError, match="a full disk"):
+        into.close()
+    assert said == [str(FULL)]
+
+
+@pytest.mark.parametrize("kind", ["pictures", "records", "view"])
+def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    monkeypatch.setattr(feeds._Feed, "_HURRY_SECONDS", 0.05)
+    sink = Collector(kind)
+    into = Feeds(live=False, hurry=lambda: True)
+    into.add(sink)
+    stall(sink, into)
+    into.put(observe(1))
+    if kind == "view":
+        into.close()
+    else:
+        with pytest.raises(OutputError, match="received an end before the last 1 observations"):
+            into.close()
+    sink.may_go_on.set()
+
+
+def test_a_video_ends_while_the_disk_has_room_for_its_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Usage:
+        free = 9_000_000
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
+    path = tmp_path / "video.mp4"
+    into = Feeds(live=False)
+    into.add(VideoSink(path, 25, ("a",)))
+    for index in range(40):
+        if index == 20:
+            Usage.free = 7_900_000
+        into.put(observe(index))
+    with pytest.raises(OutputError, match=r"received a disk with 7\.9 MB left"):
+        into.close()
+    assert path.stat().st_size > 1000
