@@ -130,7 +130,7 @@ def test_a_signal_while_no_frame_comes(bundle: Path, number: signal.Signals) -> 
 @ENDING_SIGNALS
 def test_a_signal_while_reconnecting(bundle: Path, number: signal.Signals, tmp_path: Path) -> None:
     events, video = tmp_path / "events.jsonl", tmp_path / "video.mp4"
-    files = ["--events", events, "--output", video]
+    files: list[str | Path] = ["--events", events, "--output", video]
     with (
         closing(Camera((60, 48))) as camera,
         streaming("--bundle", bundle, "--device", camera.url, *files) as it,
