@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from metfa.runtime.contract import Region
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,13 +50,16 @@ class Entry:
         medium: how to get its pictures.
         label: the class of all of them; None where they are not labelled.
         split: what they are for; None where the domain does not come split.
-        group: a patient or a recording, which no split divides; None where nothing is known.
+        group: a patient or a recording, which no split divides; None where nothing is known. Never a patient's name or
+            number: patients are counted.
+        region: the part of its pictures that holds the ultrasound, where the medium itself says so.
     """
 
     medium: Medium
     label: str | None
     split: Split | None
     group: str | None
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)

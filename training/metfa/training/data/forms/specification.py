@@ -1,0 +1,78 @@
+"""How a domain is named: ``PATH``, ``PATH?option=value&option=value``, or either after ``SCHEME:``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from metfa.runtime.errors import DataError
+
+SCHEMES = ("phantom",)
+
+
+@dataclass(frozen=True, slots=True)
+class Specification:
+    """A domain as the user named it, in parts.
+
+    Attributes:
+        name: all of it.
+        scheme: what stands before the colon, where that is no part of a path; otherwise empty.
+        path: of a file or folder, or the name of a phantom.
+        options: what follows ``?``; of each, the values that were given.
+    """
+
+    name: str
+    scheme: str
+    path: str
+    options: Mapping[str, frozenset[str]]
+
+    def refuse_options(self, *known: str) -> None:
+        """Make sure that there are no options but the known ones.
+
+        Raises:
+            DataError: there is another.
+        """
+        for option in self.options:
+            if option not in known:
+                raise DataError(
+                    expected=f"{' or '.join(f'{each}=…' for each in known) or 'nothing'} after '?' in {self.name}",
+                    received=repr(option),
+                    remedy="correct it or leave it out",
+                )
+
+
+def parse(name: str) -> Specification:
+    """Take a specification apart.
+
+    A file or folder whose name holds a ``?`` or a colon is found under its whole name. Values are percent-decoded, so
+    that ``%26`` stands for ``&``. An option that is given several times has several values.
+
+    Raises:
+        DataError: what follows ``?`` are no options.
+    """
+    if is_there(Path(name)):
+        return Specification(name, "", name, {})
+    scheme, colon, rest = name.partition(":")
+    if not colon or scheme not in SCHEMES:
+        scheme, rest = "", name
+    path, _, query = rest.partition("?")
+    options: dict[str, frozenset[str]] = {}
+    for part in filter(None, query.split("&")):
+        option, equals, value = part.partition("=")
+        if not equals:
+            raise DataError(
+                expected=f"option=value after '?' in {name}", received=repr(part), remedy="separate several by '&'"
+            )
+        option = unquote(option).strip()
+        options[option] = options.get(option, frozenset()) | {unquote(value).strip()}
+    return Specification(name, scheme, path, options)
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a path leads to something; one that is too long for any file does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
