@@ -10,7 +10,7 @@ from torch import nn
 from metfa.runtime.bundle import CONTRACT, updating
 from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Normalisation, Provenance, software
 from metfa.training.model import Network, NetworkConfig
-from metfa.training.weights import save_network, save_reference
+from metfa.training.weights import Reference, save_network, save_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,16 @@ def make_frames(count: int, seed: int = 0) -> Tensor:
     return (255 * ramp * noise).byte()
 
 
+def make_reference() -> Reference:
+    """Return 12 frames of the target, 10 labelled ones of the source and 12 to calibrate on, all of them different."""
+    return Reference(
+        target=make_frames(12),
+        source=make_frames(10, seed=1),
+        source_labels=torch.arange(10) % len(LABELS),
+        calibration=make_frames(12, seed=2),
+    )
+
+
 def make_contract(network: Network) -> ModelContract:
     config = network.config
     return ModelContract(
@@ -58,6 +68,6 @@ def make_contract(network: Network) -> ModelContract:
 def make_bundle(directory: Path, network: Network) -> Path:
     with updating(directory, keep=lambda _: False) as stage:
         save_network(network, stage)
-        save_reference(make_frames(12), stage)
+        save_reference(make_reference(), stage)
         (stage / CONTRACT).write_text(make_contract(network).to_json(), encoding="utf-8")
     return directory

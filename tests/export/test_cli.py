@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import pytest
 from click.testing import CliRunner
 
@@ -49,15 +50,25 @@ def test_the_bundle_runs_and_reports_what_it_is(exported: Path, printed: str) ->
         prediction = PlaneClassifier.load(exported, backend="cpu", precision=precision)(image)
         assert prediction.label in LABELS
     assert f"{ONNX_FP16}: 15 of 15 convolutions and 3 of 3 matrix products in half precision" in printed
-    assert "12 frames: the bundle's reference frames" in printed
+    assert "on 12 frames of target (unlabelled, held out)\n" in printed
+    assert "on 10 frames of source (labelled, held out for validation), of which PyTorch labels" in printed
     report = json.loads((exported / PARITY).read_text())
+    assert {name: compared["frames"] for name, compared in report["compared_on"].items()} == {
+        "target": 12,
+        "source": 10,
+    }
     measured = {(comparison["artefact"], comparison["computed_by"]) for comparison in report["comparisons"]}
     assert measured >= {
         (ONNX, "ONNX Runtime on the CPU"),
         (ONNX_FP16, "ONNX Runtime on the CPU"),
         (ONNX_FP16, "half arithmetic in PyTorch"),
     }
+    for comparison in report["comparisons"]:
+        for name, frames in (("target", 12), ("source", 10)):
+            domain = comparison["domains"][name]
+            assert domain["overall"]["frames"] == sum(part["frames"] for part in domain["classes"].values()) == frames
     assert report["operations"][ONNX_FP16]["half_convolutions"] == 15
+    assert report["graphs"][ONNX_FP16]["bytes"] == (exported / ONNX_FP16).stat().st_size
 
 
 def test_console_script_exports_twice_in_a_row_and_says_nothing_on_stderr(exported: Path) -> None:
@@ -76,6 +87,22 @@ def test_an_artefact_beyond_tolerance_stays_out(exported: Path, monkeypatch: pyt
     monkeypatch.setattr(artefacts, "deploy", _deploy_wrongly)
     assert "model.onnx (ONNX Runtime on the CPU) to agree with PyTorch" in refused(invoke(exported, "--fp16"))
     assert contents(exported) == before
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_the_worst_frames_are_drawn_whether_or_not_the_artefact_passes(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    if not passes:
+        monkeypatch.setattr(artefacts, "deploy", _deploy_wrongly)
+    result = invoke(trained, "--worst", tmp_path / "worst")
+    assert result.exit_code == (0 if passes else 1)
+    (path,) = (tmp_path / "worst").iterdir()
+    assert path.name == "model.onnx.onnx-runtime-on-the-cpu.png"
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    assert picture.shape[1] > 400
+    assert (ONNX in contents(trained)) == passes
 
 
 def _deploy_wrongly(network: Network, precision: Precision) -> DeployedModel:

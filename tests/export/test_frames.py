@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from metfa.export.frames import LIMIT, default_frames, read_frames
-from metfa.runtime.bundle import Bundle
+from metfa.runtime.bundle import Bundle, updating
 from metfa.runtime.contract import Region
-from metfa.runtime.errors import SourceError
+from metfa.runtime.errors import BundleError, SourceError
+from metfa.training.weights import REFERENCE
 
-from .networks import HEIGHT, WIDTH, make_contract, make_frames, make_network
+from .networks import HEIGHT, WIDTH, make_contract, make_frames, make_network, make_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +25,8 @@ def test_images_are_cropped_and_resized_as_on_the_edge(tmp_path: Path) -> None:
     for index, frame in enumerate(make_frames(3)):
         cv2.imwrite(str(tmp_path / f"{index}.png"), frame[0].numpy())
     whole = read_frames(str(tmp_path), SIZE, None)
-    np.testing.assert_array_equal(whole.tensor, make_frames(3).numpy())
-    assert read_frames(str(tmp_path), SIZE, Region(2, 3, 30, 20)).tensor.shape == (3, 1, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(whole.frames, make_frames(3).numpy())
+    assert read_frames(str(tmp_path), SIZE, Region(2, 3, 30, 20)).frames.shape == (3, 1, HEIGHT, WIDTH)
     with pytest.raises(SourceError, match="a region inside the frame"):
         read_frames(str(tmp_path), SIZE, Region(2, 3, 30, 300))
 
@@ -32,17 +34,29 @@ def test_images_are_cropped_and_resized_as_on_the_edge(tmp_path: Path) -> None:
 def test_no_more_than_so_many_frames_are_read(tmp_path: Path) -> None:
     for index in range(LIMIT + 1):
         cv2.imwrite(str(tmp_path / f"{index:03}.png"), make_frames(1)[0, 0].numpy())
-    assert len(read_frames(str(tmp_path), SIZE, None).tensor) == LIMIT
+    assert len(read_frames(str(tmp_path), SIZE, None).frames) == LIMIT
 
 
-def test_a_bundle_is_compared_on_its_reference_frames(trained: Path) -> None:
-    frames = default_frames(Bundle.open(trained), SIZE)
-    np.testing.assert_array_equal(frames.tensor, make_frames(12).numpy())
-    assert frames.description == "the bundle's reference frames"
+def test_a_bundle_is_compared_on_its_reference_frames_of_both_domains(trained: Path) -> None:
+    target, source = default_frames(Bundle.open(trained), SIZE)
+    reference = make_reference()
+    np.testing.assert_array_equal(target.frames, reference.target.numpy())
+    np.testing.assert_array_equal(source.frames, reference.source.numpy())
+    assert target.labels is None
+    assert source.labels is not None
+    np.testing.assert_array_equal(source.labels, reference.source_labels.numpy())
+
+
+def test_reference_frames_of_an_earlier_version_are_refused(trained: Path) -> None:
+    with updating(trained, keep=lambda _: True) as stage:
+        save_file({"frames": make_frames(2)}, stage / REFERENCE)
+    with pytest.raises(BundleError, match=r"the tensors target, source, .* received frames; make the bundle again"):
+        default_frames(Bundle.open(trained), SIZE)
 
 
 def test_stills_of_the_phantom_stand_in_for_missing_frames() -> None:
-    frames = default_frames(None, SIZE)
-    assert frames.tensor.shape == (21, 1, HEIGHT, WIDTH)
-    assert len(np.unique(frames.tensor, axis=0)) == 21
-    assert "phantom:B, for want of frames of the device" in frames.description
+    (frames,) = default_frames(None, SIZE)
+    assert frames.name == "phantom:B"
+    assert frames.frames.shape == (21, 1, HEIGHT, WIDTH)
+    assert len(np.unique(frames.frames, axis=0)) == 21
+    assert "for want of frames of the device" in frames.description

@@ -56,7 +56,10 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     assert opened.contract.labels == tuple(sorted(LABELS))
     assert opened.contract.provenance.method == "metfa-v"
     assert load_network(opened).config.embedding == opened.contract.embedding
-    assert load_reference(opened).shape == (6, 1, 28, 28)
+    reference = load_reference(opened)
+    assert reference.target.shape == (6, 1, 28, 28)
+    assert len(reference.source) == len(reference.source_labels) > 0
+    assert len(reference.calibration) > 0
     steps = [json.loads(line) for line in opened.path(METRICS).read_text().splitlines()]
     assert [step["step"] for step in steps] == list(range(1, 7))
     assert steps[0].keys() - {"step"} == {"ce", "prior", "entropy", "metric", "reconstruction", "alignment"}

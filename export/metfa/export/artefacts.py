@@ -15,14 +15,18 @@ from metfa.runtime.files import write_text
 from metfa.runtime.records import to_json
 from metfa.training.weights import load_network
 
+from .gate import TOLERANCES, require_parity
 from .graph import Model, count_operations, deploy, export_onnx
-from .parity import ParityReport, compare, run_in_batches, run_module
+from .inspection import Inspection, inspect, require_inference_only
+from .parity import Comparison, measure, run_in_batches, run_module, summarise
 from .precision import half_arithmetic, require_half
+from .report import SCHEMA, Compared, ParityReport
 from .sononet import METHOD, load_sononet, sononet_model
 from .tensorrt import Target, build_engine, find_target
+from .worst import find_worst, write_worst
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -33,8 +37,8 @@ if TYPE_CHECKING:
     from metfa.runtime.bundle import Bundle
     from metfa.runtime.engine import Flavour, OperationCounts
 
-    from .frames import ParityFrames
-    from .parity import Comparison
+    from .frames import FrameSet
+    from .graph import DeployedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,40 +69,59 @@ def load_model(bundle: Bundle) -> Model:
 
 
 def export(
-    model: Model, frames: ParityFrames, directory: Path, *, fp16: bool, compute_capabilities: Sequence[str]
+    model: Model,
+    frames: Sequence[FrameSet],
+    directory: Path,
+    *,
+    fp16: bool,
+    compute_capabilities: Sequence[str],
+    worst: Path | None,
 ) -> Export:
     """Write the artefacts of ``model`` and their parity report into ``directory``.
 
     Args:
         model: what to export.
-        frames: what to compare on.
+        frames: what to compare on, by domain.
         directory: where to write; what is there after an error is not to be used.
         fp16: whether to make the FP16 graph, and engines with the flavours of TensorRT that are installed.
         compute_capabilities: of the GPUs that engines must run on; empty for all that can be built for here.
+        worst: where to draw the frames on which each artefact is furthest from PyTorch, whether or not it passes; None
+            for nowhere.
 
     Raises:
         ExportError: an artefact cannot be made, or is beyond its tolerance.
         OutputError: a file cannot be written.
     """
     targets, notes = _find_targets(compute_capabilities) if fp16 else ({}, [])
-    gate = _Gate(model, frames.tensor)
-    export_onnx(model.deploy("fp32"), model.contract, directory / ONNX)
-    gate.pass_onnx(directory / ONNX, "fp32")
+    gate = _Gate(model, frames, worst)
+    graphs: dict[str, Inspection] = {}
     operations: dict[str, OperationCounts] = {}
     engines: dict[str, EngineRecord] = {}
+
+    def write_graph(name: str, deployed: DeployedModel) -> Path:
+        path = directory / name
+        export_onnx(deployed, model.contract, path)
+        require_inference_only(path)
+        graphs[name] = inspect(path)
+        return path
+
+    gate.pass_onnx(write_graph(ONNX, model.deploy("fp32")), "fp32")
     if fp16:
         half = model.deploy("fp16")
-        export_onnx(half, model.contract, directory / ONNX_FP16)
-        operations[ONNX_FP16] = count_operations(directory / ONNX_FP16)
+        path = write_graph(ONNX_FP16, half)
+        operations[ONNX_FP16] = count_operations(path)
         require_half(ONNX_FP16, operations[ONNX_FP16])
-        gate.pass_onnx(directory / ONNX_FP16, "fp16")
-        gate.compare(ONNX_FP16, "fp16", "half arithmetic in PyTorch", run_module(half_arithmetic(half), frames.tensor))
+        gate.pass_onnx(path, "fp16")
+        rounded = half_arithmetic(half)
+        gate.compare(ONNX_FP16, "fp16", "half arithmetic in PyTorch", lambda frames: run_module(rounded, frames))
     for flavour, target in targets.items():
         name = ENGINE_PATTERN.replace("*", flavour)
         record = build_engine(flavour, target, directory / ONNX_FP16, model.contract, directory / name)
         engines[name], operations[name] = record, record.operations
         notes += gate.pass_engine(directory / name, record)
-    report = ParityReport(software(), len(frames.tensor), frames.description, tuple(gate.comparisons), operations)
+    report = ParityReport(
+        SCHEMA, software(), gate.compared_on, tuple(gate.comparisons), dict(sorted(operations.items())), graphs
+    )
     write_text(directory / PARITY, to_json(report))
     return Export(report, engines, tuple(notes))
 
@@ -106,19 +129,46 @@ def export(
 class _Gate:
     """Compares artefacts with the network in PyTorch on the same frames, and keeps what it measured."""
 
-    def __init__(self, model: Model, frames: NDArray[np.uint8]) -> None:
+    def __init__(self, model: Model, frames: Sequence[FrameSet], worst: Path | None) -> None:
         self.comparisons: list[Comparison] = []
         self._contract = model.contract
         self._frames = frames
-        self._expected = run_module(model.network, frames)
+        self._worst = worst
+        self._expected = [run_module(model.network, domain.frames) for domain in frames]
+        self.compared_on = {
+            domain.name: Compared(
+                len(domain.frames),
+                domain.description,
+                None if domain.labels is None else float((expected.logits.argmax(1) == domain.labels).mean()),
+            )
+            for domain, expected in zip(frames, self._expected, strict=True)
+        }
 
-    def compare(self, artefact: str, precision: Precision, computed_by: str, received: Inference) -> None:
-        comparison = compare(artefact, precision, computed_by, expected=self._expected, received=received)
+    def compare(
+        self,
+        artefact: str,
+        precision: Precision,
+        computed_by: str,
+        infer: Callable[[NDArray[np.uint8]], Inference],
+    ) -> None:
+        labels = self._contract.labels
+        domains, worst = {}, []
+        for domain, expected in zip(self._frames, self._expected, strict=True):
+            received = infer(domain.frames)
+            differences = measure(expected, received, tie=TOLERANCES[precision].tie)
+            domains[domain.name] = summarise(domain, labels, expected, received, differences)
+            worst += find_worst(domain, labels, expected, received, differences)
+        if self._worst:
+            write_worst(self._worst, artefact, computed_by, worst)
+        comparison = Comparison(artefact, precision, computed_by, domains)
+        require_parity(comparison)
         self.comparisons.append(comparison)
 
     def pass_onnx(self, path: Path, precision: Precision) -> None:
         backend = OnnxRuntimeBackend(path, self._contract, "cpu")
-        self.compare(path.name, precision, "ONNX Runtime on the CPU", run_in_batches(backend.infer, self._frames))
+        self.compare(
+            path.name, precision, "ONNX Runtime on the CPU", lambda frames: run_in_batches(backend.infer, frames)
+        )
 
     def pass_engine(self, path: Path, record: EngineRecord) -> list[str]:
         """Compare an engine where it can run; otherwise return a sentence that says why it was not compared."""
@@ -134,8 +184,12 @@ class _Gate:
         if device.compute_capability not in record.compute_capabilities:
             return [f"{path.name} was built but not run here: it is not for this {device.name}"]
         backend = TensorRtBackend(path, record, self._contract)
-        received = run_in_batches(backend.infer, self._frames)
-        self.compare(path.name, record.precision, f"{record.flavour} on {device.name}", received)
+        self.compare(
+            path.name,
+            record.precision,
+            f"{record.flavour} on {device.name}",
+            lambda frames: run_in_batches(backend.infer, frames),
+        )
         return []
 
 

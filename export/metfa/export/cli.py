@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     "--roi", "region", type=RoiType(), help="The part of each of --frames that the model sees.  [default: full]"
 )
 @click.option(
+    "--worst",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw the frames on which each artefact is furthest from PyTorch, whether or not it passes.",
+)
+@click.option(
     "--compute-capability",
     "compute_capabilities",
     multiple=True,
@@ -65,6 +71,7 @@ def main(  # click passes the options by name
     weights: Path | None,
     frames: str | None,
     region: Roi,
+    worst: Path | None,
     compute_capabilities: tuple[str, ...],
     triton: Path | None,
     deepstream: Path | None,
@@ -102,11 +109,11 @@ def main(  # click passes the options by name
         held = Bundle.open(directory)
         model = load_model(held)
     size = model.contract.input
-    compared = read_frames(frames, size, region) if frames else default_frames(held, size)
+    compared = (read_frames(frames, size, region),) if frames else default_frames(held, size)
     with updating(directory, keep=lambda name: not (weights or is_exported(name))) as stage:
         if weights:
             save_sononet(network, stage)
-        made = export(model, compared, stage, fp16=fp16, compute_capabilities=compute_capabilities)
+        made = export(model, compared, stage, fp16=fp16, compute_capabilities=compute_capabilities, worst=worst)
         report = "\n".join(_describe(made, stage))
     click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
     finished = Bundle.open(directory)
@@ -138,24 +145,10 @@ def _refuse_to_replace_training(directory: Path) -> None:
 
 def _describe(made: Export, stage: Path) -> Iterator[str]:
     """Yield the lines that tell the user what was made, before it leaves ``stage``."""
-    parity = made.parity
-    yield f"compared with PyTorch in FP32 on {parity.frames} frames: {parity.frames_from}"
-    rows = [("artefact", "computed by", "top-1", "largest Δp", "embedding", "not finite")]
-    rows += [
-        (
-            comparison.artefact,
-            comparison.computed_by,
-            f"{comparison.agreement:.1%}",
-            f"{comparison.probability_difference:.1e}",
-            f"{comparison.embedding_distance:.1e}",
-            f"{comparison.non_finite}",
-        )
-        for comparison in parity.comparisons
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    for artefact, counts in parity.operations.items():
+    from .report import describe
+
+    yield from describe(made.parity)
+    for artefact, counts in made.parity.operations.items():
         products = f" and {counts.half_matrix_products} of {counts.matrix_products} matrix products"
         yield (
             f"{artefact}: {counts.half_convolutions} of {counts.convolutions} convolutions"

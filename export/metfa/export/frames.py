@@ -22,27 +22,31 @@ if TYPE_CHECKING:
     from metfa.runtime.bundle import Bundle
     from metfa.runtime.contract import InputSpec, Roi
 
-LIMIT = 64
-"""So many frames of a source are compared; more show nothing new."""
+LIMIT = 128
+"""So many frames of a source are compared: one wrong frame in a hundred shows."""
 
 _PHANTOM = "phantom:B"
 _STILLS = 3  # of each plane of the phantom
 
 
 @dataclass(frozen=True, slots=True)
-class ParityFrames:
-    """Frames as the model takes them.
+class FrameSet:
+    """Frames of one domain, as the model takes them.
 
     Attributes:
-        tensor: uint8 [N, 1, H, W].
+        name: ``source``, ``target``, or what the user named.
         description: what they are, for the report.
+        frames: uint8 [N, 1, H, W].
+        labels: int64 [N], the index of the true class of each; None where they are not labelled.
     """
 
-    tensor: NDArray[np.uint8]
+    name: str
     description: str
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
 
 
-def read_frames(spec: str, size: InputSpec, region: Roi) -> ParityFrames:
+def read_frames(spec: str, size: InputSpec, region: Roi) -> FrameSet:
     """Read up to ``LIMIT`` frames of what ``spec`` names; of ``phantom:NAME``, stills of every plane.
 
     Raises:
@@ -55,20 +59,25 @@ def read_frames(spec: str, size: InputSpec, region: Roi) -> ParityFrames:
         for image in islice(_images(spec), LIMIT)
     ]
     if not frames:
-        raise SourceError(expected=f"frames in {spec}", received="none", remedy="correct --frames")
-    return ParityFrames(np.stack(frames), spec)
+        raise SourceError(expected=f"frames in {spec}", received="none", remedy="name another source of frames")
+    return FrameSet(spec, "as named", np.stack(frames))
 
 
-def default_frames(bundle: Bundle | None, size: InputSpec) -> ParityFrames:
-    """Return the reference frames that training left in ``bundle``; where there are none, stills of the phantom.
+def default_frames(bundle: Bundle | None, size: InputSpec) -> tuple[FrameSet, ...]:
+    """Return the reference frames of both domains that training left in ``bundle``, or else stills of the phantom.
 
     Raises:
         BundleError: the reference frames are damaged.
     """
     if bundle is not None and REFERENCE in bundle.files:
-        return ParityFrames(load_reference(bundle)[:LIMIT].numpy(), "the bundle's reference frames")
+        reference = load_reference(bundle)
+        source_labels = reference.source_labels.numpy()
+        return (
+            FrameSet("target", "unlabelled, held out", reference.target.numpy()),
+            FrameSet("source", "labelled, held out for validation", reference.source.numpy(), source_labels),
+        )
     frames = read_frames(_PHANTOM, size, None)
-    return ParityFrames(frames.tensor, f"{_PHANTOM}, for want of frames of the device; name some with --frames")
+    return (FrameSet(_PHANTOM, "for want of frames of the device; name some with --frames", frames.frames),)
 
 
 def _images(spec: str) -> Iterator[NDArray[np.uint8]]:

@@ -1,4 +1,4 @@
-"""The gate: an artefact enters the bundle only if it computes what the network computes in PyTorch, in FP32."""
+"""How far an artefact is from the network in PyTorch, in FP32, on the same frames: by domain and by class."""
 
 from __future__ import annotations
 
@@ -7,44 +7,70 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from metfa.runtime.backends import Inference
-from metfa.runtime.engine import OperationCounts
-from metfa.runtime.errors import ExportError
+from metfa.runtime.backends.choice import Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
     from torch import nn
 
-    from metfa.runtime.backends.choice import Precision
+    from .frames import FrameSet
 
 _BATCH = 8  # the largest that engines take, and little memory
 
 
 @dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far an artefact may be from PyTorch in FP32.
+class Differences:
+    """Frame by frame, an artefact beside PyTorch. A frame with a number that is not finite is as far off as can be.
 
     Attributes:
-        agreement: least share of frames with the same top class. Classes whose probabilities PyTorch itself tells apart
-            by less than ``probability_difference`` are a tie: either is right.
-        probability_difference: largest |Δp| of any class of any frame.
-        embedding_distance: largest cosine distance of a frame's embedding.
+        agrees: bool [N], whether the top class is the same, or one that PyTorch itself cannot tell from it.
+        probability: float64 [N], the largest |Δp| of any class; 0 to 1.
+        embedding: float64 [N], the cosine distance of the embeddings; 0 to 2.
+        non_finite: int64 [N], how many numbers are NaN or infinite.
     """
 
-    agreement: float
+    agrees: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    embedding: NDArray[np.float64]
+    non_finite: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """An artefact beside PyTorch on some frames.
+
+    Attributes:
+        frames: how many there are.
+        top1: share of them with the same top class, up to ties.
+        probability_difference: largest |Δp|; 1 where a number is not finite.
+        embedding_distance: largest cosine distance; 2 where a number is not finite.
+        non_finite: how many of the numbers are NaN or infinite.
+    """
+
+    frames: int
+    top1: float
     probability_difference: float
     embedding_distance: float
+    non_finite: int
 
 
-TOLERANCES: dict[Precision, Tolerance] = {
-    # Only the order of float32 sums differs: 1e-6 is usual; 1e-4 leaves room for other processors.
-    "fp32": Tolerance(agreement=1.0, probability_difference=1e-4, embedding_distance=1e-5),
-    # Half precision has 11 bits: a cosine off by 1e-3 moves a logit by 0.02 (τ₀ = 0.05) and a probability by ≤ 0.005.
-    "fp16": Tolerance(agreement=0.99, probability_difference=0.02, embedding_distance=1e-3),
-}
+@dataclass(frozen=True, slots=True)
+class DomainComparison:
+    """An artefact on the frames of one domain.
+
+    Attributes:
+        overall: on all of them.
+        accuracy: share of them that it labels rightly; None where they are not labelled.
+        classes: on those of each class that is there: of labelled frames their own class, of others what PyTorch says.
+    """
+
+    overall: Agreement
+    accuracy: float | None
+    classes: dict[str, Agreement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +79,15 @@ class Comparison:
 
     Attributes:
         artefact: name of the file.
+        precision: that it is in.
         computed_by: what ran it.
-        agreement: share of frames with the same top class, up to ties.
-        probability_difference: largest |Δp|; infinite where a number is not finite.
-        embedding_distance: largest cosine distance; infinite where a number is not finite.
-        non_finite: how many of its numbers are NaN or infinite.
+        domains: by the name of the frames.
     """
 
     artefact: str
+    precision: Precision
     computed_by: str
-    agreement: float
-    probability_difference: float
-    embedding_distance: float
-    non_finite: int
-
-
-@dataclass(frozen=True, slots=True)
-class ParityReport:
-    """What the gate let through.
-
-    Attributes:
-        software: name and version of what wrote it.
-        frames: how many frames were compared.
-        frames_from: what they are.
-        comparisons: one per artefact and way of computing it.
-        operations: per FP16 artefact, the proof of its precision.
-    """
-
-    software: str
-    frames: int
-    frames_from: str
-    comparisons: tuple[Comparison, ...]
-    operations: dict[str, OperationCounts]
+    domains: dict[str, DomainComparison]
 
 
 def run_in_batches(infer: Callable[[NDArray[np.uint8]], Inference], frames: NDArray[np.uint8]) -> Inference:
@@ -106,55 +109,62 @@ def run_module(module: nn.Module, frames: NDArray[np.uint8]) -> Inference:
     return run_in_batches(infer, frames)
 
 
-def compare(
-    artefact: str, precision: Precision, computed_by: str, *, expected: Inference, received: Inference
-) -> Comparison:
-    """Compare what an artefact computed with what PyTorch did on the same frames.
+def measure(expected: Inference, received: Inference, *, tie: float) -> Differences:
+    """Measure how far what an artefact computed is from what PyTorch did on the same frames.
 
-    Raises:
-        ExportError: the difference is beyond the tolerance of ``precision``.
+    Args:
+        expected: what PyTorch computed.
+        received: what the artefact did.
+        tie: classes whose probabilities PyTorch itself tells apart by no more than this are a tie: either is right.
     """
-    tolerance = TOLERANCES[precision]
-    non_finite = sum(int((~np.isfinite(numbers)).sum()) for numbers in (received.logits, received.embedding))
-    if non_finite:
-        comparison = Comparison(artefact, computed_by, 0.0, float("inf"), float("inf"), non_finite)
-    else:
-        reference, probabilities = expected.probabilities, received.probabilities
-        chosen = np.take_along_axis(reference, probabilities.argmax(1, keepdims=True), 1)[:, 0]
-        comparison = Comparison(
-            artefact,
-            computed_by,
-            agreement=float(np.mean(chosen >= reference.max(1) - tolerance.probability_difference)),
-            probability_difference=float(np.abs(probabilities - reference).max()),
-            embedding_distance=float(_cosine_distance(expected.embedding, received.embedding).max()),
-            non_finite=0,
-        )
-    _require(comparison, tolerance)
-    return comparison
+    non_finite = sum((~np.isfinite(numbers)).sum(1) for numbers in (received.logits, received.embedding))
+    lost = np.asarray(non_finite, np.int64) > 0
+    reference = expected.probabilities
+    probabilities = Inference(np.where(lost[:, np.newaxis], 0, received.logits), received.embedding).probabilities
+    chosen = np.take_along_axis(reference, probabilities.argmax(1, keepdims=True), 1)[:, 0]
+    embedding = np.where(lost[:, np.newaxis], 0, received.embedding)
+    return Differences(
+        agrees=(chosen >= reference.max(1) - tie) & ~lost,
+        probability=np.where(lost, 1, np.abs(probabilities - reference).max(1)),
+        embedding=np.where(lost, 2, _cosine_distance(expected.embedding, embedding)),
+        non_finite=np.asarray(non_finite, np.int64),
+    )
 
 
-def _require(comparison: Comparison, tolerance: Tolerance) -> None:
-    if (
-        comparison.agreement >= tolerance.agreement
-        and comparison.probability_difference <= tolerance.probability_difference
-        and comparison.embedding_distance <= tolerance.embedding_distance
-    ):
-        return
-    raise ExportError(
-        expected=(
-            f"{comparison.artefact} ({comparison.computed_by}) to agree with PyTorch on {tolerance.agreement:.0%} of "
-            f"frames, with probabilities within {tolerance.probability_difference:g} and embeddings within a cosine "
-            f"distance of {tolerance.embedding_distance:g}"
-        ),
-        received=(
-            f"{comparison.agreement:.1%}, {comparison.probability_difference:.2g} and "
-            f"{comparison.embedding_distance:.2g}, with {comparison.non_finite} numbers that are not finite"
-        ),
-        remedy="the bundle is as it was; export without --fp16 if only half precision differs, or train again",
+def summarise(
+    frames: FrameSet, labels: Sequence[str], expected: Inference, received: Inference, differences: Differences
+) -> DomainComparison:
+    """Summarise differences over the frames of a domain, and over those of each class.
+
+    Args:
+        frames: the domain's.
+        labels: the class names, in the order of the logits.
+        expected: what PyTorch computed on them.
+        received: what the artefact did.
+        differences: between the two.
+    """
+    classes = expected.logits.argmax(1) if frames.labels is None else frames.labels
+    right = None if frames.labels is None else received.logits.argmax(1) == frames.labels
+    return DomainComparison(
+        overall=_agreement(differences, np.ones(len(classes), bool)),
+        accuracy=None if right is None else float(right.mean()),
+        classes={labels[index]: _agreement(differences, classes == index) for index in np.unique(classes)},
+    )
+
+
+def _agreement(differences: Differences, chosen: NDArray[np.bool_]) -> Agreement:
+    return Agreement(
+        frames=int(chosen.sum()),
+        top1=float(differences.agrees[chosen].mean()),
+        probability_difference=float(differences.probability[chosen].max()),
+        embedding_distance=float(differences.embedding[chosen].max()),
+        non_finite=int(differences.non_finite[chosen].sum()),
     )
 
 
 def _cosine_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     """Row by row; two rows of zeros are no distance apart, zeros and anything else are 1 apart."""
-    a, b = (rows / np.maximum(np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True), 1e-12) for rows in (a, b))
-    return np.asarray(((a - b) ** 2).sum(1) / 2)
+    lengths = [np.linalg.norm(rows.astype(np.float64), axis=1) for rows in (a, b)]
+    units = [rows / np.maximum(length, 1e-12)[:, np.newaxis] for rows, length in zip((a, b), lengths, strict=True)]
+    distance = np.asarray(((units[0] - units[1]) ** 2).sum(1) / 2)
+    return np.where((lengths[0] == 0) != (lengths[1] == 0), 1, distance)

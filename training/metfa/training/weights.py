@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from metfa.runtime import records
 from metfa.runtime.bundle import WEIGHTS
@@ -18,17 +20,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import Tensor
-
     from metfa.runtime.bundle import Bundle
 
 NETWORK = "network.json"
 """The :class:`NetworkConfig` that rebuilds the network, beside its weights."""
 
 REFERENCE = "reference.safetensors"
-"""A few unlabelled target frames as the model sees them, uint8 ``frames`` [N, 1, H, W], to compare artefacts on."""
+"""The :class:`Reference` frames."""
 
 _REMEDY = "make the bundle again with metfa-train"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Frames as the model sees them, uint8 [N, 1, H, W] each, that exports are compared and calibrated on.
+
+    Attributes:
+        target: unlabelled held-out frames of the target.
+        source: validation frames of the source.
+        source_labels: int64 [N], the index of the class of each of these.
+        calibration: unlabelled training frames of the target, for the ranges of an INT8 model; none of ``target``.
+    """
+
+    target: Tensor
+    source: Tensor
+    source_labels: Tensor
+    calibration: Tensor
 
 
 def save_network(network: Network, directory: Path) -> None:
@@ -58,18 +75,25 @@ def load_network(bundle: Bundle) -> Network:
     return network.eval()
 
 
-def save_reference(frames: Tensor, directory: Path) -> None:
-    """Write reference frames, uint8 [N, 1, H, W], into ``directory``."""
-    save_file({"frames": frames.contiguous()}, directory / REFERENCE)
+def save_reference(reference: Reference, directory: Path) -> None:
+    """Write reference frames into ``directory``."""
+    save_file({name: tensor.contiguous() for name, tensor in asdict(reference).items()}, directory / REFERENCE)
 
 
-def load_reference(bundle: Bundle) -> Tensor:
-    """Return the bundle's reference frames, uint8 [N, 1, H, W].
+def load_reference(bundle: Bundle) -> Reference:
+    """Return the bundle's reference frames.
 
     Raises:
-        BundleError: the bundle has none, or they are damaged.
+        BundleError: the bundle has none, they are damaged, or of another version of metfa.
     """
-    return read_tensors(bundle.path(REFERENCE))["frames"]
+    path = bundle.path(REFERENCE)
+    tensors = read_tensors(path)
+    names = [field.name for field in fields(Reference)]
+    if sorted(tensors) != sorted(names):
+        raise BundleError(
+            expected=f"the tensors {', '.join(names)} in {path}", received=", ".join(sorted(tensors)), remedy=_REMEDY
+        )
+    return Reference(**tensors)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
