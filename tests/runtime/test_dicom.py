@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402  # after the skip
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, UltrasoundMultiFrameImageStorage  # noqa: E402
 
+from metfa.runtime.cli import main  # noqa: E402
+from metfa.runtime.contract import Region  # noqa: E402
 from metfa.runtime.errors import SourceError  # noqa: E402
 from metfa.runtime.sources import open_source  # noqa: E402
 
@@ -85,6 +89,52 @@ def test_deep_pixels_keep_their_highest_bits(tmp_path: Path) -> None:
     deep = np.full((1, 20, 30), 0xABC, np.uint16)
     with open_source(str(write(tmp_path / "cine.dcm", deep, "MONOCHROME2", bits=12))) as source:
         assert (next(iter(source)).image == 0xAB).all()
+
+
+def tell_region(path: Path, x0: int, y0: int, x1: int, y1: int) -> Path:
+    dataset = pydicom.dcmread(path)
+    item = Dataset()
+    item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = 1, 1, 0
+    item.RegionLocationMinX0, item.RegionLocationMinY0 = x0, y0
+    item.RegionLocationMaxX1, item.RegionLocationMaxY1 = x1, y1
+    dataset.SequenceOfUltrasoundRegions = [item]
+    dataset.save_as(path)
+    return path
+
+
+def test_outside_the_region_that_the_file_tells_names_are_burnt_in_and_made_black(
+    tmp_path: Path, grey: np.ndarray
+) -> None:
+    path = tell_region(write(tmp_path / "cine.dcm", grey, "MONOCHROME2"), 5, 4, 24, 13)
+    with open_source(str(path)) as source:
+        assert source.region == Region(5, 4, 20, 10)
+        for frame, written in zip(source, grey, strict=True):
+            assert (frame.image[4:14, 5:25] == written[4:14, 5:25]).all()
+            assert not frame.image[:4].any()
+            assert not frame.image[14:].any()
+            assert not frame.image[:, :5].any()
+            assert not frame.image[:, 25:].any()
+
+
+def test_a_region_of_the_whole_frame_tells_nothing(tmp_path: Path, grey: np.ndarray) -> None:
+    path = tell_region(write(tmp_path / "cine.dcm", grey, "MONOCHROME2"), 0, 0, 30, 20)
+    with open_source(str(path)) as source:
+        assert source.region is None
+        assert (next(iter(source)).image == grey[0]).all()
+
+
+def test_the_sector_is_not_looked_for_where_the_file_tells_it(tmp_path: Path, grey: np.ndarray, bundle: Path) -> None:
+    path = tell_region(write(tmp_path / "cine.dcm", np.full_like(grey, 250), "MONOCHROME2"), 5, 4, 24, 13)
+    confidences = []
+    for roi in ("auto", "full", "5,4,20,10"):
+        events = tmp_path / f"{roi}.jsonl"
+        command = ["--bundle", str(bundle), "--device", str(path), "--events", str(events), "--no-window"]
+        result = CliRunner().invoke(main, [*command, "--roi", roi])
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in events.read_text().splitlines()]
+        confidences.append([line["confidence"] for line in lines if line["type"] == "frame"])
+    assert confidences[0] == confidences[2]
+    assert confidences[0] != confidences[1]
 
 
 def test_a_dicom_file_is_known_by_its_content(tmp_path: Path, grey: np.ndarray) -> None:

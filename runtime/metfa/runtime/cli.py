@@ -133,6 +133,7 @@ def main(  # click passes the options by name
             wanted = CaptureFormat(size, rate, pixels)
             source = stack.enter_context(open_source(device, wanted, notify=lambda line: _say(f"source: {line}")))
             _say(f"source: {source.description}")
+            classifier.sector.told = source.region
             # Up to here nothing was done that a signal could not simply end.
             interruption = stack.enter_context(Interruption())
             labels = classifier.contract.labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import cv2
@@ -67,11 +68,22 @@ def _decode(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         start_of_scan, end_of_image = b"\xff\xda", b"\xff\xd9"  # an embedded thumbnail has both, too
         if data.rfind(end_of_image) < data.rfind(start_of_scan):
             raise ValueError("a truncated file")
-    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED if transparent else cv2.IMREAD_ANYCOLOR)
+    with _quiet():
+        image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED if transparent else cv2.IMREAD_ANYCOLOR)
     if image is None:
         return None
     pixels = np.asarray(np.right_shift(image, 8) if image.dtype == np.uint16 else image, np.uint8)
     return _on_black(pixels) if transparent else pixels
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV's remarks on damaged files from the terminal."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -80,10 +80,12 @@ class SectorTracker:
     Attributes:
         report: called with each sector that was found in frames of one width and height, None where there was none:
             once after the first frame, and again where the later ones have changed it.
+        told: the sector as the source tells it, which is then not looked for.
     """
 
     def __init__(self, region: Roi) -> None:
         self.report: Callable[[Region | None, int, int], None] = lambda region, width, height: None
+        self.told: Region | None = None
         self._region = region
         self._screen: _Screen | None = None
         self._sector: Region | None = None
@@ -102,6 +104,8 @@ class SectorTracker:
         """
         if self._region != "auto":
             return self._region
+        if self.told is not None:
+            return self.told
         height, width = image.shape[:2]
         if self._screen is None or self._screen.size != (height, width):
             self._screen = _Screen(height, width)

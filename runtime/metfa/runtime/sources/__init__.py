@@ -17,7 +17,7 @@ from .simulator import SimulatedDevice
 from .stdin import StandardInput
 from .video import Recording
 
-__all__ = ["CaptureFormat", "Notify", "Source", "open_source"]
+__all__ = ["CaptureFormat", "Notify", "Source", "is_dicom", "open_source"]
 
 _ANY = CaptureFormat()
 
@@ -57,7 +57,7 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
         if path.suffix.lower() in SUFFIXES and path.exists():
             return Images.single(path)
         if path.exists():
-            return _open_dicom(path) if _is_dicom(path) else Recording.from_file(path)
+            return _open_dicom(path) if is_dicom(path) else Recording.from_file(path)
     raise SourceError(
         expected="a camera, a video, an image, a folder of images, a DICOM file, a URL or phantom:NAME",
         received=f"{spec!r}, which does not exist",
@@ -74,7 +74,8 @@ def _refuse_format(spec: str, wanted: CaptureFormat) -> None:
         )
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is DICOM by its name, or by what it begins with."""
     if path.suffix.lower() in {".dcm", ".dicom"}:
         return True
     with path.open("rb") as file:

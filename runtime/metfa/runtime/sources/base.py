@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..contract import Region
     from ..frame import Frame
 
 _Source = TypeVar("_Source", bound="Source")
@@ -40,11 +41,13 @@ class Source(ABC):
         live: whether frames keep coming whether or not somebody takes them.
         rate: frames per second, nominally; > 0.
         description: what was opened, with the format that was negotiated.
+        region: the part of the frames that holds the ultrasound, where the source itself says so.
     """
 
     live: bool
     rate: float
     description: str
+    region: Region | None = None
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:

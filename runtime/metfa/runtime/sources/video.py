@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".gif"})
+"""Of the files in a folder that are taken for recordings."""
+
+
 class Recording(Source):
     """Every frame of a video that has an end.
 

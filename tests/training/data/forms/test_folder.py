@@ -56,7 +56,7 @@ def test_a_folder_that_comes_split_stays_split(tmp_path: Path, parts: tuple[str,
         assert (Path(name).parts[0], label) == (split, "4CH" if "4CH" in inside else None)
 
 
-def test_a_folder_inside_a_class_folder_is_a_patient_whose_name_stays_there(tmp_path: Path) -> None:
+def test_a_folder_inside_a_class_folder_is_a_patient_who_is_counted_not_named(tmp_path: Path) -> None:
     for name in ("4CH/Smith/1.png", "4CH/Smith/deep/2.png", "4CH/3.png", "Lips/Jones/4.png", "Lips/Smith/5.png"):
         write(tmp_path / name)
     assert {Path(name).stem: group for name, _, _, group in summary(tmp_path)} == {
@@ -77,7 +77,7 @@ def test_the_folders_of_an_exported_dicom_medium_are_no_classes(tmp_path: Path) 
 
 def test_what_is_no_image_is_skipped_and_listed(tmp_path: Path) -> None:
     write(tmp_path / "a" / "1.png")
-    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "a" / "notes.txt").write_text("no image, recording or DICOM file")
     (tmp_path / "a" / "gone.png").symlink_to("nowhere.png")
     (tmp_path / "a" / "self.png").symlink_to("self.png")
     (tmp_path / "readme.md").write_text("about these")
@@ -87,7 +87,7 @@ def test_what_is_no_image_is_skipped_and_listed(tmp_path: Path) -> None:
     assert [entry.medium.name for entry in listing.entries] == [str(tmp_path / "a" / "1.png")]
     assert skipped(listing) == {
         str(tmp_path / "readme.md"): "beside class folders",
-        str(tmp_path / "a" / "notes.txt"): "no image",
+        str(tmp_path / "a" / "notes.txt"): "no image, recording or DICOM file",
         str(tmp_path / "a" / "gone.png"): "a link that leads nowhere",
         str(tmp_path / "a" / "self.png"): "a link that leads nowhere",
         str(tmp_path / "a" / "pipe.png"): "no file",
@@ -143,11 +143,14 @@ def test_the_identity_changes_with_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing", "expected a folder, a manifest .* received '.*missing', which is not there; check the path"),
-        ("empty", "expected images in .*empty, received none;"),
-        ("hollow", "expected images in .*hollow/b, received none; add images, or remove the empty class folder"),
-        ("texts", r"received none that can be used: .*texts/1.txt is skipped \(no image\), and so are 1 more;"),
-        ("empty?rate=2", "expected nothing after .* received 'rate';"),
+        ("missing", "expected a folder, a table .* received '.*missing', which is not there; check the path"),
+        ("empty", "expected images, recordings or DICOM files in .*empty, received none;"),
+        ("hollow", "expected images, .* in .*hollow/b, received none; add some, or remove the class folder"),
+        ("texts", r"received none that can be used: .*texts/1.txt is skipped .no image.*, and so are 1 more;"),
+        ("empty?ratio=2", "expected rate=… after .* received 'ratio';"),
+        ("empty?rate=fast", "expected rate=FRAMES_PER_SECOND in .*, a positive number, received 'fast';"),
+        ("empty?rate=0", "received '0';"),
+        ("empty?rate=1&rate=2", "received '1' and '2';"),
     ],
 )
 def test_bad_folders_are_refused(tmp_path: Path, name: str, message: str) -> None:
@@ -155,7 +158,7 @@ def test_bad_folders_are_refused(tmp_path: Path, name: str, message: str) -> Non
     for folder in ("empty", "hollow/b", "texts"):
         (tmp_path / folder).mkdir()
     for number in (1, 2):
-        (tmp_path / "texts" / f"{number}.txt").write_text("no image")
+        (tmp_path / "texts" / f"{number}.txt").write_text("no image, recording or DICOM file")
     with pytest.raises(DataError, match=message):
         list_domain(str(tmp_path / name))
 

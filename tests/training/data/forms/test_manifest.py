@@ -125,7 +125,7 @@ def test_what_a_table_does_not_say_is_not_known(folder: Path, content: str) -> N
     [
         pytest.param("a/3.png", "a/3.png", "is not there", id="missing"),
         pytest.param("a", "../data/a", "no file", id="a folder"),
-        pytest.param("notes.txt", "../data/notes.txt", "no image", id="no image"),
+        pytest.param("notes.txt", "../data/notes.txt", "no image, recording or DICOM file", id="no image"),
         pytest.param(" ,x", "../data/manifest.csv, row 4", "names no file", id="empty"),
         pytest.param("../outside.png", "../outside.png", "lies outside the folder of manifest.csv", id="up"),
         pytest.param(
@@ -140,7 +140,7 @@ def test_what_a_table_does_not_say_is_not_known(folder: Path, content: str) -> N
     ],
 )
 def test_a_bad_row_is_skipped_with_the_reason(folder: Path, row: str, name: str, reason: str) -> None:
-    (folder / "notes.txt").write_text("no image")
+    (folder / "notes.txt").write_text("no image, recording or DICOM file")
     (folder / "loop.png").symlink_to("loop.png")
     listing = list_domain(save(folder, f"{TABLE}{row}\n"))
     assert len(listing.entries) == 3

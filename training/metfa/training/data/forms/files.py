@@ -1,15 +1,19 @@
-"""Files → the entries of a domain: by its name and content, each is an image or no medium at all."""
+"""Files → the entries of a domain: by name and content, each is an image, a recording, DICOM, or nothing to use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metfa.runtime.errors import DataError
-from metfa.runtime.files import utf8
+from metfa.runtime.command import require_extra
+from metfa.runtime.errors import DataError, SourceError
+from metfa.runtime.files import reading, utf8
 from metfa.runtime.images import SUFFIXES
+from metfa.runtime.sources import is_dicom
+from metfa.runtime.sources.video import SUFFIXES as RECORDINGS
 
 from ..listing import Entry, Listing, Skipped
 from .image import ImageFile
+from .recording import RATE, RecordingFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,12 +22,17 @@ if TYPE_CHECKING:
 
 
 class Files:
-    """Collects the files of one domain, and what is skipped of it."""
+    """Collects the files of one domain, and what is skipped of it.
 
-    def __init__(self) -> None:
+    Args:
+        rate: frames per second to take of recordings and cines.
+    """
+
+    def __init__(self, rate: float = RATE) -> None:
+        self._rate = rate
         self._entries: list[Entry] = []
         self._skipped: list[Skipped] = []
-        self._patients: dict[str, str] = {}
+        self._groups: dict[tuple[str, str], str] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -37,18 +46,43 @@ class Files:
             path: of the file.
             label: the class of its pictures.
             split: what they are for.
-            patient: whoever or whatever they show together with others; only counted, never passed on.
+            patient: whoever or whatever they show together with others; only counted, never passed on. Where nothing is
+                given, DICOM files tell it themselves, and a recording stands alone.
+
+        Raises:
+            MissingExtraError: the file is DICOM, and what reads it is not installed.
         """
+        suffix = path.suffix.lower()
+        group = self._count("patient", patient) if patient else None
         if not path.is_file():  # a pipe would hang whoever reads it
             self.skip(str(path), "a link that leads nowhere" if path.is_symlink() else "no file")
-        elif path.suffix.lower() in SUFFIXES:
-            self._entries.append(Entry(ImageFile(path), label, split, patient and self.count(patient)))
+        elif suffix in SUFFIXES:
+            self._entries.append(Entry(ImageFile(path), label, split, group))
+        elif suffix in RECORDINGS:
+            group = group or self._count("recording", str(path))
+            self._entries.append(Entry(RecordingFile(path, self._rate), label, split, group))
         else:
-            self.skip(str(path), "no image")
+            try:
+                self._add_dicom(path, label, split, group)
+            except SourceError as error:
+                self.skip(str(path), error.received)
 
-    def count(self, patient: str) -> str:
-        """Return what stands for a patient in this domain: his number in the order of appearance."""
-        return self._patients.setdefault(patient, f"patient {len(self._patients) + 1}")
+    def _add_dicom(self, path: Path, label: str | None, split: Split | None, group: str | None) -> None:
+        with reading(path):
+            if not is_dicom(path):
+                self.skip(str(path), "no image, recording or DICOM file")
+                return
+        require_extra("dicom", "pydicom")
+        from .dicom import DicomFile, read_header
+
+        header = read_header(path)
+        if group is None:
+            group = self._count("patient", header.patient) if header.patient else self._count("recording", str(path))
+        self._entries.append(Entry(DicomFile(path, header.name, self._rate), label, split, group, header.region))
+
+    def _count(self, kind: str, who: str) -> str:
+        """Return what stands for a patient or a recording in this domain: a number in the order of appearance."""
+        return self._groups.setdefault((kind, who), f"{kind} {len(self._groups) + 1}")
 
     def skip(self, name: str, reason: str) -> None:
         """Note that something is not used."""
@@ -63,7 +97,7 @@ class Files:
         if not self._entries:
             skipped = self._skipped
             raise DataError(
-                expected=f"images in {name}",
+                expected=f"images, recordings or DICOM files in {name}",
                 received=f"none that can be used: {skipped[0].name} is skipped ({skipped[0].reason})"
                 + (f", and so are {len(skipped) - 1} more" if len(skipped) > 1 else "")
                 if skipped

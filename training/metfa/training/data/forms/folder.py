@@ -1,4 +1,4 @@
-"""A folder of class folders, or of images without classes; either perhaps divided into ``train``, ``val``, ``test``."""
+"""A folder of class folders, or of files without classes; either perhaps divided into ``train``, ``val``, ``test``."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def _list_part(folder: Path, split: Split | None, files: Files) -> None:
         _descend(directory, files, label=directory.name, split=split)
         if len(files) == before:
             raise DataError(
-                expected=f"images in {directory}",
+                expected=f"images, recordings or DICOM files in {directory}",
                 received="none",
-                remedy="add images, or remove the empty class folder",
+                remedy="add some, or remove the class folder",
             )
 
 

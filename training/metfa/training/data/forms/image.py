@@ -49,11 +49,20 @@ class ImageFile:
     def read(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the picture."""
         picture = read_image(self.path)
-        height, width = picture.shape[:2]
-        if min(height, width) < SMALLEST:
-            raise SourceError(
-                expected=f"at least {SMALLEST}x{SMALLEST} pixels in {self.name}",
-                received=f"{width}x{height}",
-                remedy="replace or remove the file",
-            )
+        require_size(picture, self.name)
         yield picture
+
+
+def require_size(picture: NDArray[np.uint8], name: str) -> None:
+    """Make sure that a picture is large enough to show something.
+
+    Raises:
+        SourceError: it is not.
+    """
+    height, width = picture.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise SourceError(
+            expected=f"at least {SMALLEST}x{SMALLEST} pixels in {name}",
+            received=f"{width}x{height} pixels",
+            remedy="replace or remove the file",
+        )

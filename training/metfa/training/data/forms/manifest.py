@@ -10,6 +10,7 @@ from metfa.runtime.errors import DataError
 
 from ..listing import SPLITS
 from .files import Files
+from .recording import RATE
 from .specification import is_there
 from .table import matching, read_table
 
@@ -33,22 +34,23 @@ def list_manifest(specification: Specification) -> Listing:
 
     The column ``path`` is relative to the manifest, and stays inside its folder: a table that is moved or copied with
     its pictures means the same pictures. The columns ``label``, ``patient`` and ``split`` (``train``, ``val``,
-    ``test``) may be missing, and their cells empty; others are for filters. A file that is named twice is taken once;
-    where the rows differ in what they say of it, none can be trusted, and it is skipped.
+    ``test``) may be missing, and their cells empty; others are for filters (but of the name ``rate``, which is the
+    option that recordings are sampled by). A file that is named twice is taken once; where the rows differ in what
+    they say of it, none can be trusted, and it is skipped.
 
     Raises:
         DataError: there is no column ``path``, an option names no column, no row is left, or a split has another name.
         SourceError: the table cannot be read.
     """
     path = Path(specification.path)
-    filters = specification.options
+    filters = {column: values for column, values in specification.options.items() if column != "rate"}
     rows = matching(specification.name, read_table(path, ("path", *filters)), filters)
     folder = Path(os.path.normpath(path.parent.absolute()))
     mentions: dict[Path, list[tuple[int, dict[str, str]]]] = {}
     for number, row in rows:
         # As it is written: links inside the folder may lead elsewhere.
         mentions.setdefault(Path(os.path.normpath(folder / row["path"])), []).append((number, row))
-    files = Files()
+    files = Files(specification.rate(RATE))
     for location, saying in mentions.items():
         number, row = saying[0]
         split = _split_of(row, specification.name)

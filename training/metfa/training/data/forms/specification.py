@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import unquote
 
 from metfa.runtime.errors import DataError
 
-SCHEMES = ("phantom",)
+SCHEMES = ("phantom", "fetal-planes-db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,25 @@ class Specification:
                     received=repr(option),
                     remedy="correct it or leave it out",
                 )
+
+    def rate(self, default: float) -> float:
+        """Return the option ``rate``, frames per second, or the default.
+
+        Raises:
+            DataError: it is no positive number.
+        """
+        values = self.options.get("rate", frozenset({str(default)}))
+        try:
+            (rate,) = map(float, values)
+        except ValueError:
+            rate = math.nan
+        if not 0 < rate < math.inf:
+            raise DataError(
+                expected=f"rate=FRAMES_PER_SECOND in {self.name}, a positive number",
+                received=" and ".join(sorted(map(repr, values))),
+                remedy="give for example rate=2",
+            )
+        return rate
 
 
 def parse(name: str) -> Specification:

@@ -1,0 +1,86 @@
+"""Recordings, and every other medium of many frames: a few of them, none that shows what an earlier one did."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from metfa.runtime.files import utf8
+from metfa.runtime.sources.video import Recording
+
+from .image import file_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from metfa.runtime.sources import Source
+
+RATE = 2.0
+"""Frames a second that are taken unless the user says otherwise; frames in between differ little."""
+
+_CELLS = 32  # on each side; a frame is compared by the means of its cells
+_MOVED = 6  # grey levels; compression and noise change the mean of a cell by less
+_NEW = 0.02  # of the cells; where no more have changed, as a clock or a cursor does, the frame shows nothing new
+_REMEMBERED = 64  # frames; a loop that is longer is taken again
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFile:
+    """A video; see :class:`~metfa.training.data.listing.Medium`.
+
+    Attributes:
+        path: the file.
+        rate: frames per second to take.
+    """
+
+    path: Path
+    rate: float
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return utf8(str(self.path))
+
+    def identity(self) -> str:
+        """Return what changes when the pictures do."""
+        return f"{file_identity(self.path)} {self.rate}"
+
+    def read(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the frames that show something new."""
+        with Recording.from_file(self.path) as source:
+            yield from sample(source, self.rate)
+
+
+def sample(source: Source, rate: float) -> Iterator[NDArray[np.uint8]]:
+    """Yield ``rate`` frames of each second of a source, all of them where it has fewer, without near-duplicates.
+
+    A frame is left out where one of the last 64 that were not shows the same: then the picture was frozen, or the
+    recording repeats a loop, or nothing moved.
+
+    Raises:
+        SourceError: a frame cannot be read.
+    """
+    shown: deque[NDArray[np.int16]] = deque(maxlen=_REMEMBERED)
+    taken = 0
+    for frame in source:
+        if frame.index * rate < taken * source.rate:  # taken / rate seconds have not passed
+            continue
+        taken += 1
+        cells = _cells(frame.image)
+        if shown and ((np.abs(np.stack(shown) - cells) > _MOVED).mean(axis=1) <= _NEW).any():
+            continue
+        shown.append(cells)
+        yield frame.image
+
+
+def _cells(image: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return the mean grey level of each cell, int16 [1024]."""
+    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return np.asarray(cv2.resize(grey, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), np.int16).ravel()
