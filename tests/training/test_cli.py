@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from metfa.runtime.bundle import Bundle
+from metfa.runtime.bundle import DEVICES, Bundle
 from metfa.runtime.contract import Region
+from metfa.runtime.drift import read_device_statistics
 from metfa.training import development
 from metfa.training import train as training
 from metfa.training.cli.train import main
@@ -60,6 +61,9 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     assert reference.target.shape == (6, 1, 28, 28)
     assert len(reference.source) == len(reference.source_labels) > 0
     assert len(reference.calibration) > 0
+    devices = read_device_statistics(opened)
+    assert devices is not None
+    assert (devices.source.name, devices.target and devices.target.name) == (str(source), str(target))
     steps = [json.loads(line) for line in opened.path(METRICS).read_text().splitlines()]
     assert [step["step"] for step in steps] == list(range(1, 7))
     assert steps[0].keys() - {"step"} == {"ce", "prior", "entropy", "metric", "reconstruction", "alignment"}
@@ -139,6 +143,11 @@ def test_shuffled_target_labels_change_no_bit_of_the_model(
     evaluations = [json.loads((tmp_path / f"runs-{name}" / EVALUATION).read_text()) for name in ("true", "shuffled")]
     targets = [evaluation.pop("target") for evaluation in evaluations]
     assert targets[0] != targets[1]
+    devices = [json.loads((tmp_path / f"runs-{name}" / DEVICES).read_text()) for name in ("true", "shuffled")]
+    for known in devices:
+        if known["target"] is not None:
+            known["target"].pop("name")
+    assert devices[0] == devices[1]
     for evaluation in evaluations:
         for candidate in evaluation["candidates"]:
             candidate.pop("target_f1")

@@ -8,6 +8,7 @@
     model.onnx              FP32 graph
     model.fp16.onnx         typed FP16 graph, same inputs and outputs
     model.fp16.*.engine     TensorRT plans, each beside its <name>.engine.json
+    devices.json            what the pictures of the training devices look like
     …                       records of training and export
 """
 
@@ -35,6 +36,7 @@ WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
 ONNX_FP16 = "model.fp16.onnx"
 PARITY = "parity.json"
+DEVICES = "devices.json"
 ENGINE_PATTERN = "model.fp16.*.engine"
 
 _SCHEMA = 1

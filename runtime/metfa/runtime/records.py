@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 
-def to_json(record: object) -> str:
-    """Return ``record``, a dataclass instance, as indented JSON with the fields in the order of their declaration."""
-    return json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n"  # type: ignore[call-overload]
+def to_json(record: object, *, indent: int | None = 2) -> str:
+    """Return ``record``, a dataclass instance, as JSON with the fields in the order of their declaration.
+
+    Args:
+        record: what to write.
+        indent: blanks before each level; None for one line, where there are thousands of numbers.
+    """
+    return json.dumps(asdict(record), indent=indent, ensure_ascii=False) + "\n"  # type: ignore[call-overload]
 
 
 def from_json(cls: type[Record], text: str | bytes, *, origin: str, remedy: str, error: type[MetfaError]) -> Record:

@@ -18,6 +18,7 @@ from .config import CONFIG
 from .data.pair import read_pair
 from .data.store import UNLABELLED, FrameStore
 from .development import NORMALISATION, ROLES, develop
+from .device_statistics import device_statistics
 from .evaluation.network import evaluate
 from .evaluation.scores import Scores
 from .fit import CHECKPOINT, METRICS, UNFINISHED
@@ -163,6 +164,8 @@ def train(
         (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
         (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
         (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
+        devices = device_statistics(pair, adapted=uses_target)
+        (stage / bundles.DEVICES).write_text(records.to_json(devices, indent=None), encoding="utf-8")
         save_network(exported.cpu(), stage)
         save_reference(_reference(pair), stage)
         shutil.copyfile(unfinished / METRICS, stage / METRICS)

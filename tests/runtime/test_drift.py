@@ -1,0 +1,209 @@
+"""What pictures look like, how far that is from what a device's look like, and what a stream amounts to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metfa.runtime import Bundle, records
+from metfa.runtime import bundle as bundles
+from metfa.runtime.appearance import FEATURES, appearance
+from metfa.runtime.drift import (
+    LEAST_LOOKS,
+    SCHEMA,
+    WINDOW_SECONDS,
+    DeviceCheck,
+    DeviceReference,
+    DeviceSpace,
+    DeviceStatistics,
+    read_device_statistics,
+)
+from metfa.runtime.errors import BundleError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def speckle(seed: int, grain: float, height: int = 40, width: int = 56, brightness: float = 60) -> NDArray[np.uint8]:
+    """A picture of speckle whose grain is that of a device."""
+    noise = np.random.default_rng(seed).rayleigh(1.0, (height, width))
+    smooth = cv2.GaussianBlur(noise, (0, 0), grain)
+    return np.asarray(np.clip(smooth * brightness, 0, 255), np.uint8)
+
+
+def reference(name: str, grain: float, limit: float = 4.0) -> DeviceReference:
+    """A device described without whitening: ten pictures of its grain."""
+    points = np.stack([appearance(speckle(seed, grain)) for seed in range(10)]).astype(np.float64)
+    return DeviceReference(
+        name=name,
+        centre=(0.0,) * FEATURES,
+        whitening=tuple(map(tuple, (np.eye(FEATURES) * 20).tolist())),
+        points=tuple(map(tuple, (points * 20).tolist())),
+        limit=limit,
+    )
+
+
+FINE, COARSE, COARSEST = 0.6, 1.5, 4.0
+KNOWN = DeviceStatistics(SCHEMA, reference("fine", FINE), reference("coarse", COARSE))
+
+
+def naive_appearance(picture: NDArray[np.uint8]) -> list[float]:
+    """The definition, number by number."""
+    pixels = [int(level) for level in picture.ravel()]
+    variance = max(float(np.var(pixels)), 1.0)
+    levels = (3, 12, 31, 63, 95, 127, 159, 191, 223, 250)
+    shares = [math.sqrt(sum(pixel <= level for pixel in pixels) / len(pixels)) for level in levels]
+    grey = picture.astype(float)
+    rough, sparse = [], []
+    for octave in range(3):
+        if octave:
+            grey = (grey[::2, ::2] + grey[1::2, ::2] + grey[::2, 1::2] + grey[1::2, 1::2]) / 4
+        for rows in (grey, grey.T):
+            first = [float(b - a) for row in rows for a, b in pairwise(row)]
+            second = [
+                float(c - 2 * b + a) for row in rows for a, b, c in zip(row[:-2], row[1:-1], row[2:], strict=True)
+            ]
+            power = float(np.mean(np.square(first)))
+            rough += [
+                math.log(power / variance + 1e-4),
+                math.log(float(np.mean(np.square(second))) / variance + 1e-4),
+            ]
+            sparse.append(float(np.mean(np.abs(first))) / math.sqrt(power + 1e-3))
+    return shares + rough + sparse
+
+
+@pytest.mark.parametrize("picture", [speckle(0, 1.0, 32, 28), np.zeros((28, 32), np.uint8), speckle(1, 0.3, 28, 28)])
+def test_the_appearance_is_what_its_definition_says(picture: NDArray[np.uint8]) -> None:
+    assert appearance(picture).tolist() == pytest.approx(naive_appearance(picture), abs=1e-4)
+
+
+@given(seed=st.integers(0, 99), gain=st.sampled_from([0.5, 2.0, 3.0]))
+def test_the_texture_does_not_depend_on_the_gain(seed: int, gain: float) -> None:
+    picture = (speckle(seed, 1.0, brightness=40) // 2) * 2
+    louder = (picture * gain).astype(np.uint8)
+    assert appearance(louder)[10:] == pytest.approx(appearance(picture)[10:], abs=0.01)
+
+
+@given(data=st.data())
+def test_the_distance_is_to_the_third_nearest_point(data: st.DataObject) -> None:
+    generator = np.random.default_rng(data.draw(st.integers(0, 999)))
+    count = data.draw(st.integers(1, 6))
+    centre, features = generator.normal(size=(2, 4))
+    whitening, points = generator.normal(size=(4, 4)), generator.normal(size=(count, 4))
+    place = [sum((features[i] - centre[i]) * whitening[i, j] for i in range(4)) for j in range(4)]
+    distances = sorted(math.sqrt(sum((a - b) ** 2 for a, b in zip(place, point, strict=True)) / 4) for point in points)
+    assert DeviceSpace(centre, whitening, points).distance(features) == pytest.approx(distances[min(3, count) - 1])
+
+
+def look(check: DeviceCheck, grains: list[float], start: float = 0.0) -> None:
+    for number, grain in enumerate(grains):
+        assert check.update(speckle(1000 + number, grain), start + 0.2 * number)
+
+
+@pytest.mark.parametrize(
+    ("grains", "verdict"),
+    [
+        ([FINE] * LEAST_LOOKS, "source"),
+        ([COARSE] * LEAST_LOOKS, "target"),
+        ([COARSEST] * LEAST_LOOKS, "unknown"),
+        ([COARSEST] * (LEAST_LOOKS - 1), "not enough yet"),
+        ([COARSEST] * 20 + [FINE] * 21, "source"),
+        ([COARSEST] * 21 + [FINE] * 20, "unknown"),
+        ([FINE] * 15 + [COARSE] * 16, "target"),
+    ],
+)
+def test_the_verdict(grains: list[float], verdict: str) -> None:
+    check = DeviceCheck(KNOWN)
+    look(check, grains)
+    report = check.report()
+    assert (report.verdict, report.looks) == (verdict, len(grains))
+    assert report.target is not None
+    distances = {"source": report.source, "target": report.target}
+    if verdict in distances:
+        assert min(distances, key=distances.__getitem__) == verdict
+
+
+def test_without_a_target_there_are_one_device_and_others() -> None:
+    check = DeviceCheck(replace(KNOWN, target=None))
+    look(check, [COARSE] * LEAST_LOOKS)
+    report = check.report()
+    assert (report.verdict, report.target) == ("unknown", None)
+    assert report.source > 1
+
+
+def test_no_picture_is_no_verdict() -> None:
+    report = DeviceCheck(KNOWN).report()
+    assert (report.verdict, report.looks) == ("not enough yet", 0)
+    assert math.isnan(report.source)
+
+
+def test_only_the_last_half_minute_counts() -> None:
+    check = DeviceCheck(KNOWN)
+    look(check, [COARSEST] * LEAST_LOOKS)
+    look(check, [FINE] * LEAST_LOOKS, start=WINDOW_SECONDS + 6)
+    assert (check.report().verdict, check.report().looks) == ("source", LEAST_LOOKS)
+    check.restart()
+    assert check.report().looks == 0
+
+
+def test_pictures_a_moment_apart_are_one() -> None:
+    check = DeviceCheck(KNOWN)
+    looked = [check.update(speckle(number, FINE), number / 30) for number in range(11)]
+    assert [number for number, was in enumerate(looked) if was] == [0, 5, 10]
+
+
+def test_a_recording_that_begins_anew_is_looked_at() -> None:
+    check = DeviceCheck(KNOWN)
+    assert check.update(speckle(0, FINE), 100.0)
+    assert check.update(speckle(1, FINE), 0.0)
+
+
+def with_devices(bundle: Path, content: bytes) -> Bundle:
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
+        (stage / bundles.DEVICES).write_bytes(content)
+    return Bundle.open(bundle)
+
+
+def test_the_statistics_come_back_from_a_bundle(bundle: Path) -> None:
+    assert read_device_statistics(Bundle.open(bundle)) is None
+    content = records.to_json(KNOWN, indent=None).encode()
+    assert read_device_statistics(with_devices(bundle, content)) == KNOWN
+
+
+def edited(**changes: Any) -> bytes:
+    return records.to_json(replace(KNOWN, source=_unchecked(KNOWN.source, **changes)), indent=None).encode()
+
+
+def _unchecked(record: DeviceReference, **changes: Any) -> DeviceReference:
+    """A copy whose values nobody has looked at."""
+    copy = object.__new__(DeviceReference)
+    for name in ("name", "centre", "whitening", "points", "limit"):
+        object.__setattr__(copy, name, changes.get(name, getattr(record, name)))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not JSON"),
+        (b'{"schema": 2, "source": null, "target": null}', "source to be an object"),
+        (records.to_json(KNOWN).replace('"schema": 1', '"schema": 2').encode(), "schema 2 where"),
+        (edited(limit=0.0), r"limit 0\.0 is not above 0"),
+        (edited(limit=math.nan), "limit nan is not above 0"),
+        (edited(centre=(0.0,)), "not of 28 numbers"),
+        (edited(points=()), "not of 28 numbers"),
+    ],
+)
+def test_damaged_statistics_are_refused(bundle: Path, content: bytes, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        read_device_statistics(with_devices(bundle, content))

@@ -1,0 +1,103 @@
+"""What the pictures of the two devices look like, for the check of the device while streaming; no label takes part."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.covariance import ledoit_wolf
+
+from metfa.runtime.appearance import appearance
+from metfa.runtime.drift import FALSE_ALARMS, SCHEMA, DeviceReference, DeviceSpace, DeviceStatistics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .data.pair import DomainPair
+    from .methods import Role
+
+MOST_FRAMES = 2000
+"""So many frames of a split, evenly spread, are described at most: two seconds' work."""
+
+POINTS = 256
+
+_LEAST_SPREAD = 1e-3  # of a feature; a smaller one is rounding
+_LEAST_VARIANCE = 1e-3  # of a direction, relative to a feature's
+
+
+def device_statistics(pair: DomainPair, *, adapted: bool) -> DeviceStatistics:
+    """Describe the devices of a run.
+
+    Args:
+        pair: its domains; training and validation frames are read.
+        adapted: whether the model is for the target.
+
+    Raises:
+        DataError, SourceError, OutputError: frames cannot be read.
+    """
+
+    def describe(role: Role, name: str) -> DeviceReference:
+        return describe_device(name, pair.frames(role, "train").frames, pair.frames(role, "val").frames)
+
+    return DeviceStatistics(
+        schema=SCHEMA,
+        source=describe("source", pair.source.name),
+        target=describe("target", pair.target.name) if adapted else None,
+    )
+
+
+def describe_device(name: str, training: NDArray[np.uint8], held_out: NDArray[np.uint8]) -> DeviceReference:
+    """Describe one device.
+
+    Args:
+        name: the domain, as the user named it.
+        training: its frames, uint8 [N, 1, H, W], N ≥ 2.
+        held_out: others, uint8 [M, 1, H, W], that set the limit.
+    """
+    features = _features(training)
+    centre, whitening = whiten(features)
+    points = ((features - centre) @ whitening)[_spread(len(features), POINTS)]
+    space = DeviceSpace(centre, whitening, points)
+    distances = [space.distance(vector) for vector in _features(held_out)]
+    return DeviceReference(
+        name=name,
+        centre=_rounded(centre),
+        whitening=tuple(map(_rounded, whitening)),
+        points=tuple(map(_rounded, points)),
+        limit=max(conformal_limit(distances, FALSE_ALARMS), 1e-6),
+    )
+
+
+def whiten(features: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return centre [F] and whitening [F, F] of features [N, F].
+
+    The covariance is that of the standardised features, shrunk (Ledoit and Wolf, J Multivariate Anal 88:365, 2004).
+    """
+    centre = features.mean(axis=0, dtype=np.float64)
+    spread = np.maximum(features.std(axis=0, dtype=np.float64), _LEAST_SPREAD)
+    covariance, _ = ledoit_wolf((features - centre) / spread, assume_centered=True)
+    variances, directions = np.linalg.eigh(covariance)
+    return centre, directions / spread[:, np.newaxis] / np.sqrt(np.maximum(variances, _LEAST_VARIANCE))
+
+
+def conformal_limit(distances: list[float], level: float) -> float:
+    """Return what a further distance exceeds with a chance of at most ``level``; the largest, where too few are known.
+
+    It is the ⌈(n + 1)(1 − level)⌉-th smallest of n (Lei et al. 2018).
+    """
+    rank = math.ceil((len(distances) + 1) * (1 - level))
+    return sorted(distances)[min(rank, len(distances)) - 1]
+
+
+def _features(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.stack([appearance(frame) for (frame,) in frames[_spread(len(frames), MOST_FRAMES)]])
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return up to ``most`` indices, evenly spread over ``count``."""
+    return np.asarray(np.linspace(0, count - 1, min(most, count)).round(), np.int64)
+
+
+def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(f"{value:.5g}") for value in values)
