@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metfa.runtime import PlaneClassifier, StreamStatistics, open_source, stream
+from metfa.runtime import Observation, PlaneClassifier, StreamStatistics, open_source, stream
 from metfa.runtime.bundle import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
@@ -32,7 +32,7 @@ from .stream import host, make_clip
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from metfa.runtime import Observation
+    from metfa.runtime import PlaneEvent
 
 _RATE = 30.0
 _SILENCE_SECONDS = 5.0  # from the end of one sender to the beginning of the next
@@ -77,12 +77,12 @@ def main(directory: Path, minutes: int, port: int, output: Path) -> None:
             closing(sender),
             open_source(f"udp://127.0.0.1:{port}", notify=click.echo) as source,
             Feeds(live=True, notify=click.echo) as feeds,
-            closing(stream(source, classifier)) as observations,
+            closing(stream(source, classifier)) as items,
         ):
             feeds.add(JsonLinesSink(Path(temporary, "events.jsonl"), classifier.contract.labels))
             click.echo(f"{classifier.backend_choice}\n{source.description}")
             click.echo("minute  frames  dropped   p50 ms   p99 ms   lag ms   RSS MB")
-            for row in _minutes(_passed_on(observations, whole, feeds, sender), minutes):
+            for row in _minutes(_passed_on(items, whole, feeds, sender), minutes):
                 rows.append(row)
                 click.echo(
                     f"{len(rows):6} {row.frames:7} {row.dropped:8} {row.p50_ms:8.1f} {row.p99_ms:8.1f} "
@@ -151,13 +151,14 @@ def _encode(clip: Path) -> Path:
 
 
 def _passed_on(
-    observations: Iterable[Observation], statistics: StreamStatistics, feeds: Feeds, sender: _Sender
+    items: Iterable[Observation | PlaneEvent], statistics: StreamStatistics, feeds: Feeds, sender: _Sender
 ) -> Iterator[Observation]:
-    for observation in observations:
-        statistics.add(observation)
-        feeds.put(observation)
-        sender.received(observation)
-        yield observation
+    for item in items:
+        statistics.add(item)
+        feeds.put(item)
+        if isinstance(item, Observation):
+            sender.received(item)
+            yield item
 
 
 def _minutes(observations: Iterator[Observation], number: int) -> Iterator[Minute]:

@@ -8,7 +8,16 @@ import torch
 from torch import nn
 
 from metfa.runtime.bundle import CONTRACT, updating
-from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Normalisation, Provenance, software
+from metfa.runtime.contract import (
+    SCHEMA,
+    DecisionSpec,
+    InputSpec,
+    ModelContract,
+    Normalisation,
+    Provenance,
+    Rejection,
+    software,
+)
 from metfa.training.model import Network, NetworkConfig
 from metfa.training.weights import Reference, save_network, save_reference
 
@@ -61,6 +70,7 @@ def make_contract(network: Network) -> ModelContract:
         labels=LABELS,
         embedding=config.embedding,
         input=InputSpec(config.height, config.width, "halve-linear", config.normalisation, None),
+        decision=DecisionSpec(temperature=1.5, rejection=Rejection("energy", 3.0), background=("Background",)),
         provenance=Provenance(software(), "metfa-v", "device A", "device B"),
     )
 

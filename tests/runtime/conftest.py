@@ -10,10 +10,20 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from metfa.runtime import Decision, Frame, Observation, Prediction
 from metfa.runtime import bundle as bundles
-from metfa.runtime.contract import METADATA_KEY, SCHEMA, InputSpec, ModelContract, Normalisation, Provenance
+from metfa.runtime.contract import (
+    METADATA_KEY,
+    SCHEMA,
+    DecisionSpec,
+    InputSpec,
+    ModelContract,
+    Normalisation,
+    Provenance,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,6 +39,7 @@ def make_contract(labels: tuple[str, ...] = LABELS) -> ModelContract:
         input=InputSpec(
             height=32, width=40, resize="halve-linear", normalisation=Normalisation("fixed", 1 / 255, 0.0), region=None
         ),
+        decision=DecisionSpec(temperature=1.0, rejection=None, background=()),
         provenance=Provenance(software="tests", method="brightness", source="grey levels", target=None),
     )
 
@@ -92,13 +103,41 @@ def grey(level: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
     return np.full((height, width), level, np.uint8)
 
 
+def make_prediction(label: str, probabilities: NDArray[np.float32], picture: NDArray[np.uint8]) -> Prediction:
+    nothing = np.zeros(2, np.float32)
+    return Prediction(label, float(probabilities.max()), probabilities, nothing, np.log(probabilities), picture)
+
+
+def make_observation(
+    frame: Frame, prediction: Prediction, *, plane: str | None = None, latency: float = 0.0125, time: float = 0.0
+) -> Observation:
+    decision = Decision("plane" if plane else "no plane", plane, prediction.confidence)
+    return Observation(frame, prediction, decision, time, frame.captured_at + latency)
+
+
+class FakeClassifier:
+    """A function in the place of a model; notes how often it was told to restart."""
+
+    def __init__(self, classify: Callable[[NDArray[np.uint8]], Prediction], contract: ModelContract) -> None:
+        self.contract = contract
+        self.restarts = 0
+        self._classify = classify
+
+    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
+        return self._classify(image)
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three pictures, one for each label, in the order of the labels."""
     directory = tmp_path / "pictures of a scan"
     directory.mkdir()
-    for name, level in (("1 dark.png", 5), ("2 grey.png", 128), ("3 bright.png", 250)):
-        assert cv2.imwrite(str(directory / name), grey(level))
+    for name, level in (("1 dark.png", 5), ("2 grey.png", 98), ("3 bright.png", 189)):
+        texture = np.random.default_rng(0).integers(level, level + 60, (48, 64), np.uint8)
+        assert cv2.imwrite(str(directory / name), texture)
     (directory / "notes.txt").write_text("no picture")
     return directory
 

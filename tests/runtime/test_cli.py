@@ -64,6 +64,27 @@ def test_a_folder_becomes_events_and_a_video(bundle: Path, folder: Path, tmp_pat
     assert all(f"\n{label}" in result.stdout for label in LABELS)
 
 
+def test_a_scan_becomes_frames_and_the_plane_that_it_held(bundle: Path, tmp_path: Path) -> None:
+    clip, events = tmp_path / "clip.avi", tmp_path / "events.jsonl"
+    writer = cv2.VideoWriter(str(clip), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for index in range(100):
+        level = 170 if 25 <= index < 75 else 20
+        scene = np.linspace(level, level + 60, 64) + np.random.default_rng(index).integers(0, 20, (48, 64))
+        writer.write(cv2.cvtColor(scene.astype(np.uint8), cv2.COLOR_GRAY2BGR))
+    writer.release()
+    result = run("--bundle", bundle, "--device", clip, "--events", events, "--limit", "90")
+    frames = [record for record in events_in(events) if record["type"] == "frame"]
+    ended = [record for record in events_in(events) if record["type"] == "event"]
+    assert [frame["index"] for frame in frames] == list(range(90))
+    assert [(event["plane"], event["source"]) for event in ended] == [
+        ("dark", str(clip)),
+        ("bright", str(clip)),
+        ("dark", str(clip)),
+    ]
+    assert ended[-1]["end_index"] == 89
+    assert re.search(r"\nevents: dark 2, bright 1$", result.stdout.strip())
+
+
 def test_the_region_of_interest_is_what_the_model_sees(bundle: Path, tmp_path: Path) -> None:
     image = grey(0)
     image[10:40, 20:60] = 255

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime import ModelContract
-from metfa.runtime.contract import SCHEMA, InputSpec, Normalisation, Provenance, Region
+from metfa.runtime.contract import SCHEMA, DecisionSpec, InputSpec, Normalisation, Provenance, Region, Rejection
 from metfa.runtime.errors import ContractError
 
 if TYPE_CHECKING:
@@ -20,14 +21,31 @@ normalisations = st.builds(Normalisation, st.just("fixed"), scales, st.floats(0,
 )
 places, sizes = st.integers(0, 4000), st.integers(1, 4000)
 regions = st.none() | st.just("auto") | st.builds(Region, places, places, sizes, sizes)
+rejections = st.none() | st.builds(
+    Rejection, st.sampled_from(["max-probability", "max-logit", "energy"]), st.floats(-1e3, 1e3)
+)
+decisions = st.builds(
+    DecisionSpec,
+    temperature=scales,
+    rejection=rejections,
+    background=st.sampled_from([(), ("Background",)]),
+    smoothing_ms=scales,
+    enter=st.floats(0.5, 1, exclude_min=True),
+    exit=st.floats(0, 0.5, exclude_min=True),
+    dwell_ms=st.floats(0, 1e6),
+    gap_ms=scales,
+)
 contracts = st.builds(
     ModelContract,
     schema=st.just(SCHEMA),
-    labels=st.lists(st.text(), min_size=2, unique=True).map(tuple),
+    labels=st.lists(st.text(), min_size=1, unique=True).map(
+        lambda names: ("Background", *(f"plane {n}" for n in names))
+    ),
     embedding=st.integers(1, 4096),
     input=st.builds(
         InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("halve-linear"), normalisations, regions
     ),
+    decision=decisions,
     provenance=st.builds(Provenance, st.text(), st.text(), st.text(), st.none() | st.text()),
 )
 
@@ -39,6 +57,10 @@ def test_what_is_written_is_read(contract: ModelContract) -> None:
 
 def change(**values: Any) -> Callable[[dict[str, Any]], None]:
     return lambda document: document.update(values)
+
+
+def decide(**values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document["decision"].update(values)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +82,19 @@ def change(**values: Any) -> Callable[[dict[str, Any]], None]:
         ),
         (lambda document: document["input"].update(region="found"), "input.region to be one of 'auto'"),
         (lambda document: document["input"].update(region=[1, 2, 3, 4]), "input.region to be one of 'auto'"),
+        (decide(temperature=0), "temperature 0.0 is not above 0"),
+        (decide(smoothing_ms=0), "smoothing 0.0"),
+        (decide(dwell_ms=-1), "dwell -1.0"),
+        (decide(gap_ms=0), "gap 0.0"),
+        (decide(enter=0.5), "exit 0.4 and enter 0.5"),
+        (decide(exit=0.61), "exit 0.61 and enter 0.6"),
+        (decide(exit=0), "exit 0.0 and enter 0.6"),
+        (decide(rejection={"score": "energy", "threshold": math.inf}), "rejection threshold inf"),
+        (decide(rejection={"score": "entropy", "threshold": 1}), "decision.rejection.score to be one of"),
+        (decide(background=["water"]), "background ('water',) is not a part of the labels"),
+        (decide(background=["dark", "grey", "bright"]), "is not a part of the labels"),
+        (lambda document: document["decision"].pop("exit"), "the field 'decision.exit'"),
+        (lambda document: document.pop("decision"), "the field 'decision'"),
         (lambda document: document.pop("provenance"), "the field 'provenance'"),
     ],
 )

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from metfa.runtime import Frame, Observation, Prediction
+from metfa.runtime import Frame, Observation, PlaneEvent
 from metfa.runtime.errors import OutputError
-from metfa.runtime.frame import PlaneEvent
 from metfa.runtime.sinks import Feeds, Sink, VideoSink, feeds
+
+from .conftest import make_observation, make_prediction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 FULL = OutputError(expected="room", received="a full disk", remedy="free some")
 
 
-def observe(index: int, *, plane: str | None = None) -> Observation:
-    probabilities = np.ones(1, np.float32)
-    frame = Frame(np.full((48, 64), index % 256, np.uint8), index, time.monotonic(), "test")
-    events = (PlaneEvent(plane, 0.0, 1.0, 0, index, 1.0, frame),) if plane else ()
-    prediction = Prediction("a", 1.0, probabilities, probabilities, probabilities)
-    return Observation(frame, prediction, time.monotonic(), events=events)
+def frame_of(index: int) -> Frame:
+    return Frame(np.full((48, 64), index % 256, np.uint8), index, time.monotonic(), "test")
+
+
+def observe(index: int) -> Observation:
+    return make_observation(frame_of(index), make_prediction("a", np.ones(1, np.float32), np.ones((9, 9), np.uint8)))
+
+
+def end(index: int) -> PlaneEvent:
+    return PlaneEvent("a", 0.0, 1.0, 0, index, 1.0, frame_of(index))
 
 
 class Collector(Sink):
@@ -44,6 +49,7 @@ class Collector(Sink):
         self.may_go_on.set()
         self.began = threading.Event()
         self.observations: list[Observation] = []
+        self.events: list[PlaneEvent] = []
         self.closed = False
 
     def write(self, observation: Observation) -> None:
@@ -52,6 +58,9 @@ class Collector(Sink):
         if observation.frame.index == self.fails_at:
             raise self.error
         self.observations.append(observation)
+
+    def write_event(self, event: PlaneEvent) -> None:
+        self.events.append(event)
 
     def close(self) -> None:
         self.closed = True
@@ -76,23 +85,29 @@ def test_a_fast_sink_gets_everything_in_order(kind: Kind, live: bool) -> None:
         into.add(sink)
         for index in range(25):
             into.put(observe(index))
+        into.put(end(24))
     assert sink.indices == list(range(25))
     assert sink.closed
-    empty = kind == "records"
-    assert all((observation.frame.image.size == 0) == empty for observation in sink.observations)
+    pictures = [observation.frame.image for observation in sink.observations]
+    pictures += [observation.prediction.picture for observation in sink.observations]
+    pictures += [event.best.image for event in sink.events]
+    assert len(pictures) == 51
+    assert all((picture.size == 0) == (kind == "records") for picture in pictures)
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_a_slow_view_gets_the_newest_and_every_event(live: bool) -> None:
+def test_a_slow_view_gets_the_newest_and_the_events(live: bool) -> None:
     sink, missed = Collector("view"), list[str]()
     with Feeds(live=live, missed=missed.append) as into:
         into.add(sink)
         stall(sink, into)
         for index in range(1, 100):
-            into.put(observe(index, plane=str(index) if index in {3, 50} else None))
+            into.put(observe(index))
+            if index in {3, 50}:
+                into.put(end(index))
         sink.may_go_on.set()
     assert sink.indices == [0, 99]
-    assert [event.plane for event in sink.observations[1].events] == ["3", "50"]
+    assert [event.end_index for event in sink.events] == [3, 50]
     assert missed == []  # nobody sees more than the newest
 
 
@@ -103,11 +118,32 @@ def test_a_slow_video_misses_frames_and_no_events(monkeypatch: pytest.MonkeyPatc
         into.add(sink)
         stall(sink, into)
         for index in range(1, 20):
-            into.put(observe(index, plane=str(index) if index in {1, 2, 19} else None))
+            into.put(observe(index))
+            if index in {1, 2, 19}:
+                into.put(end(index))
         sink.may_go_on.set()
     assert sink.indices == [0, 16, 17, 18, 19]
     assert missed == ["collector"] * 15
-    assert [[event.plane for event in each.events] for each in sink.observations] == [[], ["1", "2"], [], [], ["19"]]
+    assert [event.end_index for event in sink.events] == [1, 2, 19]
+
+
+@pytest.mark.parametrize("kind", ["view", "pictures"])
+def test_a_sink_that_hangs_does_not_pile_up_events(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    monkeypatch.setattr(feeds, "_MOST_EVENTS", 3)
+    sink = Collector(kind)
+    into = Feeds(live=True)
+    into.add(sink)
+    stall(sink, into)
+    for index in range(5):
+        into.put(end(index))
+    assert into.failed == (kind == "pictures")
+    sink.may_go_on.set()
+    if kind == "pictures":
+        with pytest.raises(OutputError, match="received 3 events behind the stream"):
+            into.close()
+    else:
+        into.close()
+        assert [event.end_index for event in sink.events] == [2, 3, 4]
 
 
 def test_records_that_fall_too_far_behind_end_a_live_stream(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import resource
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,29 +16,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime import Frame, Observation, Prediction
+from metfa.runtime import Decision, Frame, Observation, PlaneEvent, Prediction
 from metfa.runtime.annotate import annotate
 from metfa.runtime.errors import OutputError
 from metfa.runtime.sinks import JsonLinesSink, StatusLineSink, VideoSink, WindowSink
 from metfa.runtime.sinks.video import fit
+
+from .conftest import make_observation, make_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from metfa.runtime.frame import Status
+
+PICTURE = np.zeros((32, 40), np.uint8)
 LABELS = ("Brain (Cb.)", "Θώραξ", "頭")
 
 
 def predict(label: str = "Θώραξ") -> Prediction:
     probabilities = np.array([0.125, 0.8125, 0.0625], np.float32)
-    return Prediction(label, float(probabilities.max()), probabilities, np.zeros(2, np.float32), np.log(probabilities))
+    return make_prediction(label, probabilities, PICTURE)
 
 
-def observe(index: int = 0, *, image: NDArray[np.uint8] | None = None, source: str = "scan.mp4") -> Observation:
+def observe(
+    index: int = 0,
+    *,
+    image: NDArray[np.uint8] | None = None,
+    source: str = "scan.mp4",
+    plane: str | None = "Θώραξ",
+) -> Observation:
     if image is None:
         image = np.zeros((120, 160, 3), np.uint8)
-    return Observation(Frame(image, index, captured_at=1.0, source=source), predict(), decided_at=1.0125)
+    return make_observation(
+        Frame(image, index, captured_at=1.0, source=source), predict(), plane=plane, time=index / 30
+    )
 
 
 def shapes_of(path: Path) -> list[tuple[int, ...]]:
@@ -57,14 +71,37 @@ def test_events_are_whole_lines_as_soon_as_they_are_written(tmp_path: Path) -> N
         assert json.loads(path.read_text(encoding="utf-8")) == {
             "type": "frame",
             "index": 7,
+            "time": 0.233,
             "source": "scan.mp4",
             "label": "Θώραξ",
             "confidence": 0.8125,
             "probabilities": {"Brain (Cb.)": 0.125, "Θώραξ": 0.8125, "頭": 0.0625},
+            "decision": {"status": "plane", "plane": "Θώραξ", "confidence": 0.8125},
             "latency_ms": 12.5,
         }
-        sink.write(observe(8))
+        sink.write(observe(8, plane=None))
     assert [json.loads(line)["index"] for line in path.read_text(encoding="utf-8").splitlines()] == [7, 8]
+
+
+def test_events_have_records_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    event = PlaneEvent("頭", 0.26666, 2.5, 8, 75, 0.98765432, observe(40).frame)
+    with JsonLinesSink(path, LABELS) as sink:
+        sink.write(observe(76, plane=None))
+        sink.write_event(event)
+    frame, written = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    assert frame["decision"] == {"status": "no plane", "plane": None, "confidence": 0.8125}
+    assert written == {
+        "type": "event",
+        "plane": "頭",
+        "start": 0.267,
+        "end": 2.5,
+        "start_index": 8,
+        "end_index": 75,
+        "confidence": 0.987654,
+        "best_index": 40,
+        "source": "scan.mp4",
+    }
 
 
 def test_names_that_are_no_utf8_come_back_from_the_events(tmp_path: Path) -> None:
@@ -233,23 +270,40 @@ def test_a_window_shows_frames_until_it_is_closed() -> None:
     st.integers(1, 300),
     st.sampled_from([(), (1,), (3,), (4,)]),
     st.lists(st.text(st.characters()), min_size=1, max_size=40, unique=True),
+    st.booleans(),
 )
-def test_anything_can_be_annotated(height: int, width: int, colours: tuple[int, ...], labels: list[str]) -> None:
+def test_anything_can_be_annotated(
+    height: int, width: int, colours: tuple[int, ...], labels: list[str], shown: bool
+) -> None:
     image = np.full((height, width, *colours), 100, np.uint8)
     probabilities = np.random.default_rng(0).dirichlet(np.ones(len(labels))).astype(np.float32)
-    best = int(probabilities.argmax())
-    confidence = float(probabilities[best])
-    prediction = Prediction(labels[best], confidence, probabilities, probabilities, np.log(probabilities))
-    picture = annotate(image, prediction, labels)
+    best = labels[int(probabilities.argmax())]
+    frame = Frame(image, 0, captured_at=0.0, source="anything")
+    observation = make_observation(frame, make_prediction(best, probabilities, PICTURE), plane=best if shown else None)
+    picture = annotate(image, observation, labels)
     assert picture.shape == (height, width, 3)
     assert picture.dtype == np.uint8
     assert (image == 100).all()
 
 
 def test_the_bars_are_as_long_as_their_probabilities() -> None:
-    picture = annotate(np.zeros((480, 640, 3), np.uint8), predict(), LABELS)
-    accent = (picture[60:] == (70, 190, 255)).all(axis=2).sum(axis=1).max()
-    assert accent == round(70 * 0.8125)
+    picture = annotate(np.zeros((480, 640, 3), np.uint8), observe(), LABELS)
+    assert accent_in(picture[60:]).sum(axis=1).max() == round(70 * 0.8125)
+
+
+def accent_in(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray((picture == (70, 190, 255)).all(axis=2))
+
+
+@pytest.mark.parametrize("status", ["undecided", "no plane", "frozen", "no signal", "saturated"])
+def test_what_is_not_decided_is_not_highlighted(status: Status) -> None:
+    observation = replace(observe(), decision=Decision(status, None, 0.9))
+    black = np.zeros((480, 640, 3), np.uint8)
+    picture = annotate(black, observation, LABELS)
+    assert not accent_in(picture).any()
+    assert picture[:40].max() < 200  # quiet
+    assert picture[:40].any()  # and yet there
+    assert annotate(black, observe(), LABELS)[:40].max() == 255
 
 
 def test_fitting_keeps_the_proportions() -> None:

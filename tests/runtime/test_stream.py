@@ -1,33 +1,51 @@
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from metfa.runtime import Frame, Observation, Prediction, Source, StreamStatistics, stream
+from metfa.runtime import Frame, Observation, PlaneEvent, Prediction, Source, StreamStatistics, stream
 from metfa.runtime.errors import SourceError
 
+from .conftest import FakeClassifier, make_bundle, make_contract, make_observation, make_prediction
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
 LOST = SourceError(expected="a frame", received="none", remedy="look after it")
 
 
+PICTURE = np.random.default_rng(0).integers(0, 256, (32, 40), np.uint8)
+CONTRACT = make_contract(("plane 0", "plane 1"))
+
+
 def prediction_of(label: str) -> Prediction:
-    nothing = np.zeros(1, np.float32)
-    return Prediction(label, 1.0, np.ones(1, np.float32), embedding=nothing, logits=nothing)
+    probabilities = np.full(2, 1e-3, np.float32)
+    probabilities[int(label[-1])] = 0.999
+    return make_prediction(label, probabilities, PICTURE)
 
 
-def classify(image: NDArray[np.uint8]) -> Prediction:
+def by_parity(image: NDArray[np.uint8]) -> Prediction:
     return prediction_of(f"plane {image[0, 0] % 2}")
+
+
+classify = FakeClassifier(by_parity, CONTRACT)
+
+
+def observations_of(items: Iterable[Observation | PlaneEvent]) -> list[Observation]:
+    return [item for item in items if isinstance(item, Observation)]
 
 
 class Pictures(Source):
@@ -71,7 +89,7 @@ class Silent(Source):
 
 
 def test_every_frame_of_a_file_is_classified_in_order() -> None:
-    observations = list(stream(Pictures(100), classify))
+    observations = observations_of(stream(Pictures(100), classify))
     assert [observation.frame.index for observation in observations] == list(range(100))
     assert [observation.prediction.label for observation in observations[:3]] == ["plane 0", "plane 1", "plane 0"]
     assert all(observation.decided_at >= observation.frame.captured_at for observation in observations)
@@ -90,19 +108,21 @@ def test_of_a_live_source_only_the_newest_frame_is_classified() -> None:
 
     def classify_slowly(image: NDArray[np.uint8]) -> Prediction:
         source.exhausted.wait()
-        return classify(image)
+        return by_parity(image)
 
-    indices = [observation.frame.index for observation in stream(source, classify_slowly)]
+    observations = observations_of(stream(source, FakeClassifier(classify_slowly, CONTRACT)))
+    indices = [observation.frame.index for observation in observations]
     assert len(indices) <= 2
     assert indices[-1] == 999
 
 
 @pytest.mark.parametrize("live", [True, False])
 def test_what_was_captured_before_the_source_failed_is_classified(live: bool) -> None:
-    observations = stream(Pictures(1, live=live, error=LOST), classify)
-    assert next(observations).frame.index == 0
+    items = stream(Pictures(1, live=live, error=LOST), classify)
+    (observation,) = observations_of([next(items)])
+    assert observation.frame.index == 0
     with pytest.raises(SourceError, match="look after it"):
-        next(observations)
+        next(items)
 
 
 def test_a_new_session_is_announced_before_its_first_frame() -> None:
@@ -111,14 +131,68 @@ def test_a_new_session_is_announced_before_its_first_frame() -> None:
             for frame in super().__iter__():
                 yield replace(frame, session=frame.index // 3)
 
-    calls: list[str] = []
+    fake = FakeClassifier(by_parity, CONTRACT)
+    assert [fake.restarts for _ in stream(Lost(7), fake)] == [0, 0, 0, 1, 1, 1, 2]
 
-    def classify_aloud(image: NDArray[np.uint8]) -> Prediction:
-        calls.append("frame")
-        return classify(image)
 
-    list(stream(Lost(7), classify_aloud, new_session=lambda: calls.append("session")))
-    assert " ".join(calls) == "frame frame frame session frame frame frame session frame"
+def see_a_plane(image: NDArray[np.uint8]) -> Prediction:
+    """Always the same plane, in pictures that move."""
+    scene = np.linspace(30, 200, 40) + np.random.default_rng(image[0, 0]).integers(0, 40, (32, 40))
+    return replace(prediction_of("plane 1"), picture=scene.astype(np.uint8))
+
+
+@pytest.mark.parametrize("error", [None, LOST])
+def test_the_plane_that_is_shown_in_the_end_is_an_event(error: SourceError | None) -> None:
+    items: list[Observation | PlaneEvent] = []
+    with pytest.raises(SourceError) if error else nullcontext():
+        for item in stream(Pictures(60, error=error), FakeClassifier(see_a_plane, CONTRACT)):
+            items.append(item)  # noqa: PERF402  # what came before the error counts
+    *observations, event = items
+    assert observations_of(observations) == observations
+    assert isinstance(event, PlaneEvent)
+    assert (event.plane, event.end_index, event.end) == ("plane 1", 59, 59 / 30)
+    assert [observation.time for observation in observations_of(items)] == [index / 30 for index in range(60)]
+    assert [observation.decision.plane for observation in observations_of(items)][::59] == [None, "plane 1"]
+
+
+def test_a_new_session_ends_the_event_before_its_first_frame() -> None:
+    class Lost(Pictures):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, session=frame.index // 30)
+
+    items = list(stream(Lost(60), FakeClassifier(see_a_plane, CONTRACT)))
+    assert [place for place, item in enumerate(items) if isinstance(item, PlaneEvent)] == [30, 61]
+
+
+def test_stills_make_no_events() -> None:
+    pictures = Pictures(60)
+    pictures.continuous = False
+    items = list(stream(pictures, FakeClassifier(see_a_plane, CONTRACT)))
+    assert [observation.decision.plane for observation in observations_of(items)] == ["plane 1"] * 60
+    assert len(items) == 60
+
+
+def test_a_live_stream_has_the_times_of_its_captures() -> None:
+    class Timed(Pictures):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, captured_at=100 + 10 * frame.index)
+                time.sleep(0.01)
+
+    observations = observations_of(stream(Timed(5, live=True), classify))
+    first = observations[0].frame
+    assert [each.time for each in observations] == [10 * (each.frame.index - first.index) for each in observations]
+
+
+def test_the_example_in_the_documentation_runs(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "runs" / "metfa", make_contract())
+    text = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "0 no plane" in result.stdout.splitlines()
+    assert "90 frames, " in result.stdout
+    assert result.stderr == ""
 
 
 def test_an_empty_source_ends_the_stream() -> None:
@@ -130,7 +204,7 @@ def test_errors_of_the_classifier_are_raised() -> None:
         raise LOST
 
     with pytest.raises(SourceError):
-        list(stream(Pictures(10), refuse))
+        list(stream(Pictures(10), FakeClassifier(refuse, CONTRACT)))
 
 
 def test_a_request_to_stop_is_heard_while_no_frame_comes() -> None:
@@ -153,7 +227,7 @@ def capturing() -> bool:
 
 def observe(index: int, *, captured_at: float, latency: float, label: str) -> Observation:
     frame = Frame(np.zeros((2, 2), np.uint8), index, captured_at, "test")
-    return Observation(frame, prediction_of(label), captured_at + latency)
+    return make_observation(frame, prediction_of("plane 0"), plane=label, latency=latency)
 
 
 @pytest.fixture

@@ -11,7 +11,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from metfa.runtime.bundle import CONTRACT, WEIGHTS
-from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Normalisation, Provenance, software
+from metfa.runtime.contract import (
+    SCHEMA,
+    DecisionSpec,
+    InputSpec,
+    ModelContract,
+    Normalisation,
+    Provenance,
+    software,
+)
 from metfa.runtime.errors import BundleError, ExportError
 from metfa.runtime.files import write_text, writing_to
 from metfa.training.model import Normalise
@@ -104,6 +112,8 @@ def sononet_contract() -> ModelContract:
         labels=LABELS,
         embedding=_EMBEDDING,
         input=InputSpec(height=224, width=288, resize="halve-linear", normalisation=_NORMALISATION, region=None),
+        # It was trained with a class for what is no plane; for calibration, there are no frames to be had.
+        decision=DecisionSpec(temperature=1.0, rejection=None, background=("Background",)),
         provenance=Provenance(
             software=software(), method=METHOD, source="GE Voluson E8 (published weights)", target=None
         ),

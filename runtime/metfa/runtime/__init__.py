@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .classifier import PlaneClassifier
-    from .contract import ModelContract, Region
+    from .contract import DecisionSpec, ModelContract, Region
     from .errors import MetfaError
     from .frame import Decision, Frame, Observation, PlaneEvent, Prediction
     from .sources import CaptureFormat, Source, open_source
@@ -25,6 +25,7 @@ __all__ = [
     "Bundle",
     "CaptureFormat",
     "Decision",
+    "DecisionSpec",
     "Frame",
     "MetfaError",
     "ModelContract",
@@ -44,6 +45,7 @@ _MODULES = {
     "Bundle": "bundle",
     "CaptureFormat": "sources",
     "Decision": "frame",
+    "DecisionSpec": "contract",
     "Frame": "frame",
     "MetfaError": "errors",
     "ModelContract": "contract",

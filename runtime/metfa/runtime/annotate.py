@@ -1,4 +1,4 @@
-"""Draws a prediction on its frame."""
+"""Draws an observation on its frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .frame import Prediction
+    from .frame import Observation
 
 _PLAIN, _BOLD = cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX
 _WHITE, _GREY, _DARK, _ACCENT = (255, 255, 255), (190, 190, 190), (64, 64, 64), (70, 190, 255)  # blue, green, red
@@ -29,13 +29,13 @@ class _Style(NamedTuple):
     scale: float
 
 
-def annotate(image: NDArray[np.uint8], prediction: Prediction, labels: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw the label, the confidence and a bar for the probability of each class.
+def annotate(image: NDArray[np.uint8], observation: Observation, labels: Sequence[str]) -> NDArray[np.uint8]:
+    """Draw what is decided, large where it is a plane, and a bar for the probability of each class.
 
     Args:
         image: uint8 [H, W], or [H, W, 3] or [H, W, 4] in OpenCV's order of colours; not changed.
-        prediction: what the model says of it.
-        labels: the M class names, in the order of ``prediction.probabilities``.
+        observation: what was made of it.
+        labels: the M class names, in the order of the probabilities.
 
     Returns:
         uint8 [H, W, 3] (BGR). Of more than 16 classes, or more than fit, the most probable have bars.
@@ -48,23 +48,27 @@ def annotate(image: NDArray[np.uint8], prediction: Prediction, labels: Sequence[
         return canvas
     _darken(canvas[:banner])
     headline, names = _Style(_BOLD, 0.8 * unit), _Style(_PLAIN, 0.42 * unit)
-    confidence = f"{prediction.confidence:.0%}"
-    _write(canvas, prediction.label, (margin, baseline), _WHITE, headline)
-    _write(canvas, confidence, (width - margin - _text_width(confidence, headline), baseline), _ACCENT, headline)
+    decision, probabilities = observation.decision, observation.prediction.probabilities
+    if decision.plane is None:
+        _write(canvas, str(decision), (margin, baseline), _GREY, _Style(_PLAIN, 0.6 * unit))
+    else:
+        confidence = f"{decision.confidence:.0%}"
+        _write(canvas, decision.plane, (margin, baseline), _WHITE, headline)
+        _write(canvas, confidence, (width - margin - _text_width(confidence, headline), baseline), _ACCENT, headline)
 
     bar_left = 2 * margin + max(_text_width(_shortened(label), names) for label in labels)
     bar_length, bar_height, descent = round(70 * unit), max(round(5 * unit), 1), round(4 * unit)
     rows = min(len(labels), _MOST_ROWS, (height - banner) // row - 1)
     # Bars keep the order of the labels, so that a class stays where it is while the scan goes on.
-    shown = sorted(np.argsort(-prediction.probabilities, kind="stable")[:rows].tolist())
+    shown = sorted(np.argsort(-probabilities, kind="stable")[:rows].tolist())
     _darken(canvas[banner : banner + rows * row + margin, : bar_left + bar_length + margin])
     for place, index in enumerate(shown):
-        is_best = labels[index] == prediction.label
+        is_shown = labels[index] == decision.plane
         middle = banner + place * row + row // 2
-        _write(canvas, _shortened(labels[index]), (margin, middle + descent), _WHITE if is_best else _GREY, names)
+        _write(canvas, _shortened(labels[index]), (margin, middle + descent), _WHITE if is_shown else _GREY, names)
         bar = canvas[middle - bar_height // 2 :, bar_left : bar_left + bar_length][:bar_height]
         bar[:] = _DARK
-        bar[:, : round(bar_length * float(prediction.probabilities[index]))] = _ACCENT if is_best else _GREY
+        bar[:, : round(bar_length * float(probabilities[index]))] = _ACCENT if is_shown else _GREY
     return canvas
 
 

@@ -79,7 +79,7 @@ class PlaneClassifier:
         size = self.contract.input
         tensor = preprocess(image, height=size.height, width=size.width, region=self.sector.region(image))
         inference = self._backend.infer(tensor[np.newaxis])
-        probabilities = inference.probabilities[0].astype(np.float32)
+        probabilities = inference.calibrated(self.contract.decision.temperature)[0].astype(np.float32)
         best = int(probabilities.argmax())
         return Prediction(
             self.contract.labels[best],
@@ -87,4 +87,9 @@ class PlaneClassifier:
             probabilities,
             inference.embedding[0],
             inference.logits[0],
+            picture=tensor[0],
         )
+
+    def restart(self) -> None:
+        """Look for the sector anew: frames of another device or layout may follow."""
+        self.sector.restart()

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,7 +86,9 @@ class _StreamCommand(Command):
 )
 @click.option("--precision", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Write the annotated video.")
-@click.option("--events", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write a record for each frame.")
+@click.option(
+    "--events", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write a record for each frame and event."
+)
 @click.option(
     "--window/--no-window", default=None, help="Show the annotated video; by default, where there is a display."
 )
@@ -157,16 +158,15 @@ def main(  # click passes the options by name
                     interruption.requested
                     or feeds.failed
                     or time.monotonic() > deadline
+                    or statistics.frames == limit
                     or (view is not None and view.was_closed)
                 )
 
             def classify() -> None:
-                with closing(
-                    stream(source, classifier, stop=stop, new_session=classifier.sector.restart)
-                ) as observations:
-                    for observation in islice(observations, limit):
-                        statistics.add(observation)
-                        feeds.put(observation)
+                with closing(stream(source, classifier, stop=stop)) as items:
+                    for item in items:
+                        statistics.add(item)
+                        feeds.put(item)
 
             _run_aside(classify, interruption, refresh=view.refresh if view is not None else lambda: None)
     except MetfaError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal, TypeAlias
@@ -9,7 +10,7 @@ from typing import Literal, TypeAlias
 from . import records
 from .errors import ContractError
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the contract's fields. Another version is refused."""
 
 METADATA_KEY = "metfa.contract"
@@ -85,6 +86,59 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """Which frames show no plane that the model knows: those whose score is below the threshold.
+
+    Attributes:
+        score: of a frame's logits g: ``max-probability`` is the largest of softmax(g / temperature), ``max-logit`` the
+            largest of g (of MetFA's, the cosine to the nearest prototype over τ₀), ``energy`` log Σ exp g.
+        threshold: in the score's unit.
+    """
+
+    score: Literal["max-probability", "max-logit", "energy"]
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"rejection threshold {self.threshold} is not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSpec:
+    """How :mod:`metfa.runtime.decision` turns the predictions of successive frames into decisions.
+
+    Attributes:
+        temperature: what the logits are divided by before the softmax, so that probabilities are calibrated; > 0.
+        rejection: which frames show no known plane; None where every frame is taken to show one of the labels.
+        background: the labels that are no planes.
+        smoothing_ms: time constant of the exponential average of the probabilities, > 0.
+        enter: smoothed probability from which a plane counts as seen; above 0.5, so that only one can be.
+        exit: smoothed probability below which it no longer does, in (0, enter].
+        dwell_ms: how long it must have been seen before it is shown, ≥ 0.
+        gap_ms: after a pause that is longer, what was seen before counts for nothing; > 0.
+    """
+
+    temperature: float
+    rejection: Rejection | None
+    background: tuple[str, ...]
+    smoothing_ms: float = 200.0
+    enter: float = 0.6
+    exit: float = 0.4
+    dwell_ms: float = 150.0
+    gap_ms: float = 1500.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature {self.temperature} is not above 0")
+        if not (0 < self.smoothing_ms < math.inf and 0 <= self.dwell_ms < math.inf and 0 < self.gap_ms < math.inf):
+            raise ValueError(
+                f"smoothing {self.smoothing_ms}, dwell {self.dwell_ms} or gap {self.gap_ms} is no time in milliseconds"
+            )
+        if not (0 < self.exit <= self.enter <= 1 and self.enter > 0.5):
+            raise ValueError(f"exit {self.exit} and enter {self.enter} are not 0 < exit ≤ enter ≤ 1 with enter > 0.5")
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where the model came from.
 
@@ -112,6 +166,7 @@ class ModelContract:
         labels: the M class names, in the order of the logits.
         embedding: D.
         input: the tensor ``frame``.
+        decision: how predictions become decisions.
         provenance: where the model came from.
     """
 
@@ -119,6 +174,7 @@ class ModelContract:
     labels: tuple[str, ...]
     embedding: int
     input: InputSpec
+    decision: DecisionSpec
     provenance: Provenance
 
     def __post_init__(self) -> None:
@@ -128,6 +184,8 @@ class ModelContract:
             raise ValueError(f"labels {self.labels} are not two or more different names")
         if self.embedding < 1:
             raise ValueError(f"embedding {self.embedding} is not a number of dimensions")
+        if not set(self.decision.background) < set(self.labels):
+            raise ValueError(f"background {self.decision.background} is not a part of the labels {self.labels}")
 
     def to_json(self) -> str:
         """Return the contract as JSON."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,10 @@ class Prediction:
     Attributes:
         label: the most probable class.
         confidence: its probability, in [0, 1].
-        probabilities: float32 [M], in the order of the contract's labels.
+        probabilities: float32 [M], in the order of the contract's labels; calibrated.
         embedding: float32 [D], the mean μ of the Gaussian embedding.
-        logits: float32 [M], what the probabilities are the softmax of.
+        logits: float32 [M]; divided by the contract's temperature, what the probabilities are the softmax of.
+        picture: uint8 [H, W], what the model saw: the frame cropped, grey and of the input's size.
     """
 
     label: str
@@ -45,10 +46,14 @@ class Prediction:
     probabilities: NDArray[np.float32]
     embedding: NDArray[np.float32]
     logits: NDArray[np.float32]
+    picture: NDArray[np.uint8]
 
 
-Status = Literal["plane", "no plane", "frozen", "dark", "saturated"]
-"""What a stream shows: a plane, none that the model knows, or no usable picture."""
+Unusable: TypeAlias = Literal["frozen", "no signal", "saturated"]
+"""Why a picture shows nothing that could be labelled."""
+
+Status: TypeAlias = Literal["plane", "undecided", "no plane"] | Unusable
+"""What a stream shows: a plane, perhaps one, none that the model knows, or no usable picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +62,18 @@ class Decision:
 
     Attributes:
         status: what the stream shows.
-        plane: the plane where the status says that there is one, otherwise None.
+        plane: the plane where the status is ``plane``, otherwise None.
         confidence: its smoothed, calibrated probability, in [0, 1]; of the likeliest plane where there is none.
     """
 
     status: Status
     plane: str | None
     confidence: float
+
+    def __str__(self) -> str:
+        if self.plane is not None:
+            return f"{self.plane} {self.confidence:.0%}"
+        return "no plane" if self.status == "undecided" else self.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +82,11 @@ class PlaneEvent:
 
     Attributes:
         plane: its name.
-        start: seconds on the clock of ``Frame.captured_at``, of its first frame.
+        start: seconds into the stream, on the clock of ``Observation.time``, of its first frame.
         end: the same of its last.
         start_index: number of its first frame.
         end_index: number of its last.
-        confidence: the highest smoothed probability on the way, in [0, 1].
+        confidence: the highest smoothed, calibrated probability on the way, in [0, 1].
         best: its most certain, sharpest frame.
     """
 
@@ -96,16 +106,16 @@ class Observation:
     Attributes:
         frame: the classified frame.
         prediction: what the model says of it alone.
+        decision: what it amounts to, with the frames before it.
+        time: seconds into the stream: into the recording, or since the first frame of a live source.
         decided_at: seconds on the same clock as ``frame.captured_at``.
-        decision: what it amounts to, with the frames before it; None where nothing decides.
-        events: what ended with this frame.
     """
 
     frame: Frame
     prediction: Prediction
+    decision: Decision
+    time: float
     decided_at: float
-    decision: Decision | None = None
-    events: tuple[PlaneEvent, ...] = ()
 
     @property
     def latency_ms(self) -> float:

@@ -1,4 +1,4 @@
-"""Capture and classification side by side: one thread takes frames from the source, the caller's classifies them."""
+"""Capture and decision side by side: one thread takes frames from the source, the caller's classifies and decides."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import threading
 import time
 from collections import deque
 from queue import Empty
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from .frame import Frame, Observation, Prediction
+from .decision import Decider, StillDecider
+from .frame import Frame, Observation, PlaneEvent, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .contract import ModelContract
     from .sources import Source
 
 _READ_AHEAD = 4  # frames of a file that wait while one is classified
@@ -23,14 +25,30 @@ _POLL_SECONDS = 0.1  # how long a request to stop may go unnoticed while no fram
 _JOIN_SECONDS = 0.3  # how long to wait for a thread that may be blocked in the driver
 
 
+class Classifier(Protocol):
+    """What a stream needs of a :class:`~metfa.runtime.classifier.PlaneClassifier`."""
+
+    @property
+    def contract(self) -> ModelContract:
+        """Labels, and how to decide."""
+        ...
+
+    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
+        """Classify one image."""
+        ...
+
+    def restart(self) -> None:
+        """Be prepared for frames of another device."""
+        ...
+
+
 def stream(
     source: Source,
-    classifier: Callable[[NDArray[np.uint8]], Prediction],
+    classifier: Classifier,
     *,
     stop: Callable[[], bool] = lambda: False,
-    new_session: Callable[[], None] = lambda: None,
-) -> Generator[Observation, None, None]:
-    """Classify the frames of ``source``.
+) -> Generator[Observation | PlaneEvent, None, None]:
+    """Classify the frames of ``source``, and decide what they show.
 
     Of a live source only the newest frame is kept: what came while the last one was classified is dropped, which shows
     as a gap in ``frame.index``. Of other sources every frame is classified. Frames that were captured before the source
@@ -38,12 +56,13 @@ def stream(
 
     Args:
         source: open; it is iterated over in another thread, and not closed.
-        classifier: image in, prediction out; a :class:`~metfa.runtime.classifier.PlaneClassifier`.
-        new_session: called before the first frame of each session but the source's first.
+        classifier: image in, prediction out.
         stop: asked before each frame, and ten times a second while none comes, whether to end.
 
     Yields:
-        One observation for each classified frame, in order.
+        One observation for each classified frame, in order, and each event as soon as it has ended; of a plane that is
+        still shown when the stream ends, after the last observation. Frames that do not follow one another, of a folder
+        of images, are decided one by one, and make no events.
 
     Raises:
         SourceError: the source failed or ended before its time, or a frame does not fit the classifier's region.
@@ -52,20 +71,38 @@ def stream(
     # A daemon: where a driver never comes back from a read, the process must end all the same.
     thread = threading.Thread(target=_capture, args=(source, mailbox), name="metfa capture", daemon=True)
     thread.start()
+    contract = classifier.contract
+    decide = (Decider if source.continuous else StillDecider)(contract.decision, contract.labels)
+    first: Frame | None = None
     session = 0
+    error: Exception | None = None
     try:
         while not stop():
             try:
                 frame = mailbox.take(_POLL_SECONDS)
+                if frame is None:
+                    break
+                if frame.session != session:
+                    session = frame.session
+                    classifier.restart()
+                    if (event := decide.restart()) is not None:
+                        yield event
+                prediction = classifier(frame.image)
             except Empty:
                 continue
-            if frame is None:
-                return
-            if frame.session != session:
-                session = frame.session
-                new_session()
-            prediction = classifier(frame.image)
-            yield Observation(frame, prediction, time.monotonic())
+            except Exception as failure:  # what was decided comes before it
+                error = failure
+                break
+            first = first or frame
+            seconds = frame.captured_at - first.captured_at if source.live else frame.index / source.rate
+            decision, event = decide(frame, prediction, seconds)
+            yield Observation(frame, prediction, decision, seconds, time.monotonic())
+            if event is not None:
+                yield event
+        if (event := decide.restart()) is not None:
+            yield event
+        if error is not None:
+            raise error
     finally:
         mailbox.close()
         thread.join(_JOIN_SECONDS)

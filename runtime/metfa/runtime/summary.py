@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from .frame import Observation, PlaneEvent
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from .frame import Observation
 
 STALE_MS = 100.0
 """A frame that is decided later than this after its capture, in milliseconds, counts as stale: three at 30 frames/s."""
@@ -39,7 +39,7 @@ class StreamSummary:
         p95_ms: 95 % of them did.
         p99_ms: 99 % of them did.
         latency_s: the sum of all these times, in seconds.
-        labels: how many frames had each label, the commonest first.
+        labels: how many frames were decided to show each plane, or why none, the commonest first.
         events: how many events each plane had, the commonest first.
         sink_drops: how many observations each sink missed that fell behind.
     """
@@ -77,6 +77,8 @@ class StreamSummary:
         for label, number in self.labels.items():
             share = number / self.frames
             lines.append(f"{label:{width}}  {number:7d}  {share:6.1%}  {'#' * round(share * _BAR_WIDTH)}".rstrip())
+        if self.events:
+            lines.append("events: " + ", ".join(f"{plane} {number}" for plane, number in self.events.items()))
         return "\n".join(lines)
 
     def to_prometheus(self) -> str:
@@ -104,7 +106,12 @@ class StreamSummary:
             ("_sum", self.latency_s),
             ("_count", self.frames),
         )
-        add("label_frames_total", "counter", "Frames by predicted label.", *_labelled("label", self.labels))
+        add(
+            "label_frames_total",
+            "counter",
+            "Frames by the plane that they were decided to show, or by why none.",
+            *_labelled("label", self.labels),
+        )
         add("plane_events_total", "counter", "Events by plane.", *_labelled("plane", self.events))
         add("sink_dropped_total", "counter", "Frames that a slow sink missed.", *_labelled("sink", self.sink_drops))
         return "\n".join(lines) + "\n"
@@ -139,9 +146,13 @@ class StreamStatistics:
         self._first: _Moment | None = None
         self._last: _Moment | None = None
 
-    def add(self, observation: Observation) -> None:
-        """Take note of one observation; they must come in order."""
-        frame = observation.frame
+    def add(self, item: Observation | PlaneEvent) -> None:
+        """Take note of one observation or event; they must come in order."""
+        if isinstance(item, PlaneEvent):
+            with self._lock:
+                self._events[item.plane] += 1
+            return
+        observation, frame = item, item.frame
         moment = _Moment(frame.index, frame.session, frame.captured_at, observation.decided_at)
         with self._lock:
             if self._last is not None and moment.session != self._last.session:
@@ -150,8 +161,7 @@ class StreamStatistics:
             self._last = moment
             self._latencies.add(observation.latency_ms)
             self._stale += observation.latency_ms > STALE_MS
-            self._labels[observation.prediction.label] += 1
-            self._events.update(event.plane for event in observation.events)
+            self._labels[observation.decision.plane or observation.decision.status] += 1
 
     def add_sink_drop(self, sink: str) -> None:
         """Take note that ``sink`` fell behind and missed an observation."""

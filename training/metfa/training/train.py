@@ -11,7 +11,7 @@ import torch
 
 from metfa.runtime import bundle as bundles
 from metfa.runtime import records
-from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
+from metfa.runtime.contract import SCHEMA, DecisionSpec, InputSpec, ModelContract, Provenance, software
 from metfa.runtime.errors import BundleError
 
 from .config import CONFIG
@@ -153,6 +153,7 @@ def train(
             NORMALISATION,
             config.target_region if uses_target else config.source_region,
         ),
+        decision=DecisionSpec(temperature=1.0, rejection=None, background=()),
         provenance=Provenance(
             software=software(),
             method=config.method,

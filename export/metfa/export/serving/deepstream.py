@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from metfa.runtime.bundle import ONNX, ONNX_FP16
 from metfa.runtime.contract import Region
@@ -45,7 +46,7 @@ def write_deepstream(bundle: Bundle, directory: Path) -> Path:
     """
     artefact = ONNX_FP16 if ONNX_FP16 in bundle.files else ONNX
     labels = join_labels(bundle.contract.labels, ";")
-    graph = with_float_input(onnx.load(bundle.path(artefact)))
+    graph = with_float_input(onnx.load(bundle.path(artefact)), bundle.contract.decision.temperature)
     with new_directory(directory) as stage:
         onnx.save(graph, stage / "model.onnx")
         (stage / "labels.txt").write_text(labels, encoding="utf-8")
@@ -53,8 +54,8 @@ def write_deepstream(bundle: Bundle, directory: Path) -> Path:
     return directory / "nvinfer.txt"
 
 
-def with_float_input(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return ``frame`` uint8 → ``logits``, ``embedding`` as ``frame`` float32, 0–255 → ``probabilities``."""
+def with_float_input(model: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
+    """Return ``frame`` uint8 → ``logits``, ``embedding`` as ``frame`` float32, 0–255 → ``probabilities``, calibrated."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
@@ -64,7 +65,9 @@ def with_float_input(model: onnx.ModelProto) -> onnx.ModelProto:
     probabilities = onnx.ValueInfoProto()
     probabilities.CopyFrom(logits)
     probabilities.name = "probabilities"
-    graph.node.append(helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1))
+    graph.initializer.append(numpy_helper.from_array(np.array(temperature, np.float32), "temperature"))
+    graph.node.append(helper.make_node("Div", ["logits", "temperature"], ["calibrated_logits"]))
+    graph.node.append(helper.make_node("Softmax", ["calibrated_logits"], ["probabilities"], axis=1))
     del graph.output[:]
     graph.output.append(probabilities)
     _remove_unused(graph)

@@ -24,7 +24,11 @@ class Inference:
     @property
     def probabilities(self) -> NDArray[np.float64]:
         """The softmax of the logits, [N, M]."""
-        exponentials = np.exp((self.logits - self.logits.max(axis=1, keepdims=True)).astype(np.float64))
+        return self.calibrated(1.0)
+
+    def calibrated(self, temperature: float) -> NDArray[np.float64]:
+        """Return the softmax of the logits divided by ``temperature``, [N, M]."""
+        exponentials = np.exp((self.logits - self.logits.max(axis=1, keepdims=True)).astype(np.float64) / temperature)
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from ..frame import Observation
+    from ..frame import Observation, PlaneEvent
 
 _Sink = TypeVar("_Sink", bound="Sink")
 
@@ -15,17 +15,17 @@ Kind = Literal["view", "pictures", "records"]
 
 
 class Sink(ABC):
-    """Takes observations one after another; a context manager that closes it, however the block ends.
+    """Takes observations and events one after another; a context manager that closes it, however the block ends.
 
     In a stream each sink has a thread of its own (see :class:`~metfa.runtime.sinks.feeds.Feeds`), which alone calls
-    ``write`` and ``close``. What happens where the sink is slower than the stream, or fails, depends on its kind:
+    its methods. What happens where the sink is slower than the stream, or fails, depends on its kind:
 
     - ``"view"`` shows the stream: it gets the newest observation, and is reported and left out if it fails.
     - ``"pictures"`` writes files that the user asked for: where it falls behind a live source by more than a second,
       it misses frames, which are counted. If it fails, the stream ends with the reason.
     - ``"records"`` likewise, but gets every observation, with empty pictures, so that many can wait.
 
-    Events are never missed: where an observation is left out, the next one carries its events as well.
+    Events are not missed where observations are; only a view does not get more than the last 30 at once.
 
     Attributes:
         name: what messages and metrics call it.
@@ -38,6 +38,13 @@ class Sink(ABC):
     @abstractmethod
     def write(self, observation: Observation) -> None:
         """Take one observation.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+
+    def write_event(self, event: PlaneEvent) -> None:  # noqa: B027  # most sinks show frames only
+        """Take one event.
 
         Raises:
             OutputError: it cannot be written.

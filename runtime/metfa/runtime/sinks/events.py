@@ -1,4 +1,4 @@
-"""Observations as JSON Lines."""
+"""Observations and events as JSON Lines."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ..frame import Observation
+    from ..frame import Observation, PlaneEvent
 
 
 class JsonLinesSink(Sink):
-    """One line of JSON for each observation, in the file as soon as it is written; only ever whole lines.
+    """One line of JSON for each observation and event, in the file as soon as it is written; only ever whole lines.
 
     ::
 
-        {"type": "frame", "index": 0, "source": "…", "label": "…", "confidence": 0.98,
-         "probabilities": {"…": 0.98, …}, "latency_ms": 12.3}
+        {"type": "frame", "index": 0, "time": 0.0, "source": "…", "label": "…", "confidence": 0.98,
+         "probabilities": {"…": 0.98, …}, "decision": {"status": "plane", "plane": "…", "confidence": 0.97},
+         "latency_ms": 12.3}
+        {"type": "event", "plane": "…", "start": 0.2, "end": 2.5, "start_index": 6, "end_index": 75,
+         "confidence": 0.98, "best_index": 40, "source": "…"}
 
-    ``index`` and ``source`` are those of the :class:`~metfa.runtime.frame.Frame`, probabilities have six decimals.
+    The values are those of :class:`~metfa.runtime.frame.Observation` and :class:`~metfa.runtime.frame.PlaneEvent`:
+    probabilities have six decimals, times are seconds into the stream with three.
 
     Args:
         path: the file; what it held before is lost.
@@ -47,17 +51,39 @@ class JsonLinesSink(Sink):
 
     def write(self, observation: Observation) -> None:
         """Append the observation."""
-        frame, prediction = observation.frame, observation.prediction
+        frame, prediction, decision = observation.frame, observation.prediction, observation.decision
         probabilities = [round(value, 6) for value in prediction.probabilities.tolist()]
         self._append(
             {
                 "type": "frame",
                 "index": frame.index,
+                "time": round(observation.time, 3),
                 "source": frame.source,
                 "label": prediction.label,
                 "confidence": round(prediction.confidence, 6),
                 "probabilities": dict(zip(self._labels, probabilities, strict=True)),
+                "decision": {
+                    "status": decision.status,
+                    "plane": decision.plane,
+                    "confidence": round(decision.confidence, 6),
+                },
                 "latency_ms": round(observation.latency_ms, 3),
+            }
+        )
+
+    def write_event(self, event: PlaneEvent) -> None:
+        """Append the event."""
+        self._append(
+            {
+                "type": "event",
+                "plane": event.plane,
+                "start": round(event.start, 3),
+                "end": round(event.end, 3),
+                "start_index": event.start_index,
+                "end_index": event.end_index,
+                "confidence": round(event.confidence, 6),
+                "best_index": event.best.index,
+                "source": event.best.source,
             }
         )
 

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ..errors import MetfaError, OutputError
+from ..frame import Frame, Observation, PlaneEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..frame import Frame, Observation, PlaneEvent
     from .base import Kind, Sink
 
 _CAPACITY: dict[Kind, int] = {"view": 1, "pictures": 30, "records": 10_000}
 """How many observations may wait for a sink: of pictures a second, of records (a few kB each) minutes."""
+
+_MOST_EVENTS = 30
+"""How many events, each with a picture, may wait beside them."""
 
 _POLL_SECONDS = 0.05
 _NO_PICTURE = np.zeros((0, 0), np.uint8)
@@ -27,7 +30,7 @@ _Feeds = TypeVar("_Feeds", bound="Feeds")
 
 
 class Feeds:
-    """Hands every observation to sinks that each write in a thread of their own; closes them in the end.
+    """Hands every observation and event to sinks that each write in a thread of their own; closes them in the end.
 
     What happens where a sink is slow or fails is told in :class:`~metfa.runtime.sinks.base.Sink`. Where the source
     is not live, nothing is missed: the stream waits for files instead.
@@ -57,10 +60,10 @@ class Feeds:
         """Start to feed one more sink; it is closed with the others."""
         self._feeds.append(_Feed(sink, self._live, self._missed, self._notify))
 
-    def put(self, observation: Observation) -> None:
-        """Hand over one observation. Waits only for files, and only where the source is not live."""
+    def put(self, item: Observation | PlaneEvent) -> None:
+        """Hand over one observation or event. Waits only for files, and only where the source is not live."""
         for feed in self._feeds:
-            feed.put(observation, self._hurry)
+            feed.put(item, self._hurry)
 
     @property
     def failed(self) -> bool:
@@ -107,7 +110,7 @@ class _Feed:
         self._drops = live or sink.kind == "view"
         self._missed = missed
         self._notify = notify
-        self._waiting: deque[Observation] = deque()
+        self._waiting: deque[Observation | PlaneEvent] = deque()
         self._capacity = _CAPACITY[sink.kind]
         self._finished = False  # nothing will be put any more
         self._broken = False  # nothing is written any more
@@ -116,32 +119,36 @@ class _Feed:
         self._thread = threading.Thread(target=self._run, name=f"metfa {sink.name}", daemon=True)
         self._thread.start()
 
-    def put(self, observation: Observation, hurry: Callable[[], bool]) -> None:
-        """Let ``observation`` wait; where nothing may be missed, wait for room until there is reason to hurry."""
+    def put(self, item: Observation | PlaneEvent, hurry: Callable[[], bool]) -> None:
+        """Let ``item`` wait; where nothing may be missed, wait for room until there is reason to hurry."""
         if self._sink.kind == "records":
-            observation = _without_pictures(observation)
+            item = _without_pictures(item)
         with self._changed:
             while not (self._drops or self._broken or len(self._waiting) < self._capacity or hurry()):
                 self._changed.wait(_POLL_SECONDS)
-            if self._broken:
+            if self._broken or (self._drops and not self._has_room(item)):
                 return
-            if self._drops and len(self._waiting) == self._capacity:
-                if self._sink.kind == "records":
-                    self._fail(self._too_slow(f"{self._capacity} records behind the stream"))
-                    return
-                observation = self._without_oldest(observation)
-            self._waiting.append(observation)
+            self._waiting.append(item)
             self._changed.notify_all()
 
-    def _without_oldest(self, newest: Observation) -> Observation:
-        """Make room for ``newest``, and return it with the events that would be lost if nothing else can carry them."""
-        if self._sink.kind == "pictures":
+    def _has_room(self, item: Observation | PlaneEvent) -> bool:
+        """Make room for ``item`` at the cost of the oldest of its kind; return False where that ends the stream."""
+        kind = self._sink.kind
+        if kind == "records":
+            if len(self._waiting) >= self._capacity:
+                self._fail(self._too_slow(f"{self._capacity} records behind the stream"))
+            return not self._broken
+        alike = [place for place, other in enumerate(self._waiting) if type(other) is type(item)]
+        is_event = isinstance(item, PlaneEvent)
+        if len(alike) < (_MOST_EVENTS if is_event else self._capacity):
+            return True
+        if kind == "pictures":
+            if is_event:
+                self._fail(self._too_slow(f"{_MOST_EVENTS} events behind the stream"))
+                return False
             self._missed(self._sink.name)
-        events = self._waiting.popleft().events
-        if self._waiting:
-            self._waiting[0] = _with_events(self._waiting[0], events)
-            return newest
-        return _with_events(newest, events)
+        del self._waiting[alike[0]]
+        return True
 
     def finish(self) -> None:
         """Let the thread end when everything is written."""
@@ -163,8 +170,11 @@ class _Feed:
 
     def _run(self) -> None:
         try:
-            while (observation := self._take()) is not None:
-                self._sink.write(observation)
+            while (item := self._take()) is not None:
+                if isinstance(item, PlaneEvent):
+                    self._sink.write_event(item)
+                else:
+                    self._sink.write(item)
         except Exception as error:
             self._report(error)
         try:
@@ -172,7 +182,7 @@ class _Feed:
         except Exception as error:
             self._report(error)
 
-    def _take(self) -> Observation | None:
+    def _take(self) -> Observation | PlaneEvent | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._finished or self._broken)
             if self._broken or not self._waiting:
@@ -209,13 +219,11 @@ class _Feed:
         )
 
 
-def _with_events(observation: Observation, earlier: tuple[PlaneEvent, ...]) -> Observation:
-    return replace(observation, events=(*earlier, *observation.events)) if earlier else observation
-
-
-def _without_pictures(observation: Observation) -> Observation:
-    events = tuple(replace(event, best=_without_picture(event.best)) for event in observation.events)
-    return replace(observation, frame=_without_picture(observation.frame), events=events)
+def _without_pictures(item: Observation | PlaneEvent) -> Observation | PlaneEvent:
+    if isinstance(item, PlaneEvent):
+        return replace(item, best=_without_picture(item.best))
+    prediction = replace(item.prediction, picture=_NO_PICTURE)
+    return replace(item, frame=_without_picture(item.frame), prediction=prediction)
 
 
 def _without_picture(frame: Frame) -> Frame:

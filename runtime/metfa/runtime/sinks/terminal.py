@@ -16,7 +16,7 @@ _INTERVAL_SECONDS = 0.2
 
 
 class StatusLineSink(Sink):
-    """Label, confidence and frames per second on stderr, five times a second."""
+    """What is decided, and frames per second, on stderr, five times a second."""
 
     name = "status line"
 
@@ -30,8 +30,7 @@ class StatusLineSink(Sink):
         seconds = observation.decided_at - self._shown_at
         if seconds < _INTERVAL_SECONDS:
             return
-        prediction = observation.prediction
-        line = f"{prediction.label} {prediction.confidence:.0%}, {self._frames / seconds:.1f} frames/s"
+        line = f"{observation.decision}, {self._frames / seconds:.1f} frames/s"
         self._show(line[: shutil.get_terminal_size().columns - 1])
         self._shown_at = observation.decided_at
         self._frames = 0

@@ -66,7 +66,7 @@ class VideoSink(Sink):
             self._size = (frame.image.shape[1], frame.image.shape[0])
             self._next_index = frame.index
             self._writer = self._open()
-        picture = annotate(fit(frame.image, *self._size), observation.prediction, self._labels)
+        picture = annotate(fit(frame.image, *self._size), observation, self._labels)
         for _ in range(min(frame.index - self._next_index + 1, _LONGEST_GAP)):
             self._writer.write(picture)
             self._frames += 1

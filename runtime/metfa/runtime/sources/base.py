@@ -39,12 +39,14 @@ class Source(ABC):
 
     Attributes:
         live: whether frames keep coming whether or not somebody takes them.
+        continuous: whether each frame follows the one before it, as in a video; False where each stands for itself.
         rate: frames per second, nominally; > 0.
         description: what was opened, with the format that was negotiated.
         region: the part of the frames that holds the ultrasound, where the source itself says so.
     """
 
     live: bool
+    continuous: bool = True
     rate: float
     description: str
     region: Region | None = None

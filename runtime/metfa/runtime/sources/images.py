@@ -24,6 +24,7 @@ class Images(Source):
     """
 
     live = False
+    continuous = False
     rate = 5.0  # images have no time of their own; in a video one can still look at each
 
     def __init__(self, paths: Sequence[Path], description: str) -> None:

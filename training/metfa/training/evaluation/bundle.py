@@ -141,7 +141,8 @@ def evaluate_bundle(
     held_out = read_held_out(bundle, specification, region=region)
     beside = None if source is None else read_held_out(bundle, source)
     inference = _infer(loaded, held_out)
-    probabilities, true = inference.probabilities, held_out.store.labels
+    probabilities = inference.calibrated(bundle.contract.decision.temperature)
+    true = held_out.store.labels
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     labels = bundle.contract.labels
     scores = score(true, predicted, len(labels))
