@@ -86,7 +86,7 @@ def test_the_region_is_told(exported: Path, tmp_path: Path) -> None:
 
 
 def test_a_label_with_the_separator_is_refused(exported: Path, tmp_path: Path) -> None:
-    contract = dataclasses.replace(Bundle.open(exported).contract, labels=("4CH", "a;b", "c", "d", "e"))
+    contract = dataclasses.replace(Bundle.open(exported).contract, labels=("4CH", "a;b", "c", "d", "Background"))
     with updating(exported, keep=lambda _: True) as stage:
         (stage / CONTRACT).write_text(contract.to_json())
     with pytest.raises(ExportError, match="class names without ';'"):

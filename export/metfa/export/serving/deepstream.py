@@ -55,7 +55,7 @@ def write_deepstream(bundle: Bundle, directory: Path) -> Path:
 
 
 def with_float_input(model: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
-    """Return ``frame`` uint8 → ``logits``, ``embedding`` as ``frame`` float32, 0–255 → ``probabilities``, calibrated."""
+    """Return ``frame`` uint8 → ``logits``, ``embedding`` as ``frame`` float32, 0–255 → calibrated ``probabilities``."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
