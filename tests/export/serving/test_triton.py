@@ -106,7 +106,7 @@ def test_the_command_refuses_before_it_exports(trained: Path, tmp_path: Path) ->
 
 
 def test_a_label_of_two_lines_is_refused(exported: Path, tmp_path: Path) -> None:
-    contract = dataclasses.replace(Bundle.open(exported).contract, labels=("4CH", "Ab\ndominal", "c", "d", "Background"))
+    contract = dataclasses.replace(Bundle.open(exported).contract, labels=("a", "Ab\ndom", "c", "d", "Background"))
     with updating(exported, keep=lambda _: True) as stage:
         (stage / CONTRACT).write_text(contract.to_json())
     with pytest.raises(ExportError, match="class names without"):
