@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from metfa.export.frames import LIMIT, default_frames, read_frames
 from metfa.runtime.bundle import Bundle, updating
 from metfa.runtime.contract import Region
-from metfa.runtime.errors import BundleError, SourceError
+from metfa.runtime.errors import BundleError, DataError, SourceError
 from metfa.training.weights import REFERENCE
 
 from .networks import HEIGHT, WIDTH, make_contract, make_frames, make_network, make_reference
@@ -37,6 +37,27 @@ def test_no_more_than_so_many_frames_are_read(tmp_path: Path) -> None:
     assert len(read_frames(str(tmp_path), SIZE, None).frames) == LIMIT
 
 
+def test_frames_are_spread_over_what_is_named_and_bad_files_left_out(tmp_path: Path) -> None:
+    for label, level in (("a", 0), ("b", 100), ("c", 200)):
+        (tmp_path / label).mkdir()
+        for index in range(LIMIT):
+            cv2.imwrite(str(tmp_path / label / f"{index:03}.png"), np.full((30, 40), level, np.uint8))
+    (tmp_path / "a" / "000.png").write_bytes(b"no image")
+    frames = read_frames(str(tmp_path), SIZE, None).frames
+    levels, counts = np.unique(frames, return_counts=True)
+    assert levels.tolist() == [0, 100, 200]
+    assert LIMIT - 1 <= len(frames) <= LIMIT
+    assert np.ptp(counts // (HEIGHT * WIDTH)) <= 1
+
+
+def test_what_has_no_frames_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(SourceError, match="received none that can be decoded"):
+        read_frames(str(tmp_path), SIZE, None)
+    with pytest.raises(DataError, match="which is not there"):
+        read_frames(str(tmp_path / "nowhere"), SIZE, None)
+
+
 def test_a_bundle_is_compared_on_its_reference_frames_of_both_domains(trained: Path) -> None:
     target, source = default_frames(Bundle.open(trained), SIZE)
     reference = make_reference()
@@ -57,6 +78,6 @@ def test_reference_frames_of_an_earlier_version_are_refused(trained: Path) -> No
 def test_stills_of_the_phantom_stand_in_for_missing_frames() -> None:
     (frames,) = default_frames(None, SIZE)
     assert frames.name == "phantom:B"
-    assert frames.frames.shape == (21, 1, HEIGHT, WIDTH)
-    assert len(np.unique(frames.frames, axis=0)) == 21
+    assert frames.frames.shape == (24, 1, HEIGHT, WIDTH)
+    assert len(np.unique(frames.frames, axis=0)) == 24
     assert "for want of frames of the device" in frames.description

@@ -115,7 +115,9 @@ def test_a_truncated_image_is_refused_in_silence(
     tmp_path: Path, form: str, share: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
     content = encode(np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8), form)
-    with pytest.raises(SourceError, match=r"^expected an image in .*image\.png, received .*bytes"):
+    with pytest.raises(
+        SourceError, match=r"^expected an image in .*image\.png, received a truncated file|received content that"
+    ):
         read(tmp_path, content[: round(share * len(content))])
     assert capfd.readouterr().err == ""
 
@@ -133,8 +135,8 @@ def test_a_damaged_png_is_refused_in_silence(tmp_path: Path, share: float, capfd
     ("content", "received"),
     [
         pytest.param(b"", "an empty file", id="empty"),
-        pytest.param(b"no image" * 20, "160 bytes that cannot be decoded", id="text"),
-        pytest.param(b"\x89PNG\r\n\x1a\n", "a truncated file of 8 bytes", id="a signature"),
+        pytest.param(b"no image" * 20, "content that cannot be decoded", id="text"),
+        pytest.param(b"\x89PNG\r\n\x1a\n", "a truncated file", id="a signature"),
         pytest.param(b"\xff\xd8\xff\xe0" + b"\xff\xda" + b"\0" * 50 + b"\xff\xd9", "cannot be decoded", id="no tables"),
         pytest.param(encode(ramp().astype(np.float32), "TIFF"), "cannot be decoded", id="floating point"),
     ],

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--frames",
     metavar="SPEC",
-    help="What to compare on: a folder of images, a video, or phantom:NAME.  [default: the bundle's reference frames]",
+    help="What to compare on: any domain, such as a folder or a recording.  [default: the bundle's reference frames]",
 )
 @click.option(
     "--roi", "region", type=RoiType(), help="The part of each of --frames that the model sees.  [default: full]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -10,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metfa.runtime.errors import SourceError
-from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
 from metfa.runtime.preprocess import preprocess
 from metfa.runtime.sector import SectorTracker
-from metfa.runtime.sources import open_source
+from metfa.training.data.forms import list_domain
 from metfa.training.weights import REFERENCE, load_reference
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle import Bundle
     from metfa.runtime.contract import InputSpec, Roi
+    from metfa.training.data.listing import Medium
 
 LIMIT = 128
 """So many frames of a source are compared: one wrong frame in a hundred shows."""
 
 _PHANTOM = "phantom:B"
-_STILLS = 3  # of each plane of the phantom
+_STILLS = 24  # of the phantom, which takes its time to draw them
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,29 @@ class FrameSet:
     labels: NDArray[np.int64] | None = None
 
 
-def read_frames(spec: str, size: InputSpec, region: Roi) -> FrameSet:
-    """Read up to ``LIMIT`` frames of what ``spec`` names; of ``phantom:NAME``, stills of every plane.
+def read_frames(spec: str, size: InputSpec, region: Roi, limit: int = LIMIT) -> FrameSet:
+    """Read up to ``limit`` frames of a domain, spread evenly over it; what cannot be read is left out.
 
     Raises:
-        SourceError: there is no such source, it has no frames, or ``region`` reaches beyond them.
+        DataError: there is no such domain.
+        SourceError: it has no frames, or ``region`` reaches beyond them.
         ProfileError: there is no such device profile of the phantom.
     """
+    entries = list_domain(spec).entries
+    of_each = -(-limit // len(entries))
     tracker = SectorTracker(region)
-    frames = [
-        preprocess(image, height=size.height, width=size.width, region=tracker.region(image))
-        for image in islice(_images(spec), LIMIT)
-    ]
+    frames: list[NDArray[np.uint8]] = []
+    for number in np.linspace(0, len(entries) - 1, min(limit, len(entries))).round().astype(int).tolist():
+        tracker.told = entries[number].region
+        frames += [
+            preprocess(image, height=size.height, width=size.width, region=tracker.region(image))
+            for image in islice(_pictures(entries[number].medium), of_each)
+        ]
     if not frames:
-        raise SourceError(expected=f"frames in {spec}", received="none", remedy="name another source of frames")
-    return FrameSet(spec, "as named", np.stack(frames))
+        raise SourceError(
+            expected=f"frames in {spec}", received="none that can be decoded", remedy="name another domain"
+        )
+    return FrameSet(spec, "as named", np.stack(frames[:limit]))
 
 
 def default_frames(bundle: Bundle | None, size: InputSpec) -> tuple[FrameSet, ...]:
@@ -76,17 +85,10 @@ def default_frames(bundle: Bundle | None, size: InputSpec) -> tuple[FrameSet, ..
             FrameSet("target", "unlabelled, held out", reference.target.numpy()),
             FrameSet("source", "labelled, held out for validation", reference.source.numpy(), source_labels),
         )
-    frames = read_frames(_PHANTOM, size, None)
+    frames = read_frames(_PHANTOM, size, None, _STILLS)
     return (FrameSet(_PHANTOM, "for want of frames of the device; name some with --frames", frames.frames),)
 
 
-def _images(spec: str) -> Iterator[NDArray[np.uint8]]:
-    if spec.startswith("phantom:"):
-        phantom = Phantom(load_profile(spec.removeprefix("phantom:")))
-        for plane in (*PLANES, BACKGROUND):
-            for seed in range(_STILLS):
-                yield phantom.image(plane, seed)
-    else:
-        with open_source(spec) as source:
-            for frame in source:
-                yield frame.image
+def _pictures(medium: Medium) -> Iterator[NDArray[np.uint8]]:
+    with suppress(SourceError):
+        yield from medium.read()

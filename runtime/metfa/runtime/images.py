@@ -46,11 +46,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         image = _decode(content)
     except ValueError as cause:
-        raise _unreadable(path, f"{cause} of {content.size} bytes") from None
+        raise _unreadable(path, str(cause)) from None
     except cv2.error:  # of a size that cannot be
         image = None
     if image is None:
-        raise _unreadable(path, f"{content.size} bytes that cannot be decoded")
+        raise _unreadable(path, "content that cannot be decoded")
     return image
 
 

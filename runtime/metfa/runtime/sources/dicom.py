@@ -134,7 +134,8 @@ def reading_dicom(path: Path) -> Iterator[None]:
         try:
             yield
         except Exception as cause:
-            raise _no_frames(path, str(cause) or "fewer frames than it announces") from None
+            reason, *_ = str(cause).splitlines() or ["fewer frames than it announces"]
+            raise _no_frames(path, reason) from None
 
 
 def _no_frames(path: Path, received: str) -> SourceError:

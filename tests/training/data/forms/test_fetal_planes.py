@@ -62,7 +62,7 @@ def test_what_is_not_there_is_skipped(root: Path) -> None:
     assert len(listing.entries) == 3
     assert skipped(listing) == {
         "Images/Patient00001_Plane3_1_of_1.png": "is not there",
-        "FETAL_PLANES_DB_data.csv, row 5": "neither 0 nor 1 in the column Train, but ''",
+        "FETAL_PLANES_DB_data.csv, row 5": "has neither 0 nor 1 in the column Train",
     }
 
 

@@ -55,7 +55,7 @@ def list_fetal_planes(specification: Specification) -> Listing:
     for number, row in matching(specification.name, read_table(root / TABLE, _COLUMNS), filters):
         image = root / "Images" / f"{row['Image_name']}.png"
         if row["Train"] not in {"0", "1"}:
-            files.skip(f"{TABLE}, row {number}", f"neither 0 nor 1 in the column Train, but {row['Train']!r}")
+            files.skip(f"{TABLE}, row {number}", "has neither 0 nor 1 in the column Train")
         elif not is_there(image):
             files.skip(f"Images/{image.name}", "is not there")
         else:

@@ -52,16 +52,15 @@ def list_manifest(specification: Specification) -> Listing:
         mentions.setdefault(Path(os.path.normpath(folder / row["path"])), []).append((number, row))
     files = Files(specification.rate(RATE))
     for location, saying in mentions.items():
-        number, row = saying[0]
+        row = saying[0][1]
         split = _split_of(row, specification.name)
         if location == folder:
             for each, _ in saying:
                 files.skip(f"{path}, row {each}", "names no file")
         elif not location.is_relative_to(folder):
-            files.skip(row["path"], f"lies outside the folder of {path.name}")
+            files.skip(row["path"], "lies outside the folder of the table")
         elif any(_facts(other) != _facts(row) for _, other in saying):
-            numbers = ", ".join(str(each) for each, _ in saying)
-            files.skip(row["path"], f"rows {numbers} of {path.name} differ in what they say of it")
+            files.skip(row["path"], "is named by rows that differ in label, patient or split")
         elif not is_there(location):
             files.skip(row["path"], "is not there")
         else:
@@ -72,7 +71,7 @@ def list_manifest(specification: Specification) -> Listing:
                 patient=row.get("patient") or None,
             )
             for each, _ in saying[1:]:
-                files.skip(f"{path}, row {each}", f"names the same file as row {number}")
+                files.skip(f"{path}, row {each}", "names a file that an earlier row names")
     return files.listing(specification.name)
 
 
