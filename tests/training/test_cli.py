@@ -56,6 +56,8 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     opened = Bundle.open(bundle)
     assert opened.contract.labels == tuple(sorted(LABELS))
     assert opened.contract.provenance.method == "metfa-v"
+    assert opened.contract.decision.rejection is not None
+    assert opened.contract.decision.temperature != 1.0
     assert load_network(opened).config.embedding == opened.contract.embedding
     reference = load_reference(opened)
     assert reference.target.shape == (6, 1, 28, 28)
@@ -148,6 +150,8 @@ def test_shuffled_target_labels_change_no_bit_of_the_model(
         if known["target"] is not None:
             known["target"].pop("name")
     assert devices[0] == devices[1]
+    decisions = [Bundle.open(tmp_path / f"runs-{name}").contract.decision for name in ("true", "shuffled")]
+    assert decisions[0] == decisions[1]
     for evaluation in evaluations:
         for candidate in evaluation["candidates"]:
             candidate.pop("target_f1")

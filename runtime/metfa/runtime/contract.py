@@ -85,6 +85,9 @@ class InputSpec:
             raise ValueError(f"input size {self.height}x{self.width} is below 28x28")
 
 
+RejectionScore: TypeAlias = Literal["max-probability", "max-logit", "energy"]
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """Which frames show no plane that the model knows: those whose score is below the threshold.
@@ -95,7 +98,7 @@ class Rejection:
         threshold: in the score's unit.
     """
 
-    score: Literal["max-probability", "max-logit", "energy"]
+    score: RejectionScore
     threshold: float
 
     def __post_init__(self) -> None:

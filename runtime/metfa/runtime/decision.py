@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .contract import DecisionSpec, Rejection
+    from .contract import DecisionSpec, Rejection, RejectionScore
     from .frame import Prediction
 
 
 def rejection_score(
-    logits: NDArray[np.float32], probabilities: NDArray[np.floating], score: str
+    logits: NDArray[np.float32], probabilities: NDArray[np.floating], score: RejectionScore
 ) -> NDArray[np.float64]:
     """Return how much a frame looks like one of the labels, [...]; see :class:`~metfa.runtime.contract.Rejection`.
 

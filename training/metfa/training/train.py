@@ -11,15 +11,16 @@ import torch
 
 from metfa.runtime import bundle as bundles
 from metfa.runtime import records
-from metfa.runtime.contract import SCHEMA, DecisionSpec, InputSpec, ModelContract, Provenance, software
+from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
 from metfa.runtime.errors import BundleError
 
+from .calibration import calibrate
 from .config import CONFIG
 from .data.pair import read_pair
 from .data.store import UNLABELLED, FrameStore
 from .development import NORMALISATION, ROLES, develop
 from .device_statistics import device_statistics
-from .evaluation.network import evaluate
+from .evaluation.network import evaluate, infer
 from .evaluation.scores import Scores
 from .fit import CHECKPOINT, METRICS, UNFINISHED
 from .selection.validators import Validators
@@ -142,6 +143,7 @@ def train(
         candidates=tuple(scored),
     )
     uses_target = run.method.home == "target"
+    validation = pair.frames("source", "val")
     contract = ModelContract(
         schema=SCHEMA,
         labels=pair.labels,
@@ -153,7 +155,12 @@ def train(
             NORMALISATION,
             config.target_region if uses_target else config.source_region,
         ),
-        decision=DecisionSpec(temperature=1.0, rejection=None, background=()),
+        decision=calibrate(
+            pair.labels,
+            infer(source, validation.frames),
+            validation.labels,
+            infer(exported, pair.frames("target", "val").frames) if uses_target else None,
+        ),
         provenance=Provenance(
             software=software(),
             method=config.method,

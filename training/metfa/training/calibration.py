@@ -1,0 +1,91 @@
+"""How the model's predictions become decisions: temperature and rejection, from held-out frames and no target label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metfa.runtime.contract import DecisionSpec, Rejection, RejectionScore
+from metfa.runtime.decision import rejection_score
+
+from .device_statistics import conformal_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from metfa.runtime.backends import Inference
+
+BACKGROUND = "background"
+"""A class of this name, in capitals or not, stands for frames that show no plane."""
+
+SCORE: RejectionScore = "energy"
+"""What frames are rejected by: see ``benchmarks/rejection.py`` for how the scores compare."""
+
+FALSE_REJECTIONS = 0.05
+"""So large a share of a device's frames of planes may be rejected at most, where all of its frames show planes."""
+
+_COLDEST, _HOTTEST = 0.01, 100.0
+
+
+def calibrate(
+    labels: Sequence[str], source: Inference, source_classes: NDArray[np.int64], target: Inference | None
+) -> DecisionSpec:
+    """Return how to decide.
+
+    The temperature is fitted to the source, since it takes labels. A frame is rejected that scores lower than all but
+    ``FALSE_REJECTIONS`` of the held-out frames of each domain: the unlabelled target's bound it too, as its scores are
+    lower after adaptation; frames of it that show no plane make the threshold lower, never higher.
+
+    Args:
+        labels: the M class names.
+        source: what the network with the source's statistics says of held-out source frames, N ≥ 1.
+        source_classes: their classes, int64 [N].
+        target: what the exported network says of held-out target frames; None where it is for the source.
+    """
+    background = tuple(label for label in labels if label.lower() == BACKGROUND)
+    temperature = fit_temperature(source.logits, source_classes)
+    is_plane = np.array([label not in background for label in labels])[source_classes]
+    scores = [_scores(source, temperature)[is_plane]] + ([] if target is None else [_scores(target, temperature)])
+    thresholds = [-conformal_limit((-each).tolist(), FALSE_REJECTIONS) for each in scores if len(each)]
+    rejection = Rejection(SCORE, min(thresholds)) if thresholds else None
+    return DecisionSpec(
+        temperature=temperature, rejection=rejection, background=background if len(background) < len(labels) else ()
+    )
+
+
+def fit_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> float:
+    """Return the temperature that makes softmax(logits / temperature) likeliest (Guo et al. 2017), in [0.01, 100].
+
+    Each true class counts for (n + 1) / (n + M) and each other for 1 / (n + M), n being the number of frames with that
+    true class (Platt 1999, for M classes), so that frames without a single error do not make it zero.
+
+    Args:
+        logits: float32 [N, M], N ≥ 1.
+        classes: int64 [N].
+    """
+    number, labels = logits.shape
+    counts = np.bincount(classes, minlength=labels)[classes]
+    expected = np.repeat((1 / (counts + labels))[:, np.newaxis], labels, axis=1)
+    expected[np.arange(number), classes] *= counts + 1
+    wanted = (expected * logits).sum(axis=1).mean()
+    # The mean logit under softmax(logits · β) grows with β = 1 / temperature, and equals the wanted one at the minimum.
+    coldest, hottest = np.log(1 / _COLDEST), np.log(1 / _HOTTEST)
+    for _ in range(60):
+        middle = (coldest + hottest) / 2
+        if _mean_logit(logits.astype(np.float64), np.exp(middle)) < wanted:
+            hottest = middle
+        else:
+            coldest = middle
+    return float(np.exp(-(coldest + hottest) / 2))
+
+
+def _mean_logit(logits: NDArray[np.float64], beta: float) -> float:
+    weights = np.exp(beta * (logits - logits.max(axis=1, keepdims=True)))
+    return float(((weights * logits).sum(axis=1) / weights.sum(axis=1)).mean())
+
+
+def _scores(inference: Inference, temperature: float) -> NDArray[np.float64]:
+    return rejection_score(inference.logits, inference.calibrated(temperature), SCORE)
