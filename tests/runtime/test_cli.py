@@ -16,6 +16,10 @@ import numpy as np
 import pytest
 
 from metfa.runtime import bundle as bundles
+from metfa.runtime import records
+from metfa.runtime.appearance import appearance
+from metfa.runtime.drift import SCHEMA as DEVICES_SCHEMA
+from metfa.runtime.drift import DeviceReference, DeviceStatistics
 
 from .conftest import LABELS, grey, make_contract, make_onnx, write_clip
 
@@ -109,6 +113,34 @@ def test_the_sector_is_found_and_reported_once(bundle: Path, tmp_path: Path) -> 
     assert {event["label"] for event in events_in(events)} == {"bright"}
     run("--bundle", bundle, "--device", frames, "--roi", "full", "--events", events)
     assert {event["label"] for event in events_in(events)} == {"grey"}
+
+
+def test_frames_are_collected_and_the_device_is_checked(bundle: Path, tmp_path: Path) -> None:
+    scan, collected = tmp_path / "scan", tmp_path / "collected"
+    scan.mkdir()
+    for seed in range(120):
+        noise = np.random.default_rng(seed).integers(0, 255, (6, 8)).astype(np.uint8)
+        assert cv2.imwrite(str(scan / f"{seed:03}.png"), cv2.resize(noise, (64, 48)))
+    picture = np.random.default_rng(0).integers(0, 255, (32, 40)).astype(np.uint8)
+    features = tuple(appearance(picture).tolist())
+    whitening = tuple(tuple(row) for row in np.eye(len(features)).tolist())
+    known = DeviceReference("device A", features, whitening, (tuple([0.0] * len(features)),), 0.01)
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
+        (stage / bundles.DEVICES).write_text(records.to_json(DeviceStatistics(DEVICES_SCHEMA, known, None)))
+
+    arguments = ("--bundle", bundle, "--device", scan, "--roi", "0,0,64,48")
+    result = run(*arguments, "--collect", collected, "--collect-limit", "7")
+    assert result.returncode == 0, result.stderr
+    device, collection = result.stdout.splitlines()[-2:]
+    assert device.startswith("device: unlike device A (")
+    assert result.stderr.count("device: unlike device A (") == 1
+    assert collection == f"collection: 7 frames; metfa-train --target {collected} --target-roi 0,0,64,48"
+    assert len(list(collected.glob("*.png"))) == 7
+
+    again = run(*arguments, "--collect", scan)
+    assert again.returncode == 1
+    assert ERROR.fullmatch(again.stderr.splitlines()[-1])
+    assert "one that holds" in again.stderr
 
 
 def test_the_stream_ends_after_so_many_frames_or_seconds(bundle: Path, clip: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime import Bundle, records
+from metfa.runtime import Bundle, Decision, Frame, Observation, records
 from metfa.runtime import bundle as bundles
 from metfa.runtime.appearance import FEATURES, appearance
 from metfa.runtime.drift import (
@@ -27,6 +27,10 @@ from metfa.runtime.drift import (
     read_device_statistics,
 )
 from metfa.runtime.errors import BundleError
+from metfa.runtime.frame import Unusable
+from metfa.runtime.sinks import DeviceSink
+
+from .conftest import make_observation, make_prediction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +170,48 @@ def test_a_recording_that_begins_anew_is_looked_at() -> None:
     check = DeviceCheck(KNOWN)
     assert check.update(speckle(0, FINE), 100.0)
     assert check.update(speckle(1, FINE), 0.0)
+
+
+def observe(grain: float, number: int, session: int = 0) -> Observation:
+    picture = speckle(number, grain)
+    prediction = make_prediction("plane", np.array([0.9, 0.1], np.float32), picture)
+    return make_observation(Frame(picture, number, 1.0, "scan", session), prediction, time=0.2 * number)
+
+
+def test_a_stream_says_once_what_its_device_is_like() -> None:
+    said: list[str] = []
+    with DeviceSink(KNOWN, said.append) as sink:
+        assert sink.describe() == "device: 0 pictures are too few to tell which it is like"
+        for number in range(2 * LEAST_LOOKS):
+            sink.write(observe(COARSE, number))
+            assert len(said) == (number >= LEAST_LOOKS - 1)
+        assert said[0].startswith("device: like coarse (0.")
+        assert "; fine " in said[0]
+        assert sink.report().verdict == "target"
+        for number in range(60, 400):
+            sink.write(observe(COARSEST, number))
+    assert len(said) == 2
+    assert said[1].startswith("device: unlike fine (")
+    assert said[1].endswith("with --collect DIR, and adapt to them with metfa-train --target DIR")
+    assert sink.describe() != said[1]  # which tells of the last half minute
+
+
+def test_a_new_session_may_be_another_device() -> None:
+    said: list[str] = []
+    with DeviceSink(replace(KNOWN, target=None), said.append) as sink:
+        for number in range(LEAST_LOOKS):
+            sink.write(observe(FINE, number))
+        sink.write(observe(COARSE, LEAST_LOOKS, session=1))
+        assert sink.report().looks == 1
+    assert said == [said[0]]
+    assert said[0].startswith("device: like fine (0.")
+
+
+@pytest.mark.parametrize("status", get_args(Unusable))
+def test_pictures_that_show_nothing_tell_nothing(status: Unusable) -> None:
+    with DeviceSink(KNOWN, print) as sink:
+        sink.write(replace(observe(FINE, 0), decision=Decision(status, None, 0.0)))
+    assert sink.report().looks == 0
 
 
 def with_devices(bundle: Path, content: bytes) -> Bundle:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from .bundle import DEFAULT_DIRECTORY
-from .command import Command, Interruption, RoiType, SizeType
+from .command import CollectionLimitType, Command, Interruption, RoiType, SizeType
 from .errors import BackendError, MetfaError, OutputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from .backends.choice import BackendName, Precision
     from .contract import Region, Roi
-    from .sinks import Sink, WindowSink
+    from .sinks import CollectionLimit, CollectionSink, DeviceSink, Sink, WindowSink
+    from .summary import StreamStatistics
 
 _REFRESH_SECONDS = 1 / 30  # how often the window answers the user
 _LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the end does not wait for it
@@ -90,6 +91,19 @@ class _StreamCommand(Command):
     "--events", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write a record for each frame and event."
 )
 @click.option(
+    "--collect",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Save frames, few alike, the least certain and most novel first, for metfa-train --target DIR.",
+)
+@click.option(
+    "--collect-limit",
+    type=CollectionLimitType(),
+    default="1000",
+    show_default=True,
+    help="Frames, or MB or GB (500MB), that DIR may hold.",
+)
+@click.option(
     "--window/--no-window", default=None, help="Show the annotated video; by default, where there is a display."
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
@@ -105,6 +119,8 @@ def main(  # click passes the options by name
     precision: Precision | Literal["auto"],
     output: Path | None,
     events: Path | None,
+    collect: Path | None,
+    collect_limit: CollectionLimit,
     window: bool | None,
     limit: int | None,
     seconds: float | None,
@@ -114,13 +130,15 @@ def main(  # click passes the options by name
     Ends with the source, on Ctrl-C or SIGTERM, or when the window is closed; all files are complete then.
     """
     from .classifier import PlaneClassifier
-    from .sinks import Feeds
+    from .sinks import CollectionSink, Feeds
     from .sources import CaptureFormat, open_source
     from .streaming import stream
     from .summary import StreamStatistics
 
     _refuse_to_overwrite(device, output, events)
     statistics = StreamStatistics()
+    device_check: DeviceSink | None = None
+    collection: CollectionSink | None = None
     try:
         with ExitStack() as stack:
             classifier = PlaneClassifier.load(
@@ -147,6 +165,12 @@ def main(  # click passes the options by name
             stack.enter_context(feeds)
             for sink in _open_files(output, events, source.rate, labels):
                 feeds.add(sink)
+            if collect is not None:
+                collection = CollectionSink(collect, collect_limit)
+                feeds.add(collection)
+            device_check = _open_device_check(bundle)
+            if device_check is not None:
+                feeds.add(device_check)
             view = _open_window(device, labels, required=window) if window is not False else None
             if view is not None:
                 stack.callback(view.destroy)
@@ -171,9 +195,12 @@ def main(  # click passes the options by name
             _run_aside(classify, interruption, refresh=view.refresh if view is not None else lambda: None)
     except MetfaError:
         if statistics.frames:
-            click.echo(statistics.summary())
+            _summarise(statistics, device_check)
         raise
-    click.echo(statistics.summary())
+    _summarise(statistics, device_check)
+    if collection is not None:
+        roi = classifier.contract.input.region if region == "contract" else region
+        click.echo(f"collection: {len(collection)} frames; metfa-train --target {collect} --target-roi {roi or 'full'}")
 
 
 def _say(line: str) -> None:
@@ -226,6 +253,22 @@ def _open_files(output: Path | None, events: Path | None, rate: float, labels: S
         yield JsonLinesSink(events, labels)
     if sys.stderr.isatty():
         yield StatusLineSink()
+
+
+def _open_device_check(directory: Path) -> DeviceSink | None:
+    """Return what compares the stream's pictures with those of training; None where the bundle knows none."""
+    from .bundle import Bundle
+    from .drift import read_device_statistics
+    from .sinks import DeviceSink
+
+    known = read_device_statistics(Bundle.open(directory))
+    return None if known is None else DeviceSink(known, _say)
+
+
+def _summarise(statistics: StreamStatistics, device_check: DeviceSink | None) -> None:
+    click.echo(statistics.summary())
+    if device_check is not None and statistics.frames:
+        click.echo(device_check.describe())
 
 
 def _open_window(title: str, labels: Sequence[str], *, required: bool | None) -> WindowSink | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import signal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from .contract import Roi
+    from .sinks import CollectionLimit
 
 
 class Command(click.Command):
@@ -112,6 +114,29 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before
         if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
             self.fail(f"expected WIDTHxHEIGHT in pixels, received {value!r}; give for example 1280x720", param, ctx)
         return int(width), int(height)
+
+
+class CollectionLimitType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """A number of frames, or of bytes with the unit MB or GB → :class:`~metfa.runtime.sinks.CollectionLimit`."""
+
+    name = "N|SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> CollectionLimit:
+        """Parse ``value``."""
+        from .sinks import CollectionLimit
+
+        if isinstance(value, CollectionLimit):
+            return value
+        parts = re.fullmatch(r"(\d+)(MB|GB)?", value)
+        if parts is None or not int(parts[1]):
+            self.fail(
+                f"expected a number of frames, or of MB or GB, received {value!r}; give for example 1000 or 500MB",
+                param,
+                ctx,
+            )
+        if parts[2] is None:
+            return CollectionLimit(frames=int(parts[1]))
+        return CollectionLimit(bytes=int(parts[1]) * {"MB": 10**6, "GB": 10**9}[parts[2]])
 
 
 class Interruption:

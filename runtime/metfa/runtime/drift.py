@@ -158,6 +158,22 @@ class _Look(NamedTuple):
     distances: tuple[float, ...]  # to source and, where there is one, target, in units of their limits
 
 
+def judge(distances: NDArray[np.float64]) -> Verdict:
+    """Return which device pictures are like, from their distances to source and target, in units of their limits.
+
+    Where a picture of a known device lies beyond its limit with a chance of 5 %, more than half of them do with a
+    chance of at most 10 % (Markov's inequality), however much the pictures of a stream resemble each other.
+
+    Args:
+        distances: float [pictures, 1 or 2].
+    """
+    if len(distances) < LEAST_LOOKS:
+        return "not enough yet"
+    if np.mean(distances.min(axis=1) > 1) > 0.5:
+        return "unknown"
+    return "source" if np.median(distances, axis=0).argmin() == 0 else "target"
+
+
 class DeviceCheck:
     """Follows the pictures of a stream.
 
@@ -172,6 +188,11 @@ class DeviceCheck:
             if device is not None
         ]
         self._looks: deque[_Look] = deque()
+
+    def distances(self, picture: NDArray[np.uint8]) -> tuple[float, ...]:
+        """Return a picture's distance, uint8 [H, W], to source and, where there is one, target, over their limits."""
+        features = appearance(picture)
+        return tuple(space.distance(features) / limit for space, limit in self._devices)
 
     def restart(self) -> None:
         """Forget the pictures up to now: others follow, of another device perhaps."""
@@ -189,8 +210,7 @@ class DeviceCheck:
         """
         if self._looks and 0 <= time - self._looks[-1].time < _INTERVAL_SECONDS:
             return False
-        features = appearance(picture)
-        self._looks.append(_Look(time, tuple(space.distance(features) / limit for space, limit in self._devices)))
+        self._looks.append(_Look(time, self.distances(picture)))
         while self._looks[0].time < time - WINDOW_SECONDS:
             self._looks.popleft()
         return True
@@ -201,17 +221,4 @@ class DeviceCheck:
             return DeviceReport("not enough yet", math.nan, math.nan if len(self._devices) > 1 else None, 0)
         distances = np.array([look.distances for look in self._looks])
         source, *target = np.median(distances, axis=0).tolist()
-        return DeviceReport(self._verdict(distances), source, target[0] if target else None, len(distances))
-
-    @staticmethod
-    def _verdict(distances: NDArray[np.float64]) -> Verdict:
-        """Judge float [looks, devices].
-
-        Where a picture of a known device lies beyond its limit with a chance of 5 %, more than half of them do with a
-        chance of at most 10 % (Markov's inequality), however much the pictures of a stream resemble each other.
-        """
-        if len(distances) < LEAST_LOOKS:
-            return "not enough yet"
-        if np.mean(distances.min(axis=1) > 1) > 0.5:
-            return "unknown"
-        return "source" if np.median(distances, axis=0).argmin() == 0 else "target"
+        return DeviceReport(judge(distances), source, target[0] if target else None, len(distances))

@@ -1,0 +1,193 @@
+"""Frames of a device, for ``metfa-train --target``: few alike, the least certain and most novel, in bounded space."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+import cv2
+import numpy as np
+
+from ..errors import OutputError
+from ..files import replacing, writing_to
+from ..frame import Unusable
+from .base import Sink
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ..frame import Observation
+
+INTERVAL_SECONDS = 0.5
+"""Of the stream's time, between two frames that are considered."""
+
+_ALIKE = 6  # bits of 63; hashes of different anatomy differ by more, those of successive frames mostly by less
+_NOVEL = 32  # bits; random hashes differ by as much
+_NAME = re.compile(r"(?P<worth>\d{4})-(?P<hash>[0-9a-f]{16})\.png")
+_HALF_WRITTEN = re.compile(r"\.\d{4}-[0-9a-f]{16}-.*\.png")  # left by a process that was killed
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionLimit:
+    """How much may be collected; at least one is not None.
+
+    Attributes:
+        frames: number of files, ≥ 1.
+        bytes: of all files together, ≥ 1.
+    """
+
+    frames: int | None = None
+    bytes: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.frames} frames" if self.frames is not None else f"{(self.bytes or 0) / 1e6:g} MB"
+
+
+class _Kept(NamedTuple):
+    worth: int  # thousandths
+    hash: int
+    size: int  # bytes
+
+    @property
+    def name(self) -> str:
+        return f"{self.worth:04}-{self.hash:016x}.png"
+
+
+class CollectionSink(Sink):
+    """Unlabelled frames as PNG in one folder, whole, as the source delivered them, so that training crops them itself.
+
+    Twice a second of the stream's time, a frame that shows something is considered. It is left out if its perceptual
+    hash is within 6 bits of that of a frame in the folder. Its worth is the mean of its uncertainty (the entropy of the
+    probabilities over its maximum) and its novelty (the distance to the nearest hash over 32 bits). Where the limit is
+    reached, it takes the place of the frames of least worth, if it is worth more. Worth and hash are in the file's name
+    (``0734-9f3c….png``): a folder that was collected earlier is gone on with.
+
+    Args:
+        directory: made if it is missing; otherwise empty, or of an earlier collection.
+        limit: how much it may hold.
+
+    Raises:
+        OutputError: the directory holds something else, or cannot be written.
+    """
+
+    name = "collection"
+    kind = "pictures"
+
+    def __init__(self, directory: Path, limit: CollectionLimit) -> None:
+        self._directory = directory
+        self._limit = limit
+        with writing_to(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._kept = set(self._earlier())
+        self._considered_at = -math.inf
+        self._session = 0
+
+    def write(self, observation: Observation) -> None:
+        """Collect the observation's frame, if it is time and it is worth it."""
+        if observation.decision.status in get_args(Unusable):
+            return
+        since = observation.time - self._considered_at
+        if observation.frame.session == self._session and 0 <= since < INTERVAL_SECONDS:
+            return
+        self._considered_at, self._session = observation.time, observation.frame.session
+        perceived = perceptual_hash(observation.prediction.picture)
+        distance = min(((perceived ^ kept.hash).bit_count() for kept in self._kept), default=_NOVEL)
+        if distance <= _ALIKE:
+            return
+        worth = round(500 * (uncertainty(observation.prediction.probabilities) + min(distance / _NOVEL, 1)))
+        if self._is_full() and worth <= min(self._kept).worth:
+            return
+        content = _encode(observation.frame.image)
+        frame = _Kept(worth, perceived, len(content))
+        if self._make_room(frame):
+            with replacing(self._directory / frame.name) as temporary:
+                temporary.write_bytes(content)
+            self._kept.add(frame)
+
+    def close(self) -> None:
+        """Leave no folder behind where nothing was collected."""
+        with suppress(OSError):
+            self._directory.rmdir()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _is_full(self) -> bool:
+        return self._limit.frames is not None and len(self._kept) >= self._limit.frames
+
+    def _make_room(self, frame: _Kept) -> bool:
+        """Remove as many frames as must go for ``frame``, if all of them are worth less; return whether it fits."""
+        going: list[_Kept] = []
+        number, size = len(self._kept) + 1, sum(kept.size for kept in self._kept) + frame.size
+        for kept in sorted(self._kept):
+            if self._fits(number, size):
+                break
+            if kept.worth >= frame.worth:
+                return False
+            going.append(kept)
+            number, size = number - 1, size - kept.size
+        if not self._fits(number, size):
+            raise OutputError(
+                expected=f"room for a frame within the limit of the collection, {self._limit}",
+                received=f"one of {frame.size / 1e6:g} MB",
+                remedy="raise --collect-limit",
+            )
+        with writing_to(self._directory):
+            for kept in going:
+                (self._directory / kept.name).unlink(missing_ok=True)
+                self._kept.discard(kept)
+        return True
+
+    def _fits(self, number: int, size: int) -> bool:
+        return (self._limit.frames is None or number <= self._limit.frames) and (
+            self._limit.bytes is None or size <= self._limit.bytes
+        )
+
+    def _earlier(self) -> list[_Kept]:
+        """Return what an earlier collection left in the folder."""
+        kept = []
+        for path in self._directory.iterdir():
+            if _HALF_WRITTEN.fullmatch(path.name):
+                path.unlink()
+                continue
+            parts = _NAME.fullmatch(path.name)
+            if parts is None:
+                raise OutputError(
+                    expected=f"an empty folder, or one of collected frames, at {self._directory}",
+                    received=f"one that holds {path.name}",
+                    remedy="name another folder with --collect",
+                )
+            kept.append(_Kept(int(parts["worth"]), int(parts["hash"], 16), path.stat().st_size))
+        return kept
+
+
+def perceptual_hash(picture: NDArray[np.uint8]) -> int:
+    """Return 63 bits that pictures share as far as they look alike.
+
+    Which of the 63 lowest frequencies of the picture at 32 × 32, but for the mean, are above their median (pHash:
+    Zauner, *Implementation and benchmarking of perceptual image hash functions*, 2010).
+
+    Args:
+        picture: uint8 [H, W].
+    """
+    small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    frequencies = cv2.dct(small)[:8, :8].ravel()[1:]
+    return int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")
+
+
+def uncertainty(probabilities: NDArray[np.floating]) -> float:
+    """Return the entropy of probabilities [M] over its maximum, log M: 0 where one is sure, 1 where all are equal."""
+    likely = probabilities[probabilities > 0].astype(np.float64)
+    return float(-(likely * np.log(likely)).sum() / math.log(len(probabilities)))
+
+
+def _encode(image: NDArray[np.uint8]) -> bytes:
+    """Return the PNG of a frame; one whose colours are all grey has one channel."""
+    if image.ndim == 3 and (image == image[..., :1]).all():
+        image = np.ascontiguousarray(image[..., 0])
+    return cv2.imencode(".png", image)[1].tobytes()
