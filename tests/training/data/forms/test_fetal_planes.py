@@ -61,7 +61,7 @@ def test_what_is_not_there_is_skipped(root: Path) -> None:
     listing = list_domain(f"fetal-planes-db:{root}")
     assert len(listing.entries) == 3
     assert skipped(listing) == {
-        "Images/Patient00001_Plane3_1_of_1.png": "is not there",
+        str(root / "Images" / "Patient00001_Plane3_1_of_1.png"): "No such file or directory",
         "FETAL_PLANES_DB_data.csv, row 5": "has neither 0 nor 1 in the column Train",
     }
 

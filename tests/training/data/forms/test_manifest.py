@@ -123,7 +123,7 @@ def test_what_a_table_does_not_say_is_not_known(folder: Path, content: str) -> N
 @pytest.mark.parametrize(
     ("row", "name", "reason"),
     [
-        pytest.param("a/3.png", "a/3.png", "is not there", id="missing"),
+        pytest.param("a/3.png", "../data/a/3.png", "No such file or directory", id="missing"),
         pytest.param("a", "../data/a", "no file", id="a folder"),
         pytest.param("notes.txt", "../data/notes.txt", "no image, recording or DICOM file", id="no image"),
         pytest.param(" ,x", "../data/manifest.csv, row 4", "names no file", id="empty"),
@@ -136,9 +136,9 @@ def test_what_a_table_does_not_say_is_not_known(folder: Path, content: str) -> N
         pytest.param(
             "b/../a/1.png,blob,?,Smith,train", "../data/manifest.csv, row 4", "names a file that an earlier row names"
         ),
-        pytest.param("loop.png", "loop.png", "is not there", id="loop"),
-        pytest.param("a/1.png\0", "a/1.png\0", "is not there", id="NUL"),
-        pytest.param("a" * 5000, "a" * 5000, "is not there", id="a name too long"),
+        pytest.param("loop.png", "../data/loop.png", "Too many levels of symbolic links", id="loop"),
+        pytest.param("a/1.png\0", "../data/a/1.png\0", "no file", id="NUL"),
+        pytest.param("a" * 5000, f"../data/{'a' * 5000}", "File name too long", id="a name too long"),
     ],
 )
 def test_a_bad_row_is_skipped_with_the_reason(folder: Path, row: str, name: str, reason: str) -> None:
@@ -186,7 +186,7 @@ def test_absolute_paths_and_links_inside_the_folder_are_fine(folder: Path) -> No
         pytest.param(
             "path\na/3.png\na/4.png\n",
             "",
-            r"none that can be used: a/3.png is skipped \(is not there\), and so are 1 more",
+            r"none that can be used: .*a/3.png is skipped \(No such file or directory\), and so are 1 more",
         ),
         pytest.param("path\nä.png\n".encode("latin-1"), "", "expected a table in UTF-8 in .*, received", id="Latin-1"),
         pytest.param(b"\xff\xfep\x00a\x00t\x00h\x00", "", "expected a table in UTF-8 in .*, received", id="UTF-16"),

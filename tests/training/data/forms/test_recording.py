@@ -145,7 +145,7 @@ def test_a_table_of_recordings(tmp_path: Path) -> None:
     listing = list_domain(f"{tmp_path / 'table.csv'}?label=4CH&rate=10")
     assert [entry.group for entry in listing.entries] == ["patient 1", "patient 1"]
     assert [len(list(entry.medium.read())) for entry in listing.entries] == [20, 20]
-    assert skipped(listing) == {"3.avi": "is not there"}
+    assert skipped(listing) == {str(tmp_path / "3.avi"): "No such file or directory"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING
 
 from metfa.runtime.command import require_extra
@@ -54,8 +55,8 @@ class Files:
         """
         suffix = path.suffix.lower()
         group = self._count("patient", patient) if patient else None
-        if not path.is_file():  # a pipe would hang whoever reads it
-            self.skip(str(path), "a link that leads nowhere" if path.is_symlink() else "no file")
+        if (reason := _unusable(path)) is not None:
+            self.skip(str(path), reason)
         elif suffix in SUFFIXES:
             self._entries.append(Entry(ImageFile(path), label, split, group))
         elif suffix in RECORDINGS:
@@ -105,3 +106,14 @@ class Files:
                 remedy="correct that, or name another folder or table",
             )
         return Listing(name, tuple(self._entries), tuple(self._skipped))
+
+
+def _unusable(path: Path) -> str | None:
+    """Return why a path is none of a file; a pipe, for one, would hang whoever reads it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as cause:
+        return cause.strerror or "no file"
+    except ValueError:  # of a name that no file can have
+        return "no file"
+    return None if stat.S_ISREG(mode) else "no file"

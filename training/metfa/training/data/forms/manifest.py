@@ -11,7 +11,6 @@ from metfa.runtime.errors import DataError
 from ..listing import SPLITS
 from .files import Files
 from .recording import RATE
-from .specification import is_there
 from .table import matching, read_table
 
 if TYPE_CHECKING:
@@ -45,34 +44,36 @@ def list_manifest(specification: Specification) -> Listing:
     path = Path(specification.path)
     filters = {column: values for column, values in specification.options.items() if column != "rate"}
     rows = matching(specification.name, read_table(path, ("path", *filters)), filters)
-    folder = Path(os.path.normpath(path.parent.absolute()))
-    mentions: dict[Path, list[tuple[int, dict[str, str]]]] = {}
+    folder = f"{os.path.normpath(path.parent.absolute())}/"
+    mentions: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for number, row in rows:
-        # As it is written: links inside the folder may lead elsewhere.
-        mentions.setdefault(Path(os.path.normpath(folder / row["path"])), []).append((number, row))
+        mentions.setdefault(_location(row["path"], folder), []).append((number, row))
     files = Files(specification.rate(RATE))
     for location, saying in mentions.items():
         row = saying[0][1]
         split = _split_of(row, specification.name)
-        if location == folder:
-            for each, _ in saying:
-                files.skip(f"{path}, row {each}", "names no file")
-        elif not location.is_relative_to(folder):
+        if not row["path"]:
+            for number, _ in saying:
+                files.skip(f"{path}, row {number}", "names no file")
+        elif not location.startswith(folder):
             files.skip(row["path"], "lies outside the folder of the table")
-        elif any(_facts(other) != _facts(row) for _, other in saying):
+        elif any(_facts(other) != _facts(row) for _, other in saying[1:]):
             files.skip(row["path"], "is named by rows that differ in label, patient or split")
-        elif not is_there(location):
-            files.skip(row["path"], "is not there")
         else:
             files.add(
-                path.parent / location.relative_to(folder),
+                path.parent / location.removeprefix(folder),
                 label=row.get("label") or None,
                 split=split,
                 patient=row.get("patient") or None,
             )
-            for each, _ in saying[1:]:
-                files.skip(f"{path}, row {each}", "names a file that an earlier row names")
+            for number, _ in saying[1:]:
+                files.skip(f"{path}, row {number}", "names a file that an earlier row names")
     return files.listing(specification.name)
+
+
+def _location(path: str, folder: str) -> str:
+    """Return the absolute path, as it is written: links inside the folder may lead elsewhere."""
+    return os.path.normpath(path if path.startswith("/") else folder + path)
 
 
 def _facts(row: Mapping[str, str]) -> list[str]:
