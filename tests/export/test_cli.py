@@ -150,13 +150,23 @@ def test_a_bundle_that_cannot_be_written_is_one_line(trained: Path, monkeypatch:
         (["a", "--bundle", "b"], "name the bundle once"),
         (["--sononet", "w.npz"], "name the bundle that --sononet makes"),
         (["--roi", "0,0,1,1"], "--roi goes with --frames"),
-        (["--compute-capability", "8.6"], "--compute-capability goes with --fp16"),
+        (["--compute-capability", "8.6"], "--compute-capability, --batch and --workspace go with --fp16"),
+        (["--workspace", "64"], "--compute-capability, --batch and --workspace go with --fp16"),
+        (["--fp16", "--batch", "4,2,8"], "expected MIN,OPT,MAX, ascending numbers of frames, received '4,2,8'"),
+        (["--fp16", "--batch", "4"], "expected MIN,OPT,MAX, ascending numbers of frames, received '4'"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], message: str) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_batches_and_workspace_reach_the_engine(trained: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX, whose builder works without a GPU")
+    result = invoke(trained, "--fp16", "--batch", "1,4,16", "--workspace", "64", "--compute-capability", "8.6")
+    assert result.exit_code == 0, result.output
+    assert "batches of 1 to 16" in result.output
 
 
 def test_a_missing_package_is_one_line(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

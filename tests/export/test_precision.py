@@ -2,17 +2,14 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from metfa.export.graph import deploy
-from metfa.export.precision import fold_batch_norms, half_arithmetic, require_half
+from metfa.export.precision import fold_batch_norms, half_arithmetic
 from metfa.runtime.contract import Normalisation
-from metfa.runtime.engine import OperationCounts
-from metfa.runtime.errors import ExportError
 from metfa.training.model import Normalise
 
 from .networks import make_frames, make_network
@@ -56,14 +53,3 @@ def test_half_arithmetic_leaves_the_module_as_it_was() -> None:
     assert {name: tensor.dtype for name, tensor in deployed.state_dict().items()} == {
         name: tensor.dtype for name, tensor in before.items()
     }
-
-
-@pytest.mark.parametrize("half", [0, 14])
-def test_a_convolution_that_is_not_half_is_refused(half: int) -> None:
-    with pytest.raises(ExportError, match=f"received {half} of 15"):
-        require_half("model.fp16.onnx", OperationCounts(15, half, 3, 3))
-
-
-def test_no_convolution_at_all_is_refused() -> None:
-    with pytest.raises(ExportError, match="received 0 of 0"):
-        require_half("model.fp16.onnx", OperationCounts(0, 0, 0, 0))

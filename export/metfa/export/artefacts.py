@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from metfa.runtime.backends.engine_builder import Target, build_engine, find_target
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from metfa.runtime.bundle import ENGINE_PATTERN, ONNX, ONNX_FP16, PARITY
 from metfa.runtime.contract import software
-from metfa.runtime.engine import EngineRecord, cuda_bindings_installed, installed_flavours
+from metfa.runtime.engine import (
+    LIVE_BATCH,
+    BatchRange,
+    EngineRecord,
+    cuda_bindings_installed,
+    installed_flavours,
+    require_half,
+)
 from metfa.runtime.errors import BackendError, ExportError
 from metfa.runtime.files import write_text
 from metfa.runtime.records import to_json
@@ -19,10 +27,9 @@ from .gate import TOLERANCES, require_parity
 from .graph import Model, count_operations, deploy, export_onnx
 from .inspection import Inspection, inspect, require_inference_only
 from .parity import Comparison, measure, run_in_batches, run_module, summarise
-from .precision import half_arithmetic, require_half
+from .precision import half_arithmetic
 from .report import SCHEMA, Compared, ParityReport
 from .sononet import METHOD, load_sononet, sononet_model
-from .tensorrt import Target, build_engine, find_target
 from .worst import find_worst, write_worst
 
 if TYPE_CHECKING:
@@ -39,6 +46,21 @@ if TYPE_CHECKING:
 
     from .frames import FrameSet
     from .graph import DeployedModel
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What TensorRT engines are for.
+
+    Attributes:
+        compute_capabilities: of the GPUs that they must run on; empty for all that can be built for here.
+        batch: how many frames they take at once.
+        workspace: the most bytes of GPU memory beside the network's own; None for no limit.
+    """
+
+    compute_capabilities: tuple[str, ...] = ()
+    batch: BatchRange = LIVE_BATCH
+    workspace: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +96,7 @@ def export(
     directory: Path,
     *,
     fp16: bool,
-    compute_capabilities: Sequence[str],
+    engine: EngineOptions,
     worst: Path | None,
 ) -> Export:
     """Write the artefacts of ``model`` and their parity report into ``directory``.
@@ -84,7 +106,7 @@ def export(
         frames: what to compare on, by domain.
         directory: where to write; what is there after an error is not to be used.
         fp16: whether to make the FP16 graph, and engines with the flavours of TensorRT that are installed.
-        compute_capabilities: of the GPUs that engines must run on; empty for all that can be built for here.
+        engine: what the engines are for.
         worst: where to draw the frames on which each artefact is furthest from PyTorch, whether or not it passes; None
             for nowhere.
 
@@ -92,7 +114,7 @@ def export(
         ExportError: an artefact cannot be made, or is beyond its tolerance.
         OutputError: a file cannot be written.
     """
-    targets, notes = _find_targets(compute_capabilities) if fp16 else ({}, [])
+    targets, notes = _find_targets(engine.compute_capabilities) if fp16 else ({}, [])
     gate = _Gate(model, frames, worst)
     graphs: dict[str, Inspection] = {}
     operations: dict[str, OperationCounts] = {}
@@ -116,7 +138,15 @@ def export(
         gate.compare(ONNX_FP16, "fp16", "half arithmetic in PyTorch", lambda frames: run_module(rounded, frames))
     for flavour, target in targets.items():
         name = ENGINE_PATTERN.replace("*", flavour)
-        record = build_engine(flavour, target, directory / ONNX_FP16, model.contract, directory / name)
+        record = build_engine(
+            flavour,
+            target,
+            directory / ONNX_FP16,
+            model.contract,
+            directory / name,
+            batch=engine.batch,
+            workspace=engine.workspace,
+        )
         engines[name], operations[name] = record, record.operations
         notes += gate.pass_engine(directory / name, record)
     report = ParityReport(

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime.bundle import DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
-from metfa.runtime.command import Command, RoiType, require_extra
+from metfa.runtime.command import BatchType, Command, RoiType, require_extra
+from metfa.runtime.engine import LIVE_BATCH
 from metfa.runtime.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from metfa.runtime.contract import Roi
+    from metfa.runtime.engine import BatchRange
 
     from .artefacts import Export
 
@@ -59,6 +61,17 @@ if TYPE_CHECKING:
     help="Of GPUs that the engine must run on, with TensorRT for RTX; repeatable.  [default: all that it lists]",
 )
 @click.option(
+    "--batch",
+    type=BatchType(),
+    help="How many frames engines take at once: fewest, what they are tuned for, most.  [default: 1,1,8]",
+)
+@click.option(
+    "--workspace",
+    type=click.IntRange(min=1),
+    metavar="MIB",
+    help="The most GPU memory for engines beside the network's own.  [default: no limit]",
+)
+@click.option(
     "--triton", type=click.Path(path_type=Path), metavar="DIR", help="Also write a model repository for Triton."
 )
 @click.option(
@@ -73,6 +86,8 @@ def main(  # click passes the options by name
     region: Roi,
     worst: Path | None,
     compute_capabilities: tuple[str, ...],
+    batch: BatchRange | None,
+    workspace: int | None,
     triton: Path | None,
     deepstream: Path | None,
 ) -> None:
@@ -87,11 +102,11 @@ def main(  # click passes the options by name
         raise click.UsageError("name the bundle that --sononet makes with --bundle")
     if region and not frames:
         raise click.UsageError("--roi goes with --frames")
-    if compute_capabilities and not fp16:
-        raise click.UsageError("--compute-capability goes with --fp16")
+    if (compute_capabilities or batch or workspace) and not fp16:
+        raise click.UsageError("--compute-capability, --batch and --workspace go with --fp16")
     require_extra("export", "torch", "safetensors", "onnx", "onnxscript")
     require_extra("cpu", "onnxruntime")
-    from .artefacts import export, load_model
+    from .artefacts import EngineOptions, export, load_model
     from .frames import default_frames, read_frames
     from .serving.directory import require_absent
 
@@ -113,7 +128,8 @@ def main(  # click passes the options by name
     with updating(directory, keep=lambda name: not (weights or is_exported(name))) as stage:
         if weights:
             save_sononet(network, stage)
-        made = export(model, compared, stage, fp16=fp16, compute_capabilities=compute_capabilities, worst=worst)
+        engine = EngineOptions(compute_capabilities, batch or LIVE_BATCH, workspace * 2**20 if workspace else None)
+        made = export(model, compared, stage, fp16=fp16, engine=engine, worst=worst)
         report = "\n".join(_describe(made, stage))
     click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
     finished = Bundle.open(directory)
@@ -156,7 +172,8 @@ def _describe(made: Export, stage: Path) -> Iterator[str]:
         )
     for name, record in made.engines.items():
         yield (
-            f"{name}: {record.flavour} {record.version}, {record.precision}, batches up to {record.max_batch}, "
+            f"{name}: {record.flavour} {record.version}, {record.precision}, "
+            f"batches of {record.batch.minimum} to {record.batch.maximum}, "
             f"for {record.device or 'GPUs'} of compute capability {', '.join(record.compute_capabilities)}"
         )
     yield from made.notes

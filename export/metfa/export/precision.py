@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from metfa.runtime.errors import ExportError
 from metfa.training.model import ResidualUnit
 
 if TYPE_CHECKING:
     from metfa.runtime.backends.choice import Precision
-    from metfa.runtime.engine import OperationCounts
 
     from .graph import DeployedModel
 
@@ -53,20 +51,6 @@ def half_arithmetic(model: DeployedModel) -> DeployedModel:
             if not any(layer.children()):
                 layer.register_forward_pre_hook(_round_to_half)
     return model
-
-
-def require_half(artefact: str, operations: OperationCounts) -> None:
-    """Make sure that an artefact is in half precision because that is what was asked for.
-
-    Raises:
-        ExportError: a convolution is not, or there is none.
-    """
-    if operations.half_convolutions != operations.convolutions or not operations.convolutions:
-        raise ExportError(
-            expected=f"every convolution of {artefact} in half precision",
-            received=f"{operations.half_convolutions} of {operations.convolutions}",
-            remedy="export without --fp16 and report this",
-        )
 
 
 def _round_to_half(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:

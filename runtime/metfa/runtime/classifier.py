@@ -51,6 +51,7 @@ class PlaneClassifier:
         backend: BackendName | None = None,
         precision: Precision | None = None,
         region: Roi | Literal["contract"] = "contract",
+        rebuild: bool = False,
     ) -> PlaneClassifier:
         """Load a bundle and run the model once, so that the first frame is as fast as the rest.
 
@@ -60,12 +61,14 @@ class PlaneClassifier:
             precision: one precision, or None for the backend's default.
             region: the part of each frame that the model sees: a region, ``auto`` for the sector, None for all
                 of it, or ``contract`` for what the contract says.
+            rebuild: whether to build a TensorRT engine here where the bundle has none that suits this host.
 
         Raises:
             BundleError, ContractError, BackendError: the bundle cannot be run here; the message says why.
+            ExportError, OutputError: an engine that ``rebuild`` asked for cannot be built or written.
         """
         bundle = Bundle.open(Path(directory))
-        loaded, choice = load_backend(bundle, backend, precision)
+        loaded, choice = load_backend(bundle, backend, precision, rebuild=rebuild)
         size = bundle.contract.input
         loaded.infer(np.zeros((1, 1, size.height, size.width), np.uint8))
         return cls(bundle.contract, loaded, region=region, backend_choice=choice)

@@ -86,6 +86,7 @@ class _StreamCommand(Command):
     help="What runs the model.",
 )
 @click.option("--precision", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True)
+@click.option("--rebuild", is_flag=True, help="Build a TensorRT engine here, where the bundle has none that fits.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Write the annotated video.")
 @click.option(
     "--events", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write a record for each frame and event."
@@ -117,6 +118,7 @@ def main(  # click passes the options by name
     region: Roi | Literal["contract"],
     backend: BackendName | Literal["auto"],
     precision: Precision | Literal["auto"],
+    rebuild: bool,
     output: Path | None,
     events: Path | None,
     collect: Path | None,
@@ -146,6 +148,7 @@ def main(  # click passes the options by name
                 backend=None if backend == "auto" else backend,
                 precision=None if precision == "auto" else precision,
                 region=region,
+                rebuild=rebuild,
             )
             classifier.sector.report = _report_sector
             _say(f"backend: {classifier.backend_choice}")

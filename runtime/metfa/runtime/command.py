@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from .contract import Region
+from .engine import BatchRange
 from .errors import MetfaError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -137,6 +138,26 @@ class CollectionLimitType(click.ParamType):  # type: ignore[type-arg]  # not gen
         if parts[2] is None:
             return CollectionLimit(frames=int(parts[1]))
         return CollectionLimit(bytes=int(parts[1]) * {"MB": 10**6, "GB": 10**9}[parts[2]])
+
+
+class BatchType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``MIN,OPT,MAX`` frames → :class:`~metfa.runtime.engine.BatchRange`."""
+
+    name = "MIN,OPT,MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> BatchRange:
+        """Parse ``value``."""
+        if isinstance(value, BatchRange):
+            return value
+        try:
+            minimum, optimum, maximum = (int(number) for number in value.split(","))
+            return BatchRange(minimum, optimum, maximum)
+        except ValueError:
+            self.fail(
+                f"expected MIN,OPT,MAX, ascending numbers of frames, received {value!r}; give for example 1,1,8",
+                param,
+                ctx,
+            )
 
 
 class Interruption:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import records
 from .contract import ModelContract
-from .errors import BackendError
+from .errors import BackendError, ExportError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the record's fields. Another version is refused."""
 
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
@@ -41,6 +41,29 @@ class OperationCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRange:
+    """How many frames an engine takes at once.
+
+    Attributes:
+        minimum: the fewest.
+        optimum: what it is tuned for.
+        maximum: the most; memory for so many is held.
+    """
+
+    minimum: int
+    optimum: int
+    maximum: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.minimum <= self.optimum <= self.maximum:
+            raise ValueError(f"{self.minimum}, {self.optimum}, {self.maximum} do not ascend from 1 or more")
+
+
+LIVE_BATCH = BatchRange(1, 1, 8)
+"""What engines are built for unless something else is asked for: a live stream has one frame at a time."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRecord:
     """What a plan is and where it runs: ``<engine>.json``, beside ``<engine>``, a plain TensorRT plan.
 
@@ -54,7 +77,7 @@ class EngineRecord:
         device: name of the GPU that it was built on; None where it was built without one.
         compute_capabilities: of the GPUs that can run it, such as ``8.6``.
         precision: of its encoder.
-        max_batch: the largest N that it takes.
+        batch: how many frames it takes at once.
         operations: what TensorRT read from the ONNX before it built the plan.
         contract: what the model takes and returns.
     """
@@ -68,15 +91,13 @@ class EngineRecord:
     device: str | None
     compute_capabilities: tuple[str, ...]
     precision: Literal["fp16"]
-    max_batch: int
+    batch: BatchRange
     operations: OperationCounts
     contract: ModelContract
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema {self.schema} where this version of metfa reads schema {SCHEMA}")
-        if self.max_batch < 1:
-            raise ValueError(f"max_batch {self.max_batch} is not a number of frames")
 
     @classmethod
     def read(cls, path: Path) -> EngineRecord:
@@ -91,6 +112,20 @@ class EngineRecord:
             origin=str(path),
             remedy="build the engine again with metfa-export --fp16",
             error=BackendError,
+        )
+
+
+def require_half(artefact: str, operations: OperationCounts) -> None:
+    """Make sure that an artefact is in half precision because that is what was asked for.
+
+    Raises:
+        ExportError: a convolution is not, or there is none.
+    """
+    if operations.half_convolutions != operations.convolutions or not operations.convolutions:
+        raise ExportError(
+            expected=f"every convolution of {artefact} in half precision",
+            received=f"{operations.half_convolutions} of {operations.convolutions}",
+            remedy="export without --fp16 and report this",
         )
 
 

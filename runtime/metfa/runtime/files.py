@@ -136,6 +136,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def cache_directory() -> Path:
+    """Return the folder of what can be made again: ``$XDG_CACHE_HOME/metfa``, by default ``~/.cache/metfa``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "metfa")
+
+
 def umask() -> int:
     """Return the permissions that new files of this process do not get; libraries that write securely ignore it."""
     mask = os.umask(0)

@@ -12,7 +12,7 @@ from metfa.export.cli import main
 from metfa.export.serving.triton import write_triton_repository
 from metfa.runtime.bundle import CONTRACT, ONNX, ONNX_FP16, Bundle, updating
 from metfa.runtime.contract import METADATA_KEY, ModelContract
-from metfa.runtime.engine import EngineRecord, record_name
+from metfa.runtime.engine import BatchRange, EngineRecord, record_name
 from metfa.runtime.errors import BundleError, ExportError, OutputError
 from metfa.runtime.records import to_json
 
@@ -78,7 +78,17 @@ def test_plans_are_served_by_compute_capability(exported: Path, tmp_path: Path) 
     assert dict(config.cc_model_filenames) == {"8.7": "model.sm87.plan", "8.9": "model.sm89.plan"}
     assert {path.name for path in (model / "1").iterdir()} == set(config.cc_model_filenames.values())
     assert config.default_model_filename in config.cc_model_filenames.values()
-    assert config.max_batch_size == record.max_batch
+    assert config.max_batch_size == record.batch.maximum
+
+
+def test_a_plan_that_takes_no_single_frame_is_not_served(exported: Path, tmp_path: Path) -> None:
+    (engine,) = Bundle.open(exported).matching("*.engine")
+    record = EngineRecord.read(exported / record_name(engine))
+    with updating(exported, keep=lambda _: True) as stage:
+        several = dataclasses.replace(record, flavour="tensorrt", batch=BatchRange(2, 4, 8))
+        (stage / record_name(engine)).write_text(to_json(several))
+    with pytest.raises(ExportError, match="received an engine that takes 2 or more; export again with --batch 1"):
+        write_triton_repository(Bundle.open(exported), tmp_path / "models")
 
 
 def test_a_repository_in_use_is_left_alone(exported: Path, tmp_path: Path) -> None:

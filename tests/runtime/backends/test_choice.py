@@ -35,7 +35,7 @@ def test_what_was_asked_for_needs_no_reason(bundle: Path) -> None:
 
 def test_a_bundle_without_an_engine_names_the_command_that_builds_one(bundle: Path) -> None:
     with pytest.raises(
-        BackendError, match=r"not tensorrt: the bundle holds no engine \(metfa-export --fp16 builds one"
+        BackendError, match=r"not tensorrt: the bundle holds no engine \(metfa-export --fp16 or metfa-stream --rebuild"
     ):
         load_backend(Bundle.open(bundle), "tensorrt")
 

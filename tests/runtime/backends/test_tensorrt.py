@@ -12,9 +12,9 @@ import pytest
 from tests.export.networks import make_bundle, make_contract, make_frames, make_network
 
 from metfa.export.graph import deploy, export_onnx
-from metfa.export.tensorrt import build_engine, find_target
 from metfa.runtime import engine as engines
 from metfa.runtime.backends.choice import load_backend
+from metfa.runtime.backends.engine_builder import build_engine, find_target
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from metfa.runtime.bundle import ENGINE_PATTERN, ONNX_FP16, Bundle, updating
 from metfa.runtime.engine import EngineRecord, import_flavour, quiet_logger, record_name
@@ -159,7 +159,9 @@ def test_a_flavour_that_cannot_be_imported_is_one_line(tmp_path: Path, monkeypat
 def test_every_name_that_the_runtime_is_called_by_exists() -> None:
     names = {
         trt.Runtime: ["deserialize_cuda_engine"],
-        trt.ICudaEngine: ["create_execution_context"],
+        trt.ICudaEngine: ["create_execution_context", "create_runtime_config"],
+        trt.IRuntimeConfig: ["cuda_graph_strategy"],
+        trt.CudaGraphStrategy: ["WHOLE_GRAPH_CAPTURE"],
         trt.IExecutionContext: ["set_tensor_address", "set_input_shape", "execute_async_v3"],
     }
     for owner, members in names.items():
@@ -182,11 +184,18 @@ def test_every_name_of_the_cuda_runtime_exists() -> None:
         "cudaMallocHost": 1,
         "cudaFreeHost": 1,
         "cudaMemcpyAsync": 5,
+        "cudaStreamBeginCapture": 2,
+        "cudaStreamEndCapture": 1,
+        "cudaGraphInstantiate": 2,
+        "cudaGraphLaunch": 2,
+        "cudaGraphDestroy": 1,
+        "cudaGraphExecDestroy": 1,
     }
     for name, count in functions.items():
         signature = getattr(cudart, name).__doc__.splitlines()[0]
         arguments = [argument for argument in signature.split("(")[1].rstrip(")").split(",") if argument]
         assert len(arguments) == count, signature
+    assert "cudaStreamCaptureModeThreadLocal" in cudart.cudaStreamCaptureMode.__members__
     assert {"cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"} <= set(cudart.cudaMemcpyKind.__members__)
     properties = cudart.cudaDeviceProp()
     assert isinstance(properties.name, bytes)
@@ -212,8 +221,9 @@ def test_an_engine_computes_what_onnx_runtime_does(built: Path) -> None:
         pytest.skip(f"needs a GPU of compute capability {', '.join(record.compute_capabilities)}")
     backend, _ = load_backend(bundle, "tensorrt")
     reference = OnnxRuntimeBackend(built / ONNX_FP16, bundle.contract, "cpu")
-    for count in (1, 8, 11, 3):  # within the largest batch, beyond it, and smaller again
-        frames = make_frames(count).numpy()
+    # Within the largest batch, beyond it, and alone again: a graph must not repeat its first result.
+    for seed, count in enumerate((1, 8, 11, 3, 1, 1)):
+        frames = make_frames(count, seed).numpy()
         received, expected = backend.infer(frames), reference.infer(frames)
         np.testing.assert_allclose(received.logits, expected.logits, atol=0.1)
         np.testing.assert_allclose(received.embedding, expected.embedding, atol=0.01)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from metfa.runtime.bundle import ENGINE_PATTERN, ONNX, ONNX_FP16
 from metfa.runtime.contract import METADATA_KEY
 from metfa.runtime.engine import EngineRecord, record_name
+from metfa.runtime.errors import ExportError
 
 from .directory import new_directory
 from .labels import join_labels
@@ -66,7 +67,7 @@ def write_triton_repository(bundle: Bundle, directory: Path) -> Path:
 
     Raises:
         BundleError: an artefact is missing or damaged.
-        ExportError: a label cannot be written into a file of labels.
+        ExportError: a label cannot be written into a file of labels, or a plan takes no single frame.
         OutputError: the directory exists or cannot be written.
     """
     served = _find_served(bundle)
@@ -91,7 +92,13 @@ def _find_served(bundle: Bundle) -> _Served:
             name = f"model.sm{record.compute_capabilities[0].replace('.', '')}.plan"
             plans[name] = engine
             by_compute_capability |= dict.fromkeys(record.compute_capabilities, name)
-            batches.append(record.max_batch)
+            if record.batch.minimum > 1:
+                raise ExportError(
+                    expected=f"{engine} to take single frames, as Triton sends them",
+                    received=f"an engine that takes {record.batch.minimum} or more",
+                    remedy="export again with --batch 1,OPT,MAX",
+                )
+            batches.append(record.batch.maximum)
     if plans:
         return _Served("tensorrt_plan", plans, min(plans), by_compute_capability, min(batches))
     artefact = ONNX_FP16 if ONNX_FP16 in bundle.files else ONNX

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from .. import bundle as bundles
 from ..engine import FLAVOURS, cuda_bindings_installed, installed_flavours
-from ..errors import BackendError, MetfaError
+from ..errors import BackendError, BundleError, MetfaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,11 @@ class _UnsuitableError(Exception):
 
 
 def load_backend(
-    bundle: Bundle, backend: BackendName | None = None, precision: Precision | None = None
+    bundle: Bundle,
+    backend: BackendName | None = None,
+    precision: Precision | None = None,
+    *,
+    rebuild: bool = False,
 ) -> tuple[Backend, str]:
     """Load the bundle's best artefact for this host.
 
@@ -35,6 +40,7 @@ def load_backend(
         bundle: where the artefacts are.
         backend: one backend, or None for the first of TensorRT, CUDA and CPU that works here.
         precision: one precision, or None for the backend's default.
+        rebuild: whether to build an engine here where the bundle has none that suits this host.
 
     Returns:
         The backend, and a line that says which was chosen and why.
@@ -44,10 +50,15 @@ def load_backend(
         BundleError: the artefact is missing, damaged or edited.
     """
     candidates: tuple[BackendName, ...] = ("tensorrt", "cuda", "cpu") if backend is None else (backend,)
+    loaders: dict[BackendName, Callable[[Bundle, Precision | None], Backend]] = {
+        "tensorrt": partial(_load_tensorrt, rebuild=rebuild),
+        "cuda": _load_cuda,
+        "cpu": _load_cpu,
+    }
     refusals = []
     for name in candidates:
         try:
-            loaded = _LOADERS[name](bundle, precision)
+            loaded = loaders[name](bundle, precision)
         except _UnsuitableError as refusal:
             refusals.append(f"not {name}: {refusal}")
             continue
@@ -65,19 +76,27 @@ def load_backend(
     )
 
 
-def _load_tensorrt(bundle: Bundle, precision: Precision | None) -> Backend:
+def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool) -> Backend:
     if precision == "fp32":
         raise _UnsuitableError("engines are FP16 and FP32 was asked for")
     engines = bundle.matching(bundles.ENGINE_PATTERN)
-    if not engines:
-        raise _UnsuitableError("the bundle holds no engine (metfa-export --fp16 builds one)")
+    if not engines and not rebuild:
+        raise _UnsuitableError("the bundle holds no engine (metfa-export --fp16 or metfa-stream --rebuild builds one)")
     if not installed_flavours():
         raise _UnsuitableError(f"neither {' nor '.join(FLAVOURS)} is installed")
     if not cuda_bindings_installed():
         raise _UnsuitableError("cuda-python is not installed")
     from .tensorrt import load_engine
 
-    return load_engine(bundle, engines)
+    try:
+        if engines:
+            return load_engine(bundle, engines)
+    except (BackendError, BundleError):
+        if not rebuild:
+            raise
+    from .rebuild import rebuild_engine
+
+    return rebuild_engine(bundle)
 
 
 def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
@@ -105,10 +124,3 @@ def _require_onnxruntime() -> None:
 
 def _onnx(bundle: Bundle, precision: Precision) -> Path:
     return bundle.path({"fp32": bundles.ONNX, "fp16": bundles.ONNX_FP16}[precision])
-
-
-_LOADERS: dict[BackendName, Callable[[Bundle, Precision | None], Backend]] = {
-    "tensorrt": _load_tensorrt,
-    "cuda": _load_cuda,
-    "cpu": _load_cpu,
-}

@@ -13,6 +13,8 @@ from cuda.bindings import runtime as cuda
 from ..errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import DTypeLike, NDArray
 
 
@@ -85,6 +87,34 @@ class Stream:
     def synchronise(self) -> None:
         """Wait until all that was enqueued is done."""
         call(cuda.cudaStreamSynchronize, self._stream)
+
+
+class Graph:
+    """What ``enqueue`` puts on ``stream``, recorded once: one launch in place of one for each kernel and copy.
+
+    It repeats shapes and addresses as they were when it was recorded; nothing of it runs before :meth:`launch`.
+
+    Raises:
+        BackendError: something that was enqueued cannot be recorded.
+    """
+
+    def __init__(self, stream: Stream, enqueue: Callable[[], None]) -> None:
+        self._stream = stream
+        # Of this thread alone: other threads may allocate meanwhile.
+        call(cuda.cudaStreamBeginCapture, stream.handle, cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        try:
+            enqueue()
+        except BackendError:
+            cuda.cudaStreamEndCapture(stream.handle)  # fails, too, but frees the stream
+            raise
+        graph = call(cuda.cudaStreamEndCapture, stream.handle)
+        self._executable = call(cuda.cudaGraphInstantiate, graph, 0)
+        call(cuda.cudaGraphDestroy, graph)
+        weakref.finalize(self, cuda.cudaGraphExecDestroy, self._executable)
+
+    def launch(self) -> None:
+        """Enqueue all of it."""
+        call(cuda.cudaGraphLaunch, self._executable, self._stream.handle)
 
 
 class Buffer:

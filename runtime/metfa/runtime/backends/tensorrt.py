@@ -10,7 +10,7 @@ from ..bundle import ONNX_FP16
 from ..engine import EngineRecord, import_flavour, installed_flavours, quiet_logger, record_name
 from ..errors import BackendError
 from . import Inference
-from .gpu import Buffer, Stream, current_device
+from .gpu import Buffer, Graph, Stream, current_device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from ..bundle import Bundle
     from ..contract import ModelContract
+    from ..engine import Flavour
 
-_REMEDY = "build the engine on this device with metfa-export --fp16"
+_REMEDY = "build the engine on this device: metfa-stream --rebuild, or metfa-export --fp16"
 
 
 def load_engine(bundle: Bundle, engines: list[str]) -> TensorRtBackend:
@@ -78,7 +79,9 @@ def check_record(record: EngineRecord, path: Path, contract: ModelContract) -> N
 
 
 class TensorRtBackend:
-    """A TensorRT plan with its execution context, its stream and buffers for its largest batch.
+    """A TensorRT plan with its execution contexts, its stream and buffers for its largest batch.
+
+    The batch of a live stream runs as a CUDA graph.
 
     Args:
         path: the plan.
@@ -99,23 +102,23 @@ class TensorRtBackend:
                 remedy=_REMEDY,
             )
         trt = import_flavour(record.flavour)
-        self._engine, self._context = _deserialise(trt, path)
+        self._engine = _deserialise(trt, path)
+        self._batch = record.batch
         self._stream = Stream()
-        self._max_batch = record.max_batch
         size = contract.input
-        self._frames = Buffer((self._max_batch, 1, size.height, size.width), np.uint8)
-        self._logits = Buffer((self._max_batch, len(contract.labels)), np.float32)
-        self._embedding = Buffer((self._max_batch, contract.embedding), np.float32)
-        for name, buffer in (("frame", self._frames), ("logits", self._logits), ("embedding", self._embedding)):
-            _succeed(self._context.set_tensor_address(name, buffer.address), f"bind {name}")
+        self._frames = Buffer((self._batch.maximum, 1, size.height, size.width), np.uint8)
+        self._logits = Buffer((self._batch.maximum, len(contract.labels)), np.float32)
+        self._embedding = Buffer((self._batch.maximum, contract.embedding), np.float32)
+        self._context = self._create_context(record.flavour)
+        self._graph = None if record.flavour == "tensorrt_rtx" else self._record_live_frame(record.flavour)
         self.artefact = path.name
-        self.description = f"{record.flavour} {record.version} on {device.name}, {path.name}"
+        how = "" if self._graph is None else ", as a CUDA graph"
+        self.description = f"{record.flavour} {record.version} on {device.name}, {path.name}{how}"
 
     def infer(self, frames: NDArray[np.uint8]) -> Inference:
-        """Run the model on ``frames``, uint8 [N, 1, H, W] of the contract's size, ``max_batch`` at a time."""
-        chunks = [
-            self._infer(frames[start : start + self._max_batch]) for start in range(0, len(frames), self._max_batch)
-        ]
+        """Run the model on ``frames``, uint8 [N, 1, H, W] of the contract's size, ``batch.maximum`` at a time."""
+        most = self._batch.maximum
+        chunks = [self._infer(frames[start : start + most]) for start in range(0, len(frames), most)]
         if len(chunks) == 1:
             return chunks[0]
         return Inference(
@@ -125,27 +128,57 @@ class TensorRtBackend:
     def _infer(self, frames: NDArray[np.uint8]) -> Inference:
         count = len(frames)
         self._frames.host[:count] = frames
-        self._frames.upload(count, self._stream)
-        _succeed(self._context.set_input_shape("frame", frames.shape), f"take frames of shape {frames.shape}")
-        _succeed(self._context.execute_async_v3(self._stream.handle), "run")
-        for output in (self._logits, self._embedding):
-            output.download(count, self._stream)
+        rows = max(count, self._batch.minimum)  # what fills up to the fewest that the engine takes is not returned
+        if self._graph is not None and rows == self._batch.minimum:
+            self._graph.launch()
+        else:
+            self._enqueue(self._context, rows)
         self._stream.synchronise()
         return Inference(self._logits.host[:count].copy(), self._embedding.host[:count].copy())
 
+    def _enqueue(self, context: Any, rows: int) -> None:
+        shape = (rows, *self._frames.host.shape[1:])
+        _succeed(context.set_input_shape("frame", shape), f"take frames of shape {shape}")
+        self._frames.upload(rows, self._stream)
+        _succeed(context.execute_async_v3(self._stream.handle), "run")
+        for output in (self._logits, self._embedding):
+            output.download(rows, self._stream)
 
-def _deserialise(trt: Any, path: Path) -> tuple[Any, Any]:
-    """Return the engine in the plan, and an execution context of it."""
+    def _record_live_frame(self, flavour: Flavour) -> Graph | None:
+        """Record the smallest batch, which is that of a live stream; None where this engine cannot be recorded."""
+        self._live_context = self._create_context(flavour)  # of its own: another shape would invalidate the graph
+        self._enqueue(self._live_context, self._batch.minimum)  # TensorRT finishes its set-up in the first run
+        self._stream.synchronise()
+        try:
+            return Graph(self._stream, lambda: self._enqueue(self._live_context, self._batch.minimum))
+        except BackendError:
+            return None
+
+    def _create_context(self, flavour: Flavour) -> Any:
+        if flavour == "tensorrt_rtx":
+            # It compiles kernels for a shape while it runs, and alone knows when they are ready to be recorded.
+            config = self._engine.create_runtime_config()
+            config.cuda_graph_strategy = import_flavour(flavour).CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = self._engine.create_execution_context(config)
+        else:
+            context = self._engine.create_execution_context()
+        _succeed(context is not None, "hold its memory on the GPU")
+        for name, buffer in (("frame", self._frames), ("logits", self._logits), ("embedding", self._embedding)):
+            _succeed(context.set_tensor_address(name, buffer.address), f"bind {name}")
+        return context
+
+
+def _deserialise(trt: Any, path: Path) -> Any:
+    """Return the engine in the plan."""
     logger = quiet_logger(trt)
     engine = trt.Runtime(logger).deserialize_cuda_engine(path.read_bytes())
-    context = engine and engine.create_execution_context()
-    if not context:
+    if engine is None:
         raise BackendError(
             expected=f"a plan in {path} that {trt.__name__} {trt.__version__} can run",
             received=" ".join(logger.messages) or "no plan",
             remedy=_REMEDY,
         )
-    return engine, context
+    return engine
 
 
 def _succeed(success: bool, what: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from metfa.runtime.engine import (
+from ..engine import (
+    LIVE_BATCH,
     SCHEMA,
     EngineRecord,
     OperationCounts,
@@ -13,22 +16,21 @@ from metfa.runtime.engine import (
     import_flavour,
     quiet_logger,
     record_name,
+    require_half,
 )
-from metfa.runtime.errors import BackendError, ExportError
-from metfa.runtime.files import sha256, write_text, writing_to
-from metfa.runtime.records import to_json
-
-from .precision import require_half
+from ..errors import BackendError, ExportError, OutputError
+from ..files import cache_directory, replacing, sha256, write_text, writing_to
+from ..records import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from metfa.runtime.contract import ModelContract
-    from metfa.runtime.engine import Flavour
+    from ..contract import ModelContract
+    from ..engine import BatchRange, Flavour
 
-MAX_BATCH = 8
-"""The largest N that an engine takes. It is tuned for 1: a live stream has one frame at a time."""
+
+_OTHER_VERSION = "install another version of TensorRT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def find_target(flavour: Flavour, requested: Sequence[str]) -> Target:
                 received="a Python environment without it",
                 remedy="pip install 'metfa[tensorrt]'",
             )
-        from metfa.runtime.backends.gpu import current_device
+        from .gpu import current_device
 
         device = current_device()
         if requested and device.compute_capability not in requested:
@@ -83,8 +85,26 @@ def find_target(flavour: Flavour, requested: Sequence[str]) -> Target:
     return Target(tuple(requested) or buildable, device=None)
 
 
-def build_engine(flavour: Flavour, target: Target, onnx: Path, contract: ModelContract, engine: Path) -> EngineRecord:
+def build_engine(
+    flavour: Flavour,
+    target: Target,
+    onnx: Path,
+    contract: ModelContract,
+    engine: Path,
+    *,
+    batch: BatchRange = LIVE_BATCH,
+    workspace: int | None = None,
+) -> EngineRecord:
     """Build the plan ``engine`` from a typed FP16 ONNX, and write its record beside it.
+
+    Args:
+        flavour: what builds it and will run it.
+        target: the GPUs that it is for.
+        onnx: the graph.
+        contract: what the graph takes and returns.
+        engine: where to write.
+        batch: how many frames it takes at once.
+        workspace: the most bytes of GPU memory that TensorRT may use beside the network's own; None for no limit.
 
     Raises:
         ExportError: TensorRT refused, or the network that it read is not in half precision.
@@ -98,22 +118,31 @@ def build_engine(flavour: Flavour, target: Target, onnx: Path, contract: ModelCo
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(onnx.read_bytes()):
         reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise _refusal(trt, f"read {onnx.name}", reasons)
+        raise _refusal(trt, f"read {onnx.name}", reasons, _OTHER_VERSION)
     operations = _count_operations(trt, network)
     require_half(engine.name, operations)
     config = builder.create_builder_config()
     size = contract.input
+    counts = (batch.minimum, batch.optimum, batch.maximum)
     profile = builder.create_optimization_profile()
-    profile.set_shape("frame", *((batch, 1, size.height, size.width) for batch in (1, 1, MAX_BATCH)))
+    profile.set_shape("frame", *((frames, 1, size.height, size.width) for frames in counts))
     config.add_optimization_profile(profile)
+    if workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     if target.device is None:
         listed = _compute_capabilities(trt)
         config.num_compute_capabilities = len(target.compute_capabilities)
         for index, capability in enumerate(target.compute_capabilities):
             config.set_compute_capability(listed[capability], index)
+    timings = _timing_cache_path(trt, target)
+    if timings is not None:
+        _use_timing_cache(config, timings)
     plan = builder.build_serialized_network(network, config)
+    if timings is not None and plan is not None:
+        _keep_timing_cache(config, timings)
     if plan is None:
-        raise _refusal(trt, f"build {engine.name}", logger.messages)
+        remedy = "give more --workspace, or install another version of TensorRT" if workspace else _OTHER_VERSION
+        raise _refusal(trt, f"build {engine.name}", logger.messages, remedy)
     with writing_to(engine):
         engine.write_bytes(plan)
     record = EngineRecord(
@@ -126,12 +155,36 @@ def build_engine(flavour: Flavour, target: Target, onnx: Path, contract: ModelCo
         device=target.device,
         compute_capabilities=target.compute_capabilities,
         precision="fp16",
-        max_batch=MAX_BATCH,
+        batch=batch,
         operations=operations,
         contract=contract,
     )
     write_text(engine.with_name(record_name(engine.name)), to_json(record))
     return record
+
+
+def _timing_cache_path(trt: Any, target: Target) -> Path | None:
+    """Return where TensorRT's measurements of this GPU are kept; None for RTX, which measures at run time if at all."""
+    if target.device is None:
+        return None
+    device = re.sub(r"[^0-9A-Za-z]+", "-", target.device)
+    return cache_directory() / "tensorrt" / f"{trt.__version__}-{device}.timings"
+
+
+def _use_timing_cache(config: Any, path: Path) -> None:
+    """Spare the builder what it has measured before; TensorRT begins anew where it finds a cache damaged or foreign."""
+    held = b""
+    with suppress(OSError):
+        held = path.read_bytes()
+    cache = config.create_timing_cache(held)
+    if not config.set_timing_cache(cache, ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+
+
+def _keep_timing_cache(config: Any, path: Path) -> None:
+    # The next build measures again where this cannot be written: no reason to lose the engine.
+    with suppress(OutputError), replacing(path) as temporary:
+        temporary.write_bytes(config.get_timing_cache().serialize())
 
 
 def _compute_capabilities(trt: Any) -> dict[str, Any]:
@@ -155,14 +208,14 @@ def _count_operations(trt: Any, network: Any) -> OperationCounts:
 def _cuda_version() -> str | None:
     if not cuda_bindings_installed():
         return None
-    from metfa.runtime.backends.gpu import runtime_version
+    from .gpu import runtime_version
 
     return runtime_version()
 
 
-def _refusal(trt: Any, what: str, reasons: list[str]) -> ExportError:
+def _refusal(trt: Any, what: str, reasons: list[str], remedy: str) -> ExportError:
     return ExportError(
         expected=f"{trt.__name__} {trt.__version__} to {what}",
         received=" ".join(reasons) or "a refusal without a reason",
-        remedy="install another version of TensorRT",
+        remedy=remedy,
     )
