@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metfa.runtime.bundle import DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
+from metfa.runtime.bundle import CARD, CARD_PAGE, DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
 from metfa.runtime.command import BatchType, Command, RoiType, require_extra
 from metfa.runtime.engine import LIVE_BATCH
 from metfa.runtime.errors import OutputError
@@ -104,9 +104,10 @@ def main(  # click passes the options by name
         raise click.UsageError("--roi goes with --frames")
     if (compute_capabilities or batch or workspace) and not fp16:
         raise click.UsageError("--compute-capability, --batch and --workspace go with --fp16")
-    require_extra("export", "torch", "safetensors", "onnx", "onnxscript")
+    require_extra("export", "torch", "safetensors", "onnx", "onnxscript", "markdown")
     require_extra("cpu", "onnxruntime")
     from .artefacts import EngineOptions, export, load_model
+    from .card import write_card
     from .frames import default_frames, read_frames
     from .serving.directory import require_absent
 
@@ -133,6 +134,8 @@ def main(  # click passes the options by name
         report = "\n".join(_describe(made, stage))
     click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
     finished = Bundle.open(directory)
+    write_card(finished)
+    click.echo(f"wrote {CARD} and {CARD_PAGE}")
     if triton:
         from .serving.triton import write_triton_repository
 

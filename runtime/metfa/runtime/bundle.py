@@ -36,6 +36,8 @@ WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
 ONNX_FP16 = "model.fp16.onnx"
 PARITY = "parity.json"
+CARD = "MODEL_CARD.md"
+CARD_PAGE = "MODEL_CARD.html"
 DEVICES = "devices.json"
 ENGINE_PATTERN = "model.fp16.*.engine"
 
@@ -157,7 +159,9 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
 
 def is_exported(name: str) -> bool:
     """Return whether ``name`` is a file that ``metfa-export`` makes: another export leaves none of the last."""
-    return Path(name).suffix in {".onnx", ".engine"} or name.endswith(".engine.json") or name == PARITY
+    return (
+        Path(name).suffix in {".onnx", ".engine"} or name.endswith(".engine.json") or name in {PARITY, CARD, CARD_PAGE}
+    )
 
 
 def _files_before(directory: Path) -> dict[str, str]:

@@ -1,0 +1,33 @@
+"""The model card of a bundle: what its own records say of it, for whoever decides whether to use it.
+
+Headings follow Mitchell et al., Model Cards for Model Reporting (2019). What was not recorded is shown as not recorded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from metfa.runtime.bundle import CARD, CARD_PAGE, updating
+
+from .page import to_page
+from .sections import SECTIONS, title
+
+if TYPE_CHECKING:
+    from metfa.runtime.bundle import Bundle
+
+
+def write_card(bundle: Bundle) -> None:
+    """Write ``MODEL_CARD.md`` and ``MODEL_CARD.html`` into a bundle.
+
+    Raises:
+        BundleError: a record of the bundle is damaged, or of another version of metfa.
+        OutputError: the bundle cannot be written.
+    """
+    heading = title(bundle)
+    blocks = [f"# {heading}"]
+    for name, describe in SECTIONS.items():
+        blocks += [f"## {name}", *describe(bundle)]
+    text = "\n\n".join(blocks) + "\n"
+    with updating(bundle.directory, keep=lambda _: True) as stage:
+        (stage / CARD).write_text(text, encoding="utf-8")
+        (stage / CARD_PAGE).write_text(to_page(heading, text), encoding="utf-8")

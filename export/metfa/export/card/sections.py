@@ -1,0 +1,295 @@
+"""What the card says, section by section, each from the bundle's records alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from metfa.runtime import records
+from metfa.runtime.bundle import CARD, CARD_PAGE, DEVICES, ENGINE_PATTERN, PARITY
+from metfa.runtime.drift import DeviceStatistics
+from metfa.runtime.engine import EngineRecord, record_name
+from metfa.runtime.errors import BundleError
+from metfa.training.config import CONFIG, TrainingConfig
+from metfa.training.evaluation.scores import score_classes
+from metfa.training.train import EVALUATION, Evaluation
+
+from ..report import ParityReport
+from .markdown import facts, plain, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.contract import Roi
+    from metfa.training.evaluation.scores import Scores
+
+Record = TypeVar("Record")
+
+
+def title(bundle: Bundle) -> str:
+    """Return the card's heading."""
+    return f"Model card: {bundle.contract.provenance.method}, {len(bundle.contract.labels)} classes"
+
+
+def _read(bundle: Bundle, name: str, cls: type[Record]) -> Record | None:
+    """Return a record of the bundle; None where it holds none."""
+    if name not in bundle.files:
+        return None
+    text = bundle.path(name).read_bytes()
+    return records.from_json(
+        cls, text, origin=name, remedy="train or export again with this version of metfa", error=BundleError
+    )
+
+
+def _missing(name: str) -> str:
+    return f"*Not recorded: this bundle holds no `{name}`.*"
+
+
+def _details(bundle: Bundle) -> Iterator[str]:
+    contract = bundle.contract
+    size, provenance = contract.input, contract.provenance
+    yield "> Research software. Not a medical device; not for diagnosis or any clinical decision."
+    yield facts(
+        [
+            ("Classes", ", ".join(contract.labels)),
+            ("Method", provenance.method),
+            ("Labelled source", provenance.source),
+            ("Adapted to", provenance.target or "no other device: the method uses no target"),
+            (
+                "Input",
+                f"uint8, 1 × {size.height} × {size.width}, {size.resize}, normalisation {size.normalisation.kind}",
+            ),
+            ("Part of the frame", _region(size.region)),
+            ("Embedding", f"{contract.embedding} dimensions"),
+            ("Written by", provenance.software),
+        ]
+    )
+
+
+def _use(bundle: Bundle) -> Iterator[str]:
+    target = bundle.contract.provenance.target
+    device = plain(target if target is not None else bundle.contract.provenance.source)
+    yield f"To label frames of the device of {device} with one of the classes above, or none, in research."
+    yield (
+        "Not for diagnosis, for measurement, or for devices, probes, presets or populations other than those of the "
+        "data below; the scores say nothing about them. A frame of a plane that is not among the classes may be given "
+        "one of them. What the model does on your device is known once you have measured it: `metfa-evaluate`."
+    )
+
+
+def _training(bundle: Bundle) -> Iterator[str]:
+    config = _read(bundle, CONFIG, TrainingConfig)
+    if config is None:
+        yield _missing(CONFIG)
+        return
+    weights = config.weights
+    yield facts(
+        [
+            ("Source", f"{config.source}, part of the frame: {_region(config.source_region)}"),
+            ("Target", f"{config.target}, part of the frame: {_region(config.target_region)}"),
+            ("Encoder", f"{config.encoder}, {config.embedding} dimensions"),
+            ("Steps", f"{config.steps}, {config.images_per_class} source images of each class in each"),
+            (
+                "Optimiser",
+                f"SGD, learning rate {config.learning_rate:g}, momentum {config.momentum:g}, weight decay "
+                f"{config.weight_decay:g}",
+            ),
+            (
+                "Weights",
+                f"λ₁ {weights.ce:g}, λ₂ {weights.prior:g}, λ₃ {weights.metric:g}, λ₄ {weights.reconstruction:g}, "
+                f"λ₅ {weights.alignment:g}, λ₆ {weights.entropy:g}",
+            ),
+            ("Temperatures", f"τ₀ {config.prototype_temperature:g}, τ₁ {config.alignment_temperature:g}"),
+            (
+                "Augmentation",
+                f"flip {'yes' if config.augmentation.flip else 'no'}, noise {config.augmentation.noise:g}, "
+                f"extended {'yes' if config.augmentation.extended else 'no'}",
+            ),
+            ("Seed", f"{config.seed}"),
+        ]
+    )
+
+
+def _selection(bundle: Bundle) -> Iterator[str]:
+    evaluation = _read(bundle, EVALUATION, Evaluation)
+    if evaluation is None:
+        yield _missing(EVALUATION)
+        return
+    yield (
+        f"Of {len(evaluation.candidates)} candidates, that of step {evaluation.selected_step}. No F1 had a part in it: "
+        "they were computed after the choice."
+    )
+    yield table(
+        ("step", "source accuracy", "AMI", "V-measure", "IM", "diversity", "source F1", "target F1"),
+        [
+            (
+                f"{candidate.step}",
+                f"{candidate.validators.supervised_accuracy:.1%}",
+                f"{candidate.validators.ami:.3f}",
+                f"{candidate.validators.v_measure:.3f}",
+                f"{candidate.validators.information_maximisation:.3f}",
+                f"{candidate.validators.diversity:.3f}",
+                f"{candidate.source_f1:.3f}",
+                "no labels" if candidate.target_f1 is None else f"{candidate.target_f1:.3f}",
+            )
+            for candidate in evaluation.candidates
+        ],
+    )
+
+
+def _scores(bundle: Bundle) -> Iterator[str]:
+    evaluation = _read(bundle, EVALUATION, Evaluation)
+    if evaluation is None:
+        yield _missing(EVALUATION)
+        return
+    domains: dict[str, Scores | None] = {
+        "source": evaluation.source,
+        "source, with this bundle's batch norm": evaluation.source_as_exported,
+        "target": evaluation.target,
+    }
+    yield "On held-out frames; macro averages over the classes that have frames."
+    yield table(
+        ("domain", "frames", "macro F1", "precision", "recall", "accuracy"),
+        [
+            (name, "no labels", "", "", "", "")
+            if scores is None
+            else (
+                name,
+                f"{scores.images}",
+                *(f"{value:.3f}" for value in (scores.f1, scores.precision, scores.recall, scores.accuracy)),
+            )
+            for name, scores in domains.items()
+        ],
+    )
+    known = evaluation.source_as_exported if evaluation.target is None else evaluation.target
+    yield f"Class by class, on the {'source' if evaluation.target is None else 'target'}:"
+    yield table(
+        ("class", "frames", "F1", "precision", "recall"),
+        [
+            (
+                label,
+                f"{scores.images}",
+                *(
+                    "none" if value is None else f"{value:.3f}"
+                    for value in (scores.f1, scores.precision, scores.recall)
+                ),
+            )
+            for label, scores in zip(bundle.contract.labels, score_classes(known.confusion), strict=True)
+        ],
+    )
+
+
+def _decisions(bundle: Bundle) -> Iterator[str]:
+    decision = bundle.contract.decision
+    rejection = decision.rejection
+    yield facts(
+        [
+            (
+                "Calibration",
+                f"logits are divided by the temperature {decision.temperature:.3g}, fitted to held-out source frames",
+            ),
+            (
+                "Rejected",
+                "nothing"
+                if rejection is None
+                else f"frames whose {rejection.score} is below {rejection.threshold:.3g}",
+            ),
+            ("Classes that are no planes", ", ".join(decision.background) or "none"),
+            (
+                "A plane is shown",
+                f"from a smoothed probability of {decision.enter:g} held for {decision.dwell_ms:g} ms, until it is "
+                f"below {decision.exit:g}; smoothing {decision.smoothing_ms:g} ms",
+            ),
+        ]
+    )
+
+
+def _devices(bundle: Bundle) -> Iterator[str]:
+    statistics = _read(bundle, DEVICES, DeviceStatistics)
+    if statistics is None:
+        yield _missing(DEVICES)
+        return
+    for device in (statistics.source, statistics.target):
+        if device is not None:
+            yield f"{plain(device.name)}: {len(device.points)} training frames stand for what its pictures look like."
+
+
+def _parity(bundle: Bundle) -> Iterator[str]:
+    report = _read(bundle, PARITY, ParityReport)
+    if report is None:
+        yield _missing(PARITY)
+        return
+    for name, compared in report.compared_on.items():
+        right = "" if compared.accuracy is None else f"; PyTorch labels {compared.accuracy:.1%} of them rightly"
+        yield f"Frames of {plain(name)}: {compared.frames} ({plain(compared.description)}){right}."
+    yield table(
+        ("artefact", "computed by", "frames", "same class", "largest Δp", "embedding", "not finite"),
+        [
+            (
+                comparison.artefact,
+                comparison.computed_by,
+                name,
+                f"{domain.overall.top1:.1%}",
+                f"{domain.overall.probability_difference:.1e}",
+                f"{domain.overall.embedding_distance:.1e}",
+                f"{domain.overall.non_finite}",
+            )
+            for comparison in report.comparisons
+            for name, domain in comparison.domains.items()
+        ],
+    )
+    yield table(
+        ("graph", "size", "parameters", "MACs a frame"),
+        [
+            (name, f"{graph.bytes / 1e6:.2f} MB", f"{graph.parameters:,}", f"{graph.macs / 1e6:,.1f} M")
+            for name, graph in report.graphs.items()
+        ],
+    )
+
+
+def _engines(bundle: Bundle) -> Iterator[str]:
+    engines = bundle.matching(ENGINE_PATTERN)
+    if not engines:
+        yield "None."
+        return
+    held = {name: EngineRecord.read(bundle.path(record_name(name))) for name in engines}
+    yield table(
+        ("engine", "built by", "precision", "frames at once", "for compute capability"),
+        [
+            (
+                name,
+                f"{record.flavour} {record.version}",
+                record.precision,
+                f"{record.batch.minimum} to {record.batch.maximum}",
+                ", ".join(record.compute_capabilities),
+            )
+            for name, record in held.items()
+        ],
+    )
+
+
+def _files(bundle: Bundle) -> Iterator[str]:
+    yield table(
+        ("file", "SHA-256"),
+        [(name, digest) for name, digest in bundle.files.items() if name not in {CARD, CARD_PAGE}],
+    )
+
+
+def _region(region: Roi) -> str:
+    if region is None:
+        return "all of it"
+    return "the ultrasound sector, found in each recording" if region == "auto" else f"{region} (x, y, width, height)"
+
+
+SECTIONS: Mapping[str, Callable[[Bundle], Iterator[str]]] = {
+    "Model": _details,
+    "Intended use and limits": _use,
+    "Training": _training,
+    "Choice of the model": _selection,
+    "Scores": _scores,
+    "Decisions": _decisions,
+    "Devices": _devices,
+    "Parity with PyTorch": _parity,
+    "Engines": _engines,
+    "Files": _files,
+}

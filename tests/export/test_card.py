@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import dataclasses
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metfa.export.card import write_card
+from metfa.export.card.markdown import plain, table
+from metfa.export.card.page import to_page
+from metfa.runtime import records
+from metfa.runtime.bundle import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
+from metfa.runtime.errors import BundleError
+from metfa.training.config import CONFIG
+from metfa.training.evaluation.scores import Scores
+from metfa.training.selection.validators import Validators
+from metfa.training.train import EVALUATION, CandidateScores, Evaluation
+
+from .networks import LABELS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Page(HTMLParser):
+    """Tags and texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        assert not {"src", "href", "onclick"} & {name for name, _ in attrs}, "nothing from outside, nothing that runs"
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def confusion(right: int, wrong: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(
+        tuple(right if row == column else wrong for column in range(len(LABELS))) for row in range(len(LABELS))
+    )
+
+
+EVALUATED = Evaluation(
+    source=Scores(45, 0.9, 0.901, 0.902, 0.903, confusion(9, 0)),
+    source_as_exported=Scores(45, 0.8, 0.801, 0.802, 0.803, confusion(9, 0)),
+    target=Scores(50, 0.6, 0.611, 0.622, 0.633, confusion(6, 1)),
+    selected_step=400,
+    candidates=(CandidateScores(400, Validators(0.95, 0.7, 0.71, 1.2, 0.5, -0.3, 2.0, 0.99), 0.91, 0.61),),
+)
+
+
+def add(directory: Path, name: str, text: str) -> None:
+    with updating(directory, keep=lambda _: True) as stage:
+        (stage / name).write_text(text, encoding="utf-8")
+
+
+def test_an_export_leaves_a_card_of_what_it_did(exported: Path, printed: str) -> None:
+    assert f"wrote {CARD} and {CARD_PAGE}" in printed
+    bundle = Bundle.open(exported)
+    text = bundle.path(CARD).read_text(encoding="utf-8")
+    assert "| model.fp16.onnx | ONNX Runtime on the CPU |" in text
+    for name, digest in bundle.files.items():
+        assert (digest in text) == (name not in {CARD, CARD_PAGE})
+
+
+def test_what_was_not_recorded_is_shown_as_not_recorded(trained: Path) -> None:
+    write_card(Bundle.open(trained))
+    text = (trained / CARD).read_text(encoding="utf-8")
+    for name in (CONFIG, EVALUATION, PARITY):
+        assert f"*Not recorded: this bundle holds no `{name}`.*" in text
+
+
+def test_scores_are_those_of_the_record(trained: Path) -> None:
+    add(trained, EVALUATION, records.to_json(EVALUATED))
+    write_card(Bundle.open(trained))
+    text = (trained / CARD).read_text(encoding="utf-8")
+    assert "| target | 50 | 0.611 | 0.622 | 0.633 | 0.600 |" in text
+    assert "| 400 | 95.0% | 0.710 | 0.700 | 1.200 | 0.990 | 0.910 | 0.610 |" in text
+    assert "| Femur | 10 | 0.600 | 0.600 | 0.600 |" in text  # 6 of 10 right, and 6 of the 10 called so
+
+
+def test_a_target_without_labels_has_no_scores(trained: Path) -> None:
+    add(trained, EVALUATION, records.to_json(dataclasses.replace(EVALUATED, target=None)))
+    write_card(Bundle.open(trained))
+    text = (trained / CARD).read_text(encoding="utf-8")
+    assert "| target | no labels |  |  |  |  |" in text
+    assert "Class by class, on the source" in text
+
+
+def test_names_that_users_give_cannot_break_the_page(trained: Path) -> None:
+    hostile = ("<script>alert(1)</script>", "a|b", "*x* [y](http://example.org)", "`code`", "Ünï & <b>")
+    before = Bundle.open(trained).contract
+    decision = dataclasses.replace(before.decision, background=())
+    contract = dataclasses.replace(before, labels=hostile, decision=decision)
+    add(trained, CONTRACT, contract.to_json())
+    add(trained, EVALUATION, records.to_json(EVALUATED))
+    write_card(Bundle.open(trained))
+    page = Page((trained / CARD_PAGE).read_text(encoding="utf-8"))
+    assert not {"script", "a", "b"} & page.tags
+    shown = "".join(page.texts)
+    for label in hostile:
+        assert label in shown
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Zs"]), min_size=1))
+def test_any_text_is_shown_as_it_is(text: str) -> None:
+    page = Page(to_page("card", table(("name", "number"), [("x" + text + "x", "1")])))
+    assert "x" + text + "x" in "".join(page.texts)
+
+
+def test_a_text_of_several_lines_is_one() -> None:
+    assert plain("a\n b\u2028c") == "a b c"
+
+
+@pytest.mark.parametrize("damaged", ["{}", "[]", "no json"])
+def test_a_damaged_record_is_named(trained: Path, damaged: str) -> None:
+    add(trained, EVALUATION, damaged)
+    with pytest.raises(BundleError, match=EVALUATION):
+        write_card(Bundle.open(trained))
+    assert not (trained / CARD).exists()
