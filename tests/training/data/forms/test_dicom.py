@@ -25,7 +25,7 @@ from pydicom.uid import (  # noqa: E402
 )
 
 from metfa.runtime.contract import Region  # noqa: E402
-from metfa.runtime.errors import SourceError  # noqa: E402
+from metfa.runtime.errors import MissingExtraError, SourceError  # noqa: E402
 from metfa.training.data.forms import list_domain  # noqa: E402
 
 from .examples import skipped, write  # noqa: E402
@@ -256,6 +256,13 @@ def test_what_cannot_be_decoded_is_an_error_that_names_the_file(tmp_path: Path, 
     (entry,) = list_domain(str(path)).entries
     with pytest.raises(SourceError, match=r"^expected .* in (the DICOM file )?.*cine\.dcm, received .+;"):
         list(entry.medium.read())
+
+
+def test_without_pydicom_the_command_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "IM0001", make(GREY))
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'metfa\[dicom\]'"):
+        list_domain(str(tmp_path))
 
 
 def test_a_table_and_class_folders_hold_dicom_too(tmp_path: Path) -> None:

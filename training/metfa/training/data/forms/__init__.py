@@ -27,7 +27,7 @@ def list_domain(name: str) -> Listing:
     Args:
         name: a folder, a manifest (``manifest.csv?column=value``), a recording or a DICOM file (``clip.mp4?rate=2``),
             an image, ``fetal-planes-db:FOLDER?machine=NAME``, or ``phantom:A``, ``phantom:B``,
-            ``phantom:PROFILE.json``; see ``docs/data-formats.md``.
+            ``phantom:PROFILE.json``; see ``docs/data.md``.
 
     Raises:
         DataError: there is no such domain, it holds nothing that can be used, or what follows ``?`` is not understood.
