@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from typing import TYPE_CHECKING
 
 import cv2
@@ -76,7 +77,8 @@ def test_a_scan_becomes_frames_and_the_plane_that_it_held(bundle: Path, tmp_path
         scene = np.linspace(level, level + 60, 64) + np.random.default_rng(index).integers(0, 20, (48, 64))
         writer.write(cv2.cvtColor(scene.astype(np.uint8), cv2.COLOR_GRAY2BGR))
     writer.release()
-    result = run("--bundle", bundle, "--device", clip, "--events", events, "--limit", "90")
+    snapshots = tmp_path / "snapshots"
+    result = run("--bundle", bundle, "--device", clip, "--events", events, "--snapshots", snapshots, "--limit", "90")
     frames = [record for record in events_in(events) if record["type"] == "frame"]
     ended = [record for record in events_in(events) if record["type"] == "event"]
     assert [frame["index"] for frame in frames] == list(range(90))
@@ -87,6 +89,12 @@ def test_a_scan_becomes_frames_and_the_plane_that_it_held(bundle: Path, tmp_path
     ]
     assert ended[-1]["end_index"] == 89
     assert re.search(r"\nevents: dark 2, bright 1$", result.stdout.strip())
+    saved = [json.loads(path.read_text()) for path in sorted(snapshots.glob("*.json"))]
+    fields = ("plane", "start", "end", "best_index")
+    assert [[record[field] for field in fields] for record in saved] == [
+        [event[field] for field in fields] for event in ended
+    ]
+    assert len(list(snapshots.iterdir())) == 6
 
 
 def test_the_region_of_interest_is_what_the_model_sees(bundle: Path, tmp_path: Path) -> None:
@@ -172,6 +180,44 @@ def test_a_signal_ends_the_stream_with_complete_files(
     assert summary.startswith(f"{len(records)} frames, ")
     assert frames_in(video) >= len(records)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_browsers_are_served_until_the_end(bundle: Path) -> None:
+    arguments = ["--device", "phantom:B", "--no-window", "--serve", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*COMMAND, "--bundle", bundle, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=HEADLESS,
+    )
+    assert process.stderr is not None
+    url = next(line for line in process.stderr if line.startswith("dashboard: ")).split()[1]
+    with urllib.request.urlopen(url, timeout=30) as page:
+        assert b"Research software" in page.read()
+    with urllib.request.urlopen(url + "events", timeout=30) as events:
+        while events.readline() != b"event: frame\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert events.read().endswith(b"event: end\ndata: {}\n\n")
+    summary, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert " frames, " in summary
+
+
+def test_the_token_is_taken_from_the_environment(bundle: Path, folder: Path) -> None:
+    environment = {**HEADLESS, "METFA_TOKEN": "correct-horse_battery"}
+    command = [*COMMAND, "--bundle", str(bundle), "--device", str(folder), "--serve", "127.0.0.1:0"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert re.search(r"^dashboard: http://127\.0\.0\.1:\d+/\?token=correct-horse_battery$", result.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("address", ["8080", "nowhere", "127.0.0.1:99999", "http://127.0.0.1:80"])
+def test_what_is_no_address_is_refused_before_anything_is_opened(bundle: Path, folder: Path, address: str) -> None:
+    result = run("--bundle", bundle, "--device", folder, "--serve", address)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.endswith(f"expected HOST:PORT, received {address!r}; give for example 127.0.0.1:8080")
 
 
 def test_a_truncated_video_is_processed_as_far_as_it_goes(bundle: Path, tmp_path: Path) -> None:
@@ -301,8 +347,16 @@ def events_that_cannot_be_written(folder: Path) -> list[str]:
     return ["--events", str(folder)]
 
 
+def snapshots_that_cannot_be_written(folder: Path) -> list[str]:
+    return ["--snapshots", str(folder / "1 dark.png")]
+
+
 def events_on_a_full_disk(_: Path) -> list[str]:
     return ["--events", "/dev/full"]
+
+
+def address_of_another_machine(_: Path) -> list[str]:
+    return ["--serve", "192.0.2.1:8080"]
 
 
 def output_that_is_the_source(folder: Path) -> list[str]:
@@ -337,7 +391,9 @@ def output_that_is_the_source(folder: Path) -> list[str]:
         video_that_is_no_mp4,
         video_that_cannot_be_written,
         events_that_cannot_be_written,
+        snapshots_that_cannot_be_written,
         events_on_a_full_disk,
+        address_of_another_machine,
         output_that_is_the_source,
     ],
 )

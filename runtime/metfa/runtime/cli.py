@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from .bundle import DEFAULT_DIRECTORY
-from .command import CollectionLimitType, Command, Interruption, RoiType, SizeType
+from .command import AddressType, CollectionLimitType, Command, Interruption, RoiType, SizeType
 from .errors import BackendError, MetfaError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from .backends.choice import BackendName, Precision
+    from .classifier import PlaneClassifier
     from .contract import Region, Roi
     from .sinks import CollectionLimit, CollectionSink, DeviceSink, Sink, WindowSink
+    from .sinks.dashboard import Address, DashboardSink
+    from .sources import Source
     from .summary import StreamStatistics
 
 _REFRESH_SECONDS = 1 / 30  # how often the window answers the user
@@ -92,6 +95,12 @@ class _StreamCommand(Command):
     "--events", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write a record for each frame and event."
 )
 @click.option(
+    "--snapshots",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Save the best frame of each plane that was held, as PNG with its JSON.",
+)
+@click.option(
     "--collect",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -107,6 +116,12 @@ class _StreamCommand(Command):
 @click.option(
     "--window/--no-window", default=None, help="Show the annotated video; by default, where there is a display."
 )
+@click.option(
+    "--serve",
+    type=AddressType(),
+    help="Show the stream to browsers, such as on 127.0.0.1:8080. On an address that other machines reach, they need a "
+    "token: that of METFA_TOKEN, or else one that is made up and printed.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 def main(  # click passes the options by name
@@ -121,9 +136,11 @@ def main(  # click passes the options by name
     rebuild: bool,
     output: Path | None,
     events: Path | None,
+    snapshots: Path | None,
     collect: Path | None,
     collect_limit: CollectionLimit,
     window: bool | None,
+    serve: Address | None,
     limit: int | None,
     seconds: float | None,
 ) -> None:
@@ -152,8 +169,9 @@ def main(  # click passes the options by name
             )
             classifier.sector.report = _report_sector
             _say(f"backend: {classifier.backend_choice}")
-            wanted = CaptureFormat(size, rate, pixels)
-            source = stack.enter_context(open_source(device, wanted, notify=lambda line: _say(f"source: {line}")))
+            source = stack.enter_context(
+                open_source(device, CaptureFormat(size, rate, pixels), notify=lambda line: _say(f"source: {line}"))
+            )
             _say(f"source: {source.description}")
             classifier.sector.told = source.region
             # Up to here nothing was done that a signal could not simply end.
@@ -166,12 +184,14 @@ def main(  # click passes the options by name
                 hurry=lambda: interruption.requested,
             )
             stack.enter_context(feeds)
-            for sink in _open_files(output, events, source.rate, labels):
+            device_check = _open_device_check(bundle)
+            if serve is not None:
+                feeds.add(_open_dashboard(serve, source, classifier, statistics, device_check))
+            for sink in _open_files(output, events, snapshots, source.rate, labels):
                 feeds.add(sink)
             if collect is not None:
                 collection = CollectionSink(collect, collect_limit)
                 feeds.add(collection)
-            device_check = _open_device_check(bundle)
             if device_check is not None:
                 feeds.add(device_check)
             view = _open_window(device, labels, required=window) if window is not False else None
@@ -247,13 +267,17 @@ def _report_sector(region: Region | None, width: int, height: int) -> None:
     _say(f"sector: {found}")
 
 
-def _open_files(output: Path | None, events: Path | None, rate: float, labels: Sequence[str]) -> Iterator[Sink]:
-    from .sinks import JsonLinesSink, StatusLineSink, VideoSink
+def _open_files(
+    output: Path | None, events: Path | None, snapshots: Path | None, rate: float, labels: Sequence[str]
+) -> Iterator[Sink]:
+    from .sinks import JsonLinesSink, SnapshotSink, StatusLineSink, VideoSink
 
     if output is not None:
         yield VideoSink(output, rate, labels)
     if events is not None:
         yield JsonLinesSink(events, labels)
+    if snapshots is not None:
+        yield SnapshotSink(snapshots)
     if sys.stderr.isatty():
         yield StatusLineSink()
 
@@ -272,6 +296,22 @@ def _summarise(statistics: StreamStatistics, device_check: DeviceSink | None) ->
     click.echo(statistics.summary())
     if device_check is not None and statistics.frames:
         click.echo(device_check.describe())
+
+
+def _open_dashboard(
+    address: Address,
+    source: Source,
+    classifier: PlaneClassifier,
+    statistics: StreamStatistics,
+    device_check: DeviceSink | None,
+) -> DashboardSink:
+    from .sinks.dashboard import About, DashboardSink
+
+    about = About(source.description, classifier.backend_choice, classifier.contract.labels)
+    token = os.environ.get("METFA_TOKEN") or None
+    dashboard = DashboardSink(address, about, statistics, device=device_check, token=token)
+    _say(f"dashboard: {dashboard.url}")
+    return dashboard
 
 
 def _open_window(title: str, labels: Sequence[str], *, required: bool | None) -> WindowSink | None:

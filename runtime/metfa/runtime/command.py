@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .contract import Roi
     from .sinks import CollectionLimit
+    from .sinks.dashboard import Address
 
 
 class Command(click.Command):
@@ -158,6 +159,23 @@ class BatchType(click.ParamType):  # type: ignore[type-arg]  # not generic befor
                 param,
                 ctx,
             )
+
+
+class AddressType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``HOST:PORT`` → :class:`~metfa.runtime.sinks.dashboard.Address`."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """Parse ``value``."""
+        from .sinks.dashboard import Address
+
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(value)
+        except ValueError:
+            self.fail(f"expected HOST:PORT, received {value!r}; give for example 127.0.0.1:8080", param, ctx)
 
 
 class Interruption:

@@ -1,10 +1,14 @@
-"""Where observations go: an annotated video, JSON Lines, a window, the terminal, a collection, the device check."""
+"""Where observations and events go: files, a window, the terminal, the device check.
+
+The dashboard is in a package of its own, as it takes longer to import.
+"""
 
 from .base import Sink
 from .collection import CollectionLimit, CollectionSink
 from .device import DeviceSink
 from .events import JsonLinesSink
 from .feeds import Feeds
+from .snapshots import SnapshotSink
 from .terminal import StatusLineSink
 from .video import VideoSink
 from .window import WindowSink
@@ -16,6 +20,7 @@ __all__ = [
     "Feeds",
     "JsonLinesSink",
     "Sink",
+    "SnapshotSink",
     "StatusLineSink",
     "VideoSink",
     "WindowSink",

@@ -20,12 +20,16 @@ class DeviceSink(Sink):
     Args:
         statistics: the bundle's.
         notify: takes the line.
+
+    Attributes:
+        names: of the devices of training, in the order of the report's distances.
     """
 
     name = "device check"
     kind = "pictures"  # no file, but of a recording every picture counts
 
     def __init__(self, statistics: DeviceStatistics, notify: Callable[[str], object]) -> None:
+        self.names = device_names(statistics)
         self._statistics = statistics
         self._notify = notify
         self._check = DeviceCheck(statistics)
@@ -59,9 +63,14 @@ class DeviceSink(Sink):
         """Nothing is kept."""
 
 
+def device_names(statistics: DeviceStatistics) -> list[str]:
+    """Return the names of the devices of training: source and, where there is one, target."""
+    return [device.name for device in (statistics.source, statistics.target) if device is not None]
+
+
 def describe(report: DeviceReport, statistics: DeviceStatistics) -> str:
     """Return in words which device a stream's pictures are like, and what to do where it is none of training's."""
-    names = [device.name for device in (statistics.source, statistics.target) if device is not None]
+    names = device_names(statistics)
     distances = [distance for distance in (report.source, report.target) if distance is not None]
     if report.verdict == "not enough yet":
         return f"device: {report.looks} pictures are too few to tell which it is like"

@@ -1,0 +1,149 @@
+"""Who may look: everyone on this machine, or whoever knows the token."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from ...errors import OutputError
+from .http import RefusalError
+
+if TYPE_CHECKING:
+    from .http import Request
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,128}")  # what needs no quoting in URLs and cookies
+_SEND_BUFFER = 1 << 16  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the dashboard is served.
+
+    Attributes:
+        host: a name or an IP address, without brackets.
+        port: from 0 to 65535; 0 lets the system choose.
+    """
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Return the address that ``text`` says: ``HOST:PORT``, an IPv6 host in brackets.
+
+        Raises:
+            ValueError: it says none.
+        """
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/@\s]+)):(\d{1,5})", text)
+        if match is None or int(match[3]) > 65535:
+            raise ValueError(text)
+        return cls(match[1] or match[2], int(match[3]))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def listen(self) -> socket.socket:
+        """Return a socket that browsers can connect to from now on.
+
+        Raises:
+            OutputError: the address is none of this machine's, or in use.
+        """
+        try:
+            family, _, _, _, address = socket.getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listening = socket.create_server(address, family=family, backlog=128)
+        except (OSError, UnicodeError) as cause:
+            raise OutputError(
+                expected=f"to be able to serve the dashboard on {self}",
+                received=str(getattr(cause, "strerror", cause)).partition(" (while")[0],
+                remedy="give an address of this machine and a port that is free, such as 127.0.0.1:8080",
+            ) from None
+        # Inherited by every connection: little waits for a slow viewer in the system, as it would be old.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        return listening
+
+
+class Access:
+    """Decides about each request.
+
+    Without a token only this machine's own programs can connect. Web pages of others must not read along through its
+    browser, by a name of theirs that leads here (DNS rebinding), so the request must name an IP address or localhost.
+    With a token it is the token that counts: as parameter ``token`` of the URL, which the browser then keeps as a
+    cookie, or as ``Authorization: Bearer …``.
+
+    Args:
+        listening: the socket that is served.
+        token: what to ask for; None asks for nothing on a loopback address and makes one up on any other.
+
+    Raises:
+        OutputError: the token is too short, or would need quoting.
+
+    Attributes:
+        token: what is asked for, or None.
+        url: what to open in a browser, with the token.
+    """
+
+    def __init__(self, listening: socket.socket, token: str | None) -> None:
+        host, port = listening.getsockname()[:2]
+        address = ipaddress.ip_address(host.partition("%")[0])
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise OutputError(
+                expected="a token of 8 to 128 letters, digits, - or _",
+                received=f"one of {len(token)} characters",
+                remedy="choose another, or leave it out to have one made up",
+            )
+        self.token = token if token is not None or address.is_loopback else secrets.token_urlsafe(16)
+        shown = Address(socket.gethostname() if address.is_unspecified else host, port)
+        self.url = f"http://{shown}/" + (f"?token={self.token}" if self.token else "")
+        self._cookie = f"metfa-{port}"  # a browser sends the cookies of all ports of a host
+
+    def check(self, request: Request) -> None:
+        """Let ``request`` pass.
+
+        Raises:
+            RefusalError: it must not.
+        """
+        if self.token is None:
+            if not _is_own_name(request.headers.get("host", "localhost")):
+                raise RefusalError(
+                    HTTPStatus.MISDIRECTED_REQUEST, "open the dashboard by its IP address, or give it a METFA_TOKEN"
+                )
+        elif not any(map(self._is_token, self._offered(request))):
+            raise RefusalError(HTTPStatus.UNAUTHORIZED, "open the address that metfa-stream printed")
+
+    def cookie(self) -> str:
+        """Return the value of the header that makes a browser keep the token."""
+        return f"{self._cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
+
+    def _offered(self, request: Request) -> list[str]:
+        offered = [request.query.get("token", "")]
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            offered.append(credentials.strip())
+        return offered + re.findall(rf"(?:^|; ?){self._cookie}=([^;]*)", request.headers.get("cookie", ""))
+
+    def _is_token(self, offered: str) -> bool:
+        # In constant time, so that the answer's delay tells nothing of the token.
+        return hmac.compare_digest(offered.encode(), (self.token or "").encode())
+
+
+def _is_own_name(host: str) -> bool:
+    """Whether a ``Host`` header names this machine in a way that no foreign name server can."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::\d*)?", host)
+    if match is None:
+        return False
+    name = match[1] or match[2]
+    if name.lower() == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from http import HTTPStatus
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from metfa.runtime.sinks.dashboard.http import LARGEST_HEAD, RefusalError, Request, parse_head, read_request
+
+HOST = b"Host: localhost:8080\r\n"
+
+
+def test_what_a_browser_sends() -> None:
+    request = parse_head(
+        b"GET /events?token=a%20b&x=&x=2 HTTP/1.1\r\nHost: localhost:8080\r\nAccept:text/event-stream\r\n"
+        b"Cookie: \t metfa-8080=abc; other=1 \r\nX-Name: caf\xe9\r\nAccept: */*\r\nEmpty:\r\n\r\n"
+    )
+    assert request == Request(
+        method="GET",
+        path="/events",
+        query={"token": "a b", "x": "2"},
+        headers={
+            "host": "localhost:8080",
+            "accept": "text/event-stream, */*",
+            "cookie": "metfa-8080=abc; other=1",
+            "x-name": "café",
+            "empty": "",
+        },
+        keep_alive=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "keep_alive"),
+    [
+        (b"GET / HTTP/1.1\r\n" + HOST, True),
+        (b"HEAD / HTTP/1.1\r\n" + HOST + b"Connection: keep-alive\r\n", True),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Close\r\n", False),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Connection: te, close\r\n", False),
+        (b"GET / HTTP/1.0\r\n", False),
+        (b"GET / HTTP/1.0\r\n" + HOST + b"Connection: keep-alive\r\n", False),
+    ],
+)
+def test_whether_another_request_may_follow(head: bytes, keep_alive: bool) -> None:
+    assert parse_head(head + b"\r\n").keep_alive is keep_alive
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"", 400),
+        (b"\r\n", 400),
+        (b"GET\r\n", 400),
+        (b"GET /\r\n", 400),
+        (b"GET / HTTP/1\r\n", 400),
+        (b"GET / http/1.1\r\n" + HOST, 400),
+        (b"GET  / HTTP/1.1\r\n" + HOST, 400),
+        (b" GET / HTTP/1.1\r\n" + HOST, 400),
+        (b"GET / HTTP/1.1 \r\n" + HOST, 400),
+        (b"GET\t/\tHTTP/1.1\r\n" + HOST, 400),
+        (b"G(T / HTTP/1.1\r\n" + HOST, 400),
+        (b"GET /\x00 HTTP/1.1\r\n" + HOST, 400),
+        (b"GET /\xff HTTP/1.1\r\n" + HOST, 400),
+        (b"GET / x HTTP/1.1\r\n" + HOST, 400),
+        (b"GET /#fragment HTTP/1.1\r\n" + HOST, 400),
+        (b"GET page HTTP/1.1\r\n" + HOST, 400),
+        (b"GET * HTTP/1.1\r\n" + HOST, 400),
+        (b"GET http://localhost/ HTTP/1.1\r\n" + HOST, 400),
+        (b"GET / HTTP/2.0\r\n" + HOST, 505),
+        (b"GET / HTTP/0.9\r\n" + HOST, 505),
+        (b"GET / HTTP/1.2\r\n" + HOST, 505),
+        (b"POST / HTTP/1.1\r\n" + HOST, 405),
+        (b"get / HTTP/1.1\r\n" + HOST, 405),
+        (b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST, 405),
+        (b"GET / HTTP/1.1\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + HOST, 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"No colon\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b": no name\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Space : before the colon\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Folded: a\r\n b\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Bare: a\nb: c\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Bare: a\rb\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Nothing: \x00\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Deleted: \x7f\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"N\xe4me: a\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\nContent-Length: 5\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 64, 431),
+    ],
+)
+def test_malformed_requests_are_refused(head: bytes, status: int) -> None:
+    with pytest.raises(RefusalError) as refusal:
+        parse_head(head + b"\r\n")
+    assert refusal.value.status == status
+
+
+@given(st.binary(max_size=200), st.booleans())
+@example(b"GET / HTTP/1.1\r\nHost: [::1", False)
+def test_no_bytes_surprise_the_parser(garbage: bytes, begins_well: bool) -> None:
+    begin = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " if begins_well else b""
+    with suppress(RefusalError):
+        request = parse_head(begin + garbage + b"\r\n\r\n")
+        assert request.path.startswith("/")
+        assert not any(end in value for value in request.headers.values() for end in "\r\n\0")
+
+
+def read(*parts: bytes) -> list[Request | None]:
+    """Return what is read from a connection that carries ``parts`` and is closed then."""
+
+    async def run() -> list[Request | None]:
+        reader = asyncio.StreamReader(limit=LARGEST_HEAD)
+        for part in parts:
+            reader.feed_data(part)
+        reader.feed_eof()
+        requests = [await read_request(reader)]
+        while requests[-1] is not None:
+            requests.append(await read_request(reader))
+        return requests
+
+    return asyncio.run(run())
+
+
+def test_requests_follow_one_another_however_they_are_cut() -> None:
+    one, two, end = read(b"GET /one HTTP/1.1\r\nHo", b"st: a\r\n\r", b"\nGET /two HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (one and one.path, two and two.path, end) == ("/one", "/two", None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", HTTPStatus.BAD_REQUEST),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * LARGEST_HEAD, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * LARGEST_HEAD + b"\r\n\r\n", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+    ],
+)
+def test_a_request_that_breaks_off_or_never_ends(sent: bytes, status: HTTPStatus) -> None:
+    with pytest.raises(RefusalError) as refusal:
+        read(sent)
+    assert refusal.value.status == status

@@ -1,0 +1,372 @@
+"""The dashboard as programs see it, over real connections."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import socket
+import threading
+import time
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+
+from metfa.runtime.appearance import FEATURES
+from metfa.runtime.drift import DeviceReference, DeviceReport, DeviceStatistics
+from metfa.runtime.errors import OutputError
+from metfa.runtime.sinks import DeviceSink, Feeds
+from metfa.runtime.sinks.dashboard import board, server
+
+from .stream import LABELS, Stream, end, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+Answer = tuple[int, dict[str, str], bytes]
+TOKEN = "correct-horse_battery"
+
+
+def get(stream: Stream, path: str, method: str = "GET", **headers: str) -> Answer:
+    with closing(http.client.HTTPConnection("127.0.0.1", stream.port, timeout=10)) as connection:
+        return fetch(connection, path, method, **headers)
+
+
+def fetch(connection: http.client.HTTPConnection, path: str, method: str = "GET", **headers: str) -> Answer:
+    connection.request(method, path, headers=headers)
+    response = connection.getresponse()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+
+def decode(jpeg: bytes) -> NDArray[np.uint8]:
+    return np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+class Viewer:
+    """Reads Server-Sent Events as a browser does."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.connection = socket.create_connection(("127.0.0.1", stream.port), timeout=10)
+        self.connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.file = self.connection.makefile("rb")
+        self.passed: list[tuple[str, dict[str, Any]]] = []
+        assert self.file.readline().split()[1] == b"200"
+        while self.file.readline().strip():
+            pass
+
+    def messages(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        while line := self.file.readline():
+            name = line.decode().removeprefix("event: ").strip()
+            data = json.loads(self.file.readline().decode().removeprefix("data: "))
+            assert self.file.readline() == b"\n"
+            yield name, data
+
+    def next(self, name: str) -> dict[str, Any]:
+        """Return the next message of that name; others that come before it are kept for their turn."""
+        for place, (kind, data) in enumerate(self.passed):
+            if kind == name:
+                del self.passed[place]
+                return data
+        give_up_at = time.monotonic() + 30
+        for kind, data in self.messages():
+            if kind == name:
+                return data
+            self.passed.append((kind, data))
+            assert time.monotonic() < give_up_at, self.passed
+        raise AssertionError(self.passed)
+
+    def close(self) -> None:
+        self.file.close()
+        self.connection.close()
+
+
+@pytest.fixture
+def stream() -> Iterator[Stream]:
+    with Stream() as stream:
+        yield stream
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "contains"),
+    [
+        ("/", "text/html; charset=utf-8", b'<script type="module" src="page.js">'),
+        ("/page.css", "text/css; charset=utf-8", b"--accent"),
+        ("/page.js", "text/javascript; charset=utf-8", b"EventSource"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8", b"\nmetfa_frames_classified_total 0\n"),
+    ],
+)
+def test_what_is_served(stream: Stream, path: str, kind: str, contains: bytes) -> None:
+    status, headers, body = get(stream, path)
+    assert (status, headers["content-type"]) == (200, kind)
+    assert contains in body
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; ")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+    status, headers, nothing = get(stream, path, "HEAD")
+    assert (status, int(headers["content-length"]), nothing) == (200, len(body), b"")
+
+
+def test_the_page_uses_nothing_from_elsewhere(stream: Stream) -> None:
+    sources = b"".join(get(stream, path)[2] for path in ("/", "/page.css", "/page.js"))
+    assert b"https:" not in sources
+    assert sources.count(b"http:") == sources.count(b"xmlns='http://www.w3.org/2000/svg'")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/page.html", "/../sink.py", "/picture", "/snapshots/1", "/snapshots/0", "/snapshots/x", "//"]
+)
+def test_what_is_not_there(stream: Stream, path: str) -> None:
+    status, _, body = get(stream, path)
+    assert status == 404
+    assert body
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [("POST", {}, 405), ("GET", {"Host": "attacker.example"}, 421), ("GET", {"Content-Length": "5"}, 400)],
+)
+def test_what_is_refused(stream: Stream, method: str, headers: dict[str, str], status: int) -> None:
+    assert get(stream, "/", method, **headers)[0] == status
+
+
+def test_one_connection_serves_many_requests(stream: Stream) -> None:
+    stream.put(observe(0))
+    with closing(http.client.HTTPConnection("127.0.0.1", stream.port, timeout=10)) as connection:
+        connection.connect()
+        used = connection.sock
+        for path in ("/", "/page.js", "/metrics", "/picture"):
+            fetch(connection, path)
+            assert connection.sock is used
+        assert fetch(connection, "/nothing")[1]["connection"] == "close"
+
+
+def test_the_token_moves_from_the_address_into_a_cookie() -> None:
+    with Stream(token=TOKEN) as stream:
+        assert get(stream, "/")[0] == 401
+        assert get(stream, "/picture")[0] == 401
+        assert get(stream, "/?token=guessed-token")[0] == 401
+        status, headers, _ = get(stream, f"/?token={TOKEN}")
+        assert (status, headers["location"]) == (303, "./")
+        cookie = headers["set-cookie"].partition(";")[0]
+        assert get(stream, "/", Cookie=cookie)[0] == 200
+        assert get(stream, "/metrics", Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+def test_a_viewer_is_told_what_happens(stream: Stream) -> None:
+    stream.put(end(90))
+    stream.put(observe(93, "Abdominal"))
+    with closing(Viewer(stream)) as viewer:
+        hello = viewer.next("hello")
+        assert (hello["source"], hello["backend"], tuple(hello["labels"])) == ("phantom:B", "a backend", LABELS)
+        event = viewer.next("event")
+        assert event == {"number": 1, "plane": "Femur", "start": 2, "end": 3, "best": 2.667, "confidence": 0.9}
+        assert viewer.next("frame") == {
+            "number": 1,
+            "index": 93,
+            "time": 3.1,
+            "session": 0,
+            "label": "Abdominal",
+            "confidence": 0.8,
+            "probabilities": [0.8, 0.1, 0.1],
+            "status": "Abdominal 75%",
+            "plane": "Abdominal",
+            "plane_confidence": 0.75,
+            "latency_ms": 4.0,
+        }
+        assert 1 in [viewer.next("statistics")["frames"] for _ in range(2)]  # the first may be older than the frame
+        stream.put(observe(94, status="undecided"))
+        frame = viewer.next("frame")
+        assert [frame[name] for name in ("number", "label", "status", "plane")] == [2, "Femur", "no plane", None]
+    with closing(Viewer(stream)) as late:
+        assert late.next("hello")["history"] == [
+            {"time": 3.1, "session": 0, "label": "Abdominal", "plane": "Abdominal", "latency_ms": 4.0}
+        ]
+        assert late.next("event") == event
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (
+            DeviceReport("not enough yet", math.nan, math.nan, 0),
+            {
+                "verdict": "not enough yet",
+                "devices": [{"name": "A", "distance": None}, {"name": "B", "distance": None}],
+            },
+        ),
+        (
+            DeviceReport("target", 1.23456, 0.5, 40),
+            {"verdict": "target", "devices": [{"name": "A", "distance": 1.235}, {"name": "B", "distance": 0.5}]},
+        ),
+        (DeviceReport("unknown", 7, None, 40), {"verdict": "unknown", "devices": [{"name": "A", "distance": 7}]}),
+    ],
+)
+def test_a_viewer_is_told_of_the_device(
+    monkeypatch: pytest.MonkeyPatch, report: DeviceReport, told: dict[str, Any]
+) -> None:
+    points = ((0.0,) * FEATURES,)
+    reference = DeviceReference("A", points[0], points * FEATURES, points, 1.0)
+    target = replace(reference, name="B") if report.target is not None else None
+    device = DeviceSink(DeviceStatistics(1, reference, target), notify=print)
+    monkeypatch.setattr(device, "report", lambda: report)
+    with Stream(device=device) as stream, closing(Viewer(stream)) as viewer:
+        assert viewer.next("statistics")["device"] == told
+
+
+def test_statistics_come_without_frames_too(stream: Stream) -> None:
+    stream.put(observe(0))
+    with closing(Viewer(stream)) as viewer:
+        ages = [viewer.next("statistics")["idle_s"] for _ in range(3)]
+    assert ages == sorted(ages)
+    assert ages[2] > ages[0] + 0.5
+
+
+def test_the_picture_is_the_newest_and_encoded_once(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[float] = []
+    original = board._to_jpeg
+
+    def encode(image: NDArray[np.uint8], width: int) -> bytes:
+        encoded.append(image.mean())
+        return original(image, width)
+
+    monkeypatch.setattr(board, "_to_jpeg", encode)
+    with closing(Viewer(stream)) as viewer:
+        for level in (40, 200):
+            stream.put(observe(level))
+            viewer.next("frame")
+            for _ in range(3):
+                status, headers, picture = get(stream, "/picture?7")
+                assert (status, headers["content-type"]) == (200, "image/jpeg")
+                assert decode(picture).shape == (48, 64)
+                assert decode(picture).mean() == pytest.approx(level, abs=2)
+    assert encoded == [40, 200]
+
+
+def test_nothing_is_encoded_for_nobody(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "_to_jpeg", None)
+    for index in range(20):
+        stream.put(observe(index))
+        time.sleep(0.01)
+
+
+def test_large_pictures_are_shrunk(stream: Stream) -> None:
+    large = np.zeros((1500, 2560, 3), np.uint8)
+    stream.put(observe(0, image=large))
+    stream.put(end(30, image=large))
+    with closing(Viewer(stream)) as viewer:
+        viewer.next("event")
+        viewer.next("frame")
+    assert decode(get(stream, "/picture")[2]).shape == (750, 1280)
+    assert decode(get(stream, "/snapshots/1")[2]).shape == (281, 480)
+
+
+def test_the_last_events_keep_their_best_frames(stream: Stream) -> None:
+    for index in range(1, 31):
+        stream.put(end(8 * index))
+    with closing(Viewer(stream)) as viewer:
+        numbers = [viewer.next("event")["number"] for _ in range(24)]
+    assert numbers == list(range(7, 31))
+    assert decode(get(stream, "/snapshots/30")[2]).mean() == pytest.approx(230, abs=2)
+    assert get(stream, "/snapshots/6")[0] == 404
+
+
+def test_the_end_is_told_with_the_last_frame(stream: Stream) -> None:
+    with closing(Viewer(stream)) as viewer:
+        viewer.next("hello")
+        stream.put(observe(99))
+        stream.dashboard.close()
+        messages = list(viewer.messages())
+    assert [data["index"] for name, data in messages if name == "frame"] == [99]
+    assert messages[-1] == ("end", {})
+    with pytest.raises(ConnectionRefusedError):
+        get(stream, "/")
+    stream.dashboard.close()
+
+
+def test_a_viewer_that_stops_reading_is_let_go_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_SEND_SECONDS", 0.2)
+    noise = np.random.default_rng(0).integers(0, 256, (1400, 1280), np.uint8)
+    with Stream() as stream, ExitStack() as stack:
+        stream.put(observe(0, image=noise))
+        watching = stack.enter_context(closing(Viewer(stream)))
+        watching.next("frame")
+        stuck = stack.enter_context(socket.socket())
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect(("127.0.0.1", stream.port))
+        stuck.sendall(b"GET /picture HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        for index in range(1, 12):
+            stream.put(observe(index, image=noise))
+            assert watching.next("frame")["index"] == index
+        while len(stream.dashboard._server._connections) > 1:
+            time.sleep(0.01)
+
+
+def test_many_viewers_see_the_same_and_the_stream_does_not_wait(stream: Stream) -> None:
+    seen: list[int] = []
+
+    def watch(viewer: Viewer) -> None:
+        while (index := viewer.next("frame")["index"]) < 1000:
+            get(stream, "/picture")
+        seen.append(index)
+
+    with ExitStack() as stack:
+        viewers = [stack.enter_context(closing(Viewer(stream))) for _ in range(20)]
+        threads = [threading.Thread(target=watch, args=(viewer,)) for viewer in viewers]
+        for thread in threads:
+            thread.start()
+        for index in range(1001):
+            stream.put(observe(index))
+        for thread in threads:
+            thread.join()
+    assert seen == [1000] * 20
+
+
+def test_too_many_connections_are_turned_away(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 3)
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(closing(Viewer(stream)))
+        assert get(stream, "/")[0] == 503
+
+
+def test_a_silent_connection_is_closed(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_IDLE_SECONDS", 0.05)
+    with socket.create_connection(("127.0.0.1", stream.port), timeout=10) as connection:
+        connection.sendall(b"GET / HT")
+        assert connection.recv(100) == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00\x01", b"\r\n\r\n"])
+def test_viewers_that_vanish_do_no_harm(stream: Stream, sent: bytes) -> None:
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", stream.port)) as connection:
+            connection.sendall(sent)
+    assert get(stream, "/")[0] == 200
+
+
+def test_a_mistake_of_the_server_is_reported_and_the_stream_goes_on(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board.Board, "metrics", lambda _: 1 / 0)
+    said: list[str] = []
+    with Feeds(live=True, notify=said.append) as feeds:
+        feeds.add(stream.dashboard)
+        with pytest.raises(http.client.RemoteDisconnected):
+            get(stream, "/metrics")
+        while not said:
+            feeds.put(observe(0))
+            time.sleep(0.001)
+        assert not feeds.failed
+    assert said == [
+        "dashboard: left out from here on: expected the dashboard to go on, "
+        "received ZeroDivisionError: division by zero; report this as a bug"
+    ]
+    with pytest.raises(OutputError):
+        stream.put(observe(1))
