@@ -18,7 +18,7 @@ from metfa.runtime.errors import OutputError
 from metfa.runtime.frame import Unusable
 from metfa.runtime.sinks import CollectionLimit, CollectionSink
 from metfa.runtime.sinks.collection import INTERVAL_SECONDS, perceptual_hash, uncertainty
-from metfa.training.data.domain import read_items
+from metfa.training.data.forms import list_domain
 
 from .conftest import make_observation, make_prediction
 
@@ -66,7 +66,7 @@ def test_whole_frames_become_a_folder_that_training_takes(tmp_path: Path) -> Non
     images = [scene(seed) for seed in range(8)]
     assert collect(folder, images) == 8
     assert {image.tobytes() for image in read(folder)} == {image.tobytes() for image in images}
-    items = read_items(str(folder))
+    items = list_domain(str(folder)).entries
     assert [item.label for item in items] == [None] * 8
 
 

@@ -28,6 +28,7 @@ def config() -> TrainingConfig:
         target="target",
         source_region=None,
         target_region=None,
+        strict=False,
         method="metfa-v",
         encoder="residual",
         height=28,

@@ -223,7 +223,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_is_simply_begun_again(
 ) -> None:
     bad = source / LABELS[0] / "zzz.png"
     bad.write_bytes(b"no image")
-    arguments = ("--source", source, "--target", target, "--bundle", bundle, *SMALL)
+    arguments = ("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--strict")
     assert run(*arguments).exit_code == 1
     bad.unlink()
     assert run(*arguments).exit_code == 0
@@ -280,16 +280,26 @@ def test_a_finished_bundle_is_replaced_only_when_told(source: Path, target: Path
     [
         (
             ["--source", "missing"],
-            "expected a folder of images, a manifest (.csv, .tsv) or phantom:NAME, received 'missing'",
+            "received 'missing', which is not there; check the path",
         ),
         (["--source", "one"], "expected at least 2 class folders"),
         (["--source", "source/blob"], "received images without class folders"),
         (["--target", "other"], "expected the source's classes (bars, blob, ring)"),
         (["--source", "hollow"], "expected images"),
-        (["--source", "damaged"], "004.png"),
+        (
+            ["--source", "damaged", "--strict"],
+            "every file of damaged to be usable, as --strict asks, received damaged/blob/004.png: ",
+        ),
+        (
+            ["--source", "ruined"],
+            "expected images in ruined that can be used, received none (ruined/bars/000.png: an empty file,",
+        ),
         (["--source", "untrained"], "expected training images of every class"),
-        (["--source", "dangling"], "expected to be able to read"),
-        (["--target", "tiny"], "expected at least 3 training images in tiny, one of them for validation, received 1"),
+        (["--source", "dangling", "--strict"], "zzz.png: No such file or directory"),
+        (
+            ["--target", "tiny"],
+            "expected at least 3 training images in tiny, one of them for validation, received 1 of one group",
+        ),
         (
             ["--target", "target/blob", "--method", "fine-tuned"],
             "expected labelled training images of every class of the target target/blob for fine-tuned, "
@@ -301,7 +311,7 @@ def test_a_finished_bundle_is_replaced_only_when_told(source: Path, target: Path
         (["--resume"], "leave out --resume"),
         (["--input-size", "20x20"], "expected HEIGHTxWIDTH of at least 28x28"),
         (["--source-roi", "1,2,3"], "expected auto, full or x,y,width,height"),
-        (["--source-roi", "0,0,900,900"], "expected a region inside the frame of 64x48 pixels"),
+        (["--source-roi", "0,0,900,900"], "64x48 pixels, beyond which the region 0,0,900,900 reaches"),
         (["--device", "cuda:99"], "expected the device cuda:99"),
         (["--learning-rate", "1e30"], "expected finite terms"),
     ],
@@ -317,6 +327,8 @@ def test_bad_input_is_one_line_and_leaves_no_bundle(
     (tmp_path / "hollow" / "zebra").mkdir()
     shutil.copytree(source, tmp_path / "damaged")
     (tmp_path / "damaged" / LABELS[0] / "004.png").write_bytes(b"\x89PNG")
+    for path in write_classes(tmp_path / "ruined", 2, 200).rglob("*.png"):
+        path.write_bytes(b"")
     (tmp_path / "file").write_text("not a directory")
     write_classes(tmp_path / "untrained" / "train", 2, 200, LABELS[:2])
     write_classes(tmp_path / "untrained" / "test", 2, 200)
@@ -330,13 +342,15 @@ def test_bad_input_is_one_line_and_leaves_no_bundle(
     defaults = {"--source": "source", "--target": "target", "--bundle": "bundle"}
     if "--resume" in arguments:
         defaults = {"--bundle": "bundle"}
-    given = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    flags = [part for part in arguments if part in ("--resume", "--strict")]
+    named = [part for part in arguments if part not in flags]
+    given = dict(zip(named[::2], named[1::2], strict=True))
     line = [part for pair in {**defaults, **given}.items() for part in pair]
-    result = run(*(["--resume", *line] if "--resume" in arguments else [*SMALL, *line]))
+    result = run(*flags, *([] if "--resume" in flags else SMALL), *line)
     assert result.exit_code != 0
-    assert message in result.output
-    assert result.output.count("\n") == 1
-    assert result.output.startswith("Error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("Error: ")
     assert "Traceback" not in result.output
     assert not (tmp_path / "bundle" / "bundle.json").exists()
 
@@ -382,7 +396,7 @@ def test_the_defaults_are_the_papers(captured: list[TrainingConfig]) -> None:
 
 
 EVERY_OPTION = """
---source S --target T.csv?a=b --source-roi 1,2,3,4 --method mme --preset paper --input-size 30x40
+--source S --target T.csv?a=b --source-roi 1,2,3,4 --strict --method mme --preset paper --input-size 30x40
 --steps 7 --images-per-class 3 --learning-rate 0.2 --momentum 0.8 --weight-decay 0.3 --seed 9
 --lambda-ce 1 --lambda-prior 2 --lambda-m 3 --lambda-rec 4 --lambda-kl 5 --lambda-h 6
 --no-ramp --game alternating --tau0 0.1 --tau1 3 --noise 0 --no-flip --extended-augmentation
@@ -398,6 +412,7 @@ def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) 
             target="T.csv?a=b",
             source_region=Region(1, 2, 3, 4),
             target_region=None,
+            strict=True,
             method="mme",
             encoder="residual",
             height=30,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -17,17 +18,20 @@ from click.testing import CliRunner, Result
 from metfa.export.cli import main as export
 from metfa.runtime.bundle import ONNX, Bundle, updating
 from metfa.runtime.contract import Region
-from metfa.runtime.errors import BundleError
+from metfa.runtime.errors import BundleError, DataError
 from metfa.runtime.files import sha256
+from metfa.runtime.images import read_image
 from metfa.training.cli.evaluate import main
 from metfa.training.cli.train import main as train
 from metfa.training.config import CONFIG
+from metfa.training.data.decoding import digest
+from metfa.training.data.split_record import SPLIT
 from metfa.training.evaluation import bundle as bundle_evaluation
 from metfa.training.evaluation import files as evaluation_files
 from metfa.training.evaluation.held_out import read_held_out
 from metfa.training.train import EVALUATION
 
-from .conftest import LABELS, write_classes
+from .conftest import LABELS, draw, write_classes
 
 PICTURES = ("confusion", "reliability", "rejection", "embedding")
 FILES = sorted(["scores.json", *(f"{name}.{suffix}" for name in PICTURES for suffix in ("png", "svg"))])
@@ -134,9 +138,49 @@ def test_one_image_of_one_class_is_enough_for_a_report_of_it(here: Path) -> None
 
 
 def test_a_bundle_without_a_record_of_training_sees_every_image(here: Path) -> None:
-    with updating(here / "bundle", keep=lambda name: name != CONFIG):
+    with updating(here / "bundle", keep=lambda name: name not in (CONFIG, SPLIT)):
         pass
-    assert read_held_out(Bundle.open(here / "bundle"), "B").split == "all"
+    held_out = read_held_out(Bundle.open(here / "bundle"), "B")
+    assert (held_out.split, held_out.seen, len(held_out.store.labels)) == ("all", 0, 24)
+
+
+def test_what_was_trained_on_is_left_out_whatever_it_is_called_now(here: Path) -> None:
+    """The target's pictures under other names, in another format, among others."""
+    for number, path in enumerate(sorted((here / "B").rglob("*.png"))):
+        folder = here / "C" / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(folder / f"{99 - number}.bmp"), read_image(path))
+    for label in LABELS:
+        assert cv2.imwrite(str(here / "C" / label / "new.png"), draw(label, 1000, 120))
+    (here / "C" / LABELS[0] / "bad.png").write_bytes(b"")
+    result = run("--data", "C", "--output", "C-scores")
+    assert result.exit_code == 0, result.output
+    assert "the test split: 9 images" in result.output
+    assert "left out: 18 images that the bundle was trained or validated on" in result.output
+    assert "skipped: 1 files" in result.output
+    record = json.loads((here / "C-scores/scores.json").read_text())
+    assert (record["seen"], record["skipped"], record["scores"]["images"]) == (18, 1, 9)
+
+
+def test_images_that_were_all_trained_on_are_no_test(here: Path) -> None:
+    bundle = Bundle.open(here / "bundle")
+    record = np.load(bundle.path(SPLIT))
+    trained = {each.tobytes() for each in record["digest"][record["split"] == 0]}
+    for path in (here / "B").rglob("*.png"):
+        if digest(read_image(path)) not in trained:
+            path.unlink()
+    with pytest.raises(DataError, match=r"images in B to test on, received 16, all of which the bundle was trained on"):
+        read_held_out(bundle, "B")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", None], ids=["empty", "truncated", "another array"])
+def test_a_damaged_record_of_the_split_is_refused(here: Path, content: bytes | None) -> None:
+    with updating(here / "bundle", keep=lambda _: True) as stage:
+        (stage / SPLIT).write_bytes(content or b"")
+        if content is None:
+            np.save(stage / SPLIT, np.zeros(3))
+    with pytest.raises(BundleError, match=r"the record of a split in .*split\.npy, received .*; make the bundle again"):
+        read_held_out(Bundle.open(here / "bundle"), "B")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"source": 1}', "\x00"])
@@ -152,15 +196,15 @@ def test_an_unusable_record_of_training_is_refused(here: Path, text: str) -> Non
     [
         (
             ["--data", "missing"],
-            "expected a folder of images, a manifest (.csv, .tsv) or phantom:NAME, received 'missing'",
+            "received 'missing', which is not there; check the path",
         ),
         (["--data", "B/blob"], "expected one folder of images per class in B/blob, received images without"),
         (["--data", "B", "--source", "B/blob"], "expected one folder of images per class in B/blob"),
         (["--data", "strange"], "expected the classes of the model (bars, blob, ring) in strange, received heart;"),
         (["--data", "empty"], "expected images"),
-        (["--data", "damaged"], "000.png"),
+        (["--data", "damaged"], "images in damaged that can be used, received none (damaged/blob/000.png: "),
         (["--data", "phantom:Z"], "phantom"),
-        (["--data", "B", "--roi", "0,0,900,900"], "expected a region inside the frame of 64x48 pixels"),
+        (["--data", "B", "--roi", "0,0,900,900"], "64x48 pixels, beyond which the region 0,0,900,900 reaches"),
         (["--data", "B", "--roi", "1,2"], "expected auto, full, contract or x,y,width,height"),
         (["--data", "B", "--precision", "fp16", "--backend", "cpu"], "expected model.fp16.onnx in the bundle"),
         (["--data", "B", "--backend", "tensorrt"], "not tensorrt: the bundle holds no engine"),
@@ -179,7 +223,7 @@ def test_bad_input_is_one_line_and_leaves_no_file(here: Path, arguments: list[st
     shutil.copytree("bundle", "cut")
     os.truncate(f"cut/{ONNX}", 1000)
     shutil.copytree("B/blob", "strange/heart")
-    shutil.copytree("B", "damaged")
+    Path("damaged/blob").mkdir(parents=True)
     Path("damaged/blob/000.png").write_bytes(b"\x89PNG")
     Path("empty").mkdir()
     Path("file").write_text("no directory")

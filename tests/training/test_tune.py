@@ -29,8 +29,7 @@ from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import main as train
 from metfa.training.cli.tune import main
 from metfa.training.config import CONFIG, TrainingConfig
-from metfa.training.data.pair import read_pair
-from metfa.training.data.store import DomainFrames, FrameStore
+from metfa.training.data.pair import DomainPair, read_pair
 from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION
 from metfa.training.tuning.space import configure, first, space
@@ -42,7 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from metfa.training.data.domain import Split
+    from metfa.training.data.listing import Split
+    from metfa.training.data.store import FrameStore
+    from metfa.training.methods import Role
 
 SMALL = [
     *("--preset", "small", "--input-size", "28x28", "--steps", "6", "--candidates", "2"),
@@ -119,13 +120,13 @@ def test_the_targets_labels_change_no_bit(
 
 def test_no_frame_of_a_test_split_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
-    split = DomainFrames.split
+    frames = DomainPair.frames
 
-    def watch(self: DomainFrames, name: Split) -> FrameStore:
-        used.append(name)
-        return split(self, name)
+    def watch(self: DomainPair, role: Role, split: Split) -> FrameStore:
+        used.append(split)
+        return frames(self, role, split)
 
-    monkeypatch.setattr(DomainFrames, "split", watch)
+    monkeypatch.setattr(DomainPair, "frames", watch)
     for domain, brightness in (("source", 230), ("target", 120)):
         for part, count in (("train", 6), ("test", 1)):
             write_classes(tmp_path / domain / part, count, brightness)
@@ -303,7 +304,7 @@ def test_one_process_has_a_study(config: TrainingConfig, study: Path) -> None:
         (["--method", "magic"], "'magic' is not one of"),
         (["--method", "fine-tuned"], "expected a method that needs no target labels, received fine-tuned"),
         (["--source", "target/blob"], "received images without class folders"),
-        (["--target", "missing"], "expected a folder of images"),
+        (["--target", "missing"], "expected a folder, a table"),
         (["--study", "file/study"], "expected to be able to write"),
         (["--study", "file"], "expected to be able to write"),
         (["--study", "torn"], "expected a JSON object in line 2"),

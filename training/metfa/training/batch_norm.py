@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from .data.store import FrameSequence
     from .model import Network
 
 BATCH = 64
 MOST_BATCHES = 32
 
 
-def adopt_statistics(network: Network, frames: NDArray[np.uint8]) -> None:
+def adopt_statistics(network: Network, frames: FrameSequence) -> None:
     """Give every batch norm of ``network`` the mean and variance that a domain's frames have there.
 
     The frames pass along the deterministic path, batch by batch, as they will when deployed; up to 2,048 of them,

@@ -118,6 +118,7 @@ class TrainingConfig:
         target: the domain to adapt to; only ``fine-tuned`` and ``fully-supervised`` see its labels.
         source_region: the part of the source's pictures that the model sees; ``auto`` for the sector, None for all.
         target_region: the same for the target.
+        strict: whether a file that cannot be used ends the run; otherwise it is skipped and reported.
         method: what a step does.
         encoder: E.
         height: rows of the input.
@@ -143,6 +144,7 @@ class TrainingConfig:
     target: str
     source_region: Roi
     target_region: Roi
+    strict: bool
     method: MethodName
     encoder: EncoderName
     height: int

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import TrainingConfig
-    from .data.domain import Split
+    from .data.listing import Split
     from .data.pair import DomainPair
     from .methods import Role
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .data.pair import DomainPair
+    from .data.store import FrameSequence
     from .methods import Role
 
 MOST_FRAMES = 2000
@@ -47,13 +48,13 @@ def device_statistics(pair: DomainPair, *, adapted: bool) -> DeviceStatistics:
     )
 
 
-def describe_device(name: str, training: NDArray[np.uint8], held_out: NDArray[np.uint8]) -> DeviceReference:
+def describe_device(name: str, training: FrameSequence, held_out: FrameSequence) -> DeviceReference:
     """Describe one device.
 
     Args:
         name: the domain, as the user named it.
-        training: its frames, uint8 [N, 1, H, W], N ≥ 2.
-        held_out: others, uint8 [M, 1, H, W], that set the limit.
+        training: its frames, N ≥ 2.
+        held_out: others, that set the limit.
     """
     features = _features(training)
     centre, whitening = whiten(features)
@@ -90,7 +91,7 @@ def conformal_limit(distances: list[float], level: float) -> float:
     return sorted(distances)[min(rank, len(distances)) - 1]
 
 
-def _features(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _features(frames: FrameSequence) -> NDArray[np.float32]:
     return np.stack([appearance(frame) for (frame,) in frames[_spread(len(frames), MOST_FRAMES)]])
 
 

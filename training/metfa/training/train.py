@@ -17,6 +17,8 @@ from metfa.runtime.errors import BundleError
 from .calibration import calibrate
 from .config import CONFIG
 from .data.pair import read_pair
+from .data.report import DATA, report
+from .data.split_record import save_split
 from .data.store import UNLABELLED, FrameStore
 from .development import NORMALISATION, ROLES, develop
 from .device_statistics import device_statistics
@@ -86,6 +88,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    on_data: Callable[[DomainPair], None] = lambda pair: None,
     on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
 ) -> Evaluation | None:
     """Train and write the bundle; Ctrl-C and SIGTERM end the run with its state saved. For the main thread.
@@ -96,6 +99,7 @@ def train(
         device: where to compute.
         resume: go on with the unfinished run in the directory.
         overwrite: replace a finished bundle and drop an unfinished run.
+        on_data: told of the domains before training; what it raises ends the run.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
 
     Returns:
@@ -111,6 +115,7 @@ def train(
     if not resume:
         _clear(directory, overwrite=overwrite)
     pair = read_pair(config)
+    on_data(pair)
     run = develop(config, pair, unfinished, device, resume=resume, on_candidate=on_candidate)
     if run is None:
         return None
@@ -174,6 +179,8 @@ def train(
         (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
         devices = device_statistics(pair, adapted=uses_target)
         (stage / bundles.DEVICES).write_text(records.to_json(devices, indent=None), encoding="utf-8")
+        (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
+        save_split(pair.source, pair.target, stage)
         save_network(exported.cpu(), stage)
         save_reference(_reference(pair), stage)
         shutil.copyfile(unfinished / METRICS, stage / METRICS)
@@ -200,16 +207,13 @@ def _clear(directory: Path, *, overwrite: bool) -> None:
 
 
 def _reference(pair: DomainPair) -> Reference:
-    source = _spread(pair.frames("source", "val"))
-    return Reference(
-        target=torch.from_numpy(_spread(pair.frames("target", "test")).frames),
-        source=torch.from_numpy(source.frames),
-        source_labels=torch.from_numpy(source.labels),
-        calibration=torch.from_numpy(_spread(pair.frames("target", "train")).frames),
-    )
+    target, _ = _spread(pair.frames("target", "test"))
+    source, source_labels = _spread(pair.frames("source", "val"))
+    calibration, _ = _spread(pair.frames("target", "train"))
+    return Reference(target=target, source=source, source_labels=source_labels, calibration=calibration)
 
 
-def _spread(store: FrameStore) -> FrameStore:
-    """Return frames spread evenly over the store."""
+def _spread(store: FrameStore) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return frames spread evenly over the store, and their labels."""
     chosen = np.linspace(0, len(store.frames) - 1, min(REFERENCE_FRAMES, len(store.frames))).round().astype(int)
-    return FrameStore(store.frames[chosen], store.labels[chosen])
+    return torch.from_numpy(store.frames[chosen]), torch.from_numpy(store.labels[chosen])

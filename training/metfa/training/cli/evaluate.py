@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     metavar="SPEC",
-    help="Labelled images: a folder of class folders, or phantom:NAME. Where the bundle was trained on them, or they "
-    "come with train/ and test/, only those held out for testing are used.",
+    help="Labelled images: a folder of class folders, a manifest, or phantom:NAME. Of those that come split, the test "
+    "split is used; what the bundle was trained on is left out.",
 )
 @click.option(
     "--bundle",
@@ -71,7 +71,7 @@ def main(  # click passes the options by name
 ) -> None:
     """Score an exported bundle on labelled images that it was not trained on.
 
-    The exported model runs as it does on the edge. Images are chosen by the bundle's own record of its training.
+    The exported model runs as it does on the edge. What it was trained on is left out, by the bundle's own record.
     """
     require_extra("evaluate", "matplotlib", "sklearn", "tqdm")
     from ..evaluation.bundle import evaluate_bundle
@@ -95,6 +95,10 @@ def _describe(evaluation: BundleEvaluation, directory: Path) -> Iterator[str]:
     record, scores = evaluation.record, evaluation.record.scores
     part = "the test split" if record.split == "test" else "all images"
     yield f"{directory} on {record.data}, {part}: {scores.images} images"
+    if record.seen:
+        yield f"left out: {record.seen} images that the bundle was trained or validated on"
+    if record.skipped:
+        yield f"skipped: {record.skipped} files that cannot be used"
     yield f"backend: {evaluation.backend_choice}"
     rows = [("class", "F1", "recall", "precision", "images")]
     rows += [_row(label, of_class) for label, of_class in record.classes.items()]

@@ -81,6 +81,7 @@ domain_options = _together(
         help="Part of the source's images that the model sees: auto finds the ultrasound in them.",
     ),
     click.option("--target-roi", type=RoiType(), default="full", help="The same for the target's."),
+    click.option("--strict", is_flag=True, help="End where a file of either cannot be used, in place of skipping it."),
 )
 """The two domains, and a file of options."""
 

@@ -50,6 +50,7 @@ def main(
     With no arguments, from the phantom's device A to its device B.
     """
     require_extra("train", "torch", "safetensors", "sklearn", "tqdm")
+    from ..data.report import describe
     from ..fit import UNFINISHED, read_config
     from ..train import train
 
@@ -62,7 +63,14 @@ def main(
         _draw_preview(config, preview)
         click.echo(f"Wrote {preview}. Where the frames hold the ultrasound, train: the same command without --preview.")
         return
-    evaluation = train(config, bundle, find_device(device), resume=resume, overwrite=overwrite)
+    evaluation = train(
+        config,
+        bundle,
+        find_device(device),
+        resume=resume,
+        overwrite=overwrite,
+        on_data=lambda pair: click.echo("\n".join(describe(pair))),
+    )
     if evaluation is None:
         click.echo(f"Interrupted; go on with: metfa-train --resume --bundle {bundle}", err=True)
         sys.exit(INTERRUPTED)
@@ -75,10 +83,7 @@ def _draw_preview(config: TrainingConfig, path: Path) -> None:
     from ..data.preview import sample_groups, write_sheet
 
     pair = read_pair(config)
-    groups = [
-        *sample_groups("source", pair.source.items, config.source_region),
-        *sample_groups("target", pair.target.items, config.target_region),
-    ]
+    groups = [*sample_groups("source", pair.source), *sample_groups("target", pair.target)]
     write_sheet(path, groups, height=config.height, width=config.width)
 
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metfa.runtime.contract import Region, Roi
+from metfa.runtime.contract import Region
 from metfa.runtime.errors import OutputError
 from metfa.runtime.files import replacing
 from metfa.runtime.preprocess import preprocess
-
-from .regions import find_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from .domain import Item
+    from .prepared import PreparedDomain
 
 PICTURES = 8
 """Of each class; they are spread evenly over it."""
@@ -47,25 +46,32 @@ class Group:
     regions: tuple[Region | None, ...]
 
 
-def sample_groups(role: str, items: Sequence[Item], region: Roi) -> Iterator[Group]:
+def sample_groups(role: str, domain: PreparedDomain) -> Iterator[Group]:
     """Yield the classes of a domain, a few pictures of each; one group where it is not labelled.
 
     Args:
         role: what the domain is called in the headings; file names, which may tell of patients, are not.
-        items: the domain's pictures.
-        region: which part of them the model sees.
+        domain: its pictures, prepared; those that are drawn are decoded once more.
 
     Raises:
-        SourceError: a picture cannot be read.
+        SourceError: a picture cannot be read any more.
     """
-    region_of = find_regions([item.picture.render for item in items], region)
-    for label in sorted({item.label for item in items}, key=lambda label: (label is None, label)):
-        members = [item for item in items if item.label == label]
-        step = max(1, -(-len(members) // PICTURES))
-        pictures = tuple(item.picture.render() for item in members[::step])
+    for label in sorted(set(domain.labels), key=lambda label: (label is None, label)):
+        members = [row for row, each in enumerate(domain.labels) if each == label]
+        shown = members[:: max(1, -(-len(members) // PICTURES))]
         images = "image" if len(members) == 1 else "images"
-        title = f"{role}: {label or 'without labels'}, {len(members)} {images}"
-        yield Group(title, pictures, tuple(map(region_of, pictures)))
+        yield Group(
+            f"{role}: {label or 'without labels'}, {len(members)} {images}",
+            tuple(_decode(domain, row) for row in shown),
+            tuple(domain.pictures.region(row) for row in shown),
+        )
+
+
+def _decode(domain: PreparedDomain, row: int) -> NDArray[np.uint8]:
+    """Return a picture as it was before it was prepared."""
+    pictures = domain.pictures
+    position = int(pictures.positions[row])
+    return next(islice(domain.entries[pictures.media[row]].medium.read(), position, None))
 
 
 def draw_sheet(groups: Sequence[Group], *, height: int, width: int) -> NDArray[np.uint8]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from metfa.runtime.backends.choice import BackendName, Precision
     from metfa.runtime.bundle import Bundle
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the fields of :class:`EvaluationRecord`."""
 
 BATCH = 16
@@ -46,7 +46,9 @@ class EvaluationRecord:
         schema: version of these fields.
         software: name and version of what measured.
         data: the domain, as the user named it.
-        split: ``test``, its test split, or ``all``, all its images.
+        split: ``test``, what the run or the domain itself held out for testing, or ``all``, all its images.
+        seen: images that were left out, as the bundle was trained or validated on them.
+        skipped: files that could not be used.
         region: the part of its pictures that the model saw; None for all of it.
         backend: what ran the model.
         artefact: the file of the bundle that it ran.
@@ -62,6 +64,8 @@ class EvaluationRecord:
     software: str
     data: str
     split: Literal["test", "all"]
+    seen: int
+    skipped: int
     region: Roi
     backend: str
     artefact: str
@@ -151,6 +155,8 @@ def evaluate_bundle(
         software=software(),
         data=utf8(specification),
         split=held_out.split,
+        seen=held_out.seen,
+        skipped=len(held_out.skipped),
         region=held_out.region,
         backend=loaded.description,
         artefact=loaded.artefact,

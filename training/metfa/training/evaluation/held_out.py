@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from metfa.runtime import records
 from metfa.runtime.contract import Roi
 from metfa.runtime.errors import BundleError, DataError
 
 from ..config import CONFIG
-from ..data.domain import Domain, read_domain, read_items
-from ..data.store import FrameStore, load_store
+from ..data.decoding import Preparation
+from ..data.forms import list_domain
+from ..data.listing import Skipped
+from ..data.prepared import read_domain
+from ..data.split_record import seen_in_training
+from ..data.store import FrameStore
 
 if TYPE_CHECKING:
     from metfa.runtime.bundle import Bundle
@@ -26,82 +32,95 @@ class HeldOut:
 
     Attributes:
         name: the domain, as the user named it.
-        split: ``test``, its test split, or ``all``, every image of a folder that does not come split.
+        split: ``test``, what the run or the domain itself held out for testing, or ``all``, every image.
         region: the part of its pictures that was kept; ``auto`` for the sector, None for all of it.
         store: the frames.
+        seen: how many more were left out, as the bundle was trained or validated on these pictures.
+        skipped: what could not be used.
     """
 
     name: str
     split: Literal["test", "all"]
     region: Roi
     store: FrameStore
+    seen: int
+    skipped: tuple[Skipped, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Training:
-    """What decides which frames of which domains a run held out; these fields of the bundle's configuration."""
+    """What a run kept of the pictures of its domains; these fields of the bundle's configuration."""
 
     source: str
     target: str
     source_region: Roi
     target_region: Roi
-    seed: int
 
 
 def read_held_out(bundle: Bundle, specification: str, *, region: Roi | Literal["contract"] = "contract") -> HeldOut:
     """Read labelled frames for a bundle, prepared as its contract says.
 
-    Of a domain that the bundle was trained on, they are the test split of that run. Of another, they are its test
-    split where it comes split, else all its images.
+    They are the test split of a domain that comes split, else all its images; without those that the bundle was trained
+    or validated on, which its record of the split knows by their pixels, whatever they are called now.
 
     Args:
         bundle: the bundle.
-        specification: a folder, or ``phantom:A``, ``phantom:B``, ``phantom:PROFILE.json``.
+        specification: a domain.
         region: the part of the pictures to keep; ``contract`` for the one that training kept of this domain, and of
             another domain for the contract's.
 
     Raises:
         BundleError: the bundle's record of its training is damaged.
-        DataError: there are no such images, they are not labelled, or they show a class that the model does not know.
-        SourceError: a picture cannot be read, or the region reaches beyond it.
+        DataError: there are no such images, they are not labelled, they show a class that the model does not know, or
+            the bundle was trained on all of them.
+        SourceError: a folder or a table cannot be read.
         ProfileError: there is no such phantom profile.
         OutputError: the cache of prepared frames cannot be written.
     """
-    domain, split, usual = _choose(bundle, specification)
-    region = usual if region == "contract" else region
-    items = [item for item in domain.items if item.split == "test"]
-    if any(item.label is None for item in items):
+    region = _usual_region(bundle, specification) if region == "contract" else region
+    contract = bundle.contract
+    domain = read_domain(list_domain(specification), Preparation(contract.input.height, contract.input.width, region))
+    comes_split = any(domain.splits)
+    rows = domain.rows("test") if comes_split else np.arange(len(domain.labels))
+    labels = {domain.labels[row] for row in rows.tolist()}
+    if None in labels:
         raise DataError(
             expected=f"one folder of images per class in {specification}",
             received="images without class folders",
             remedy="sort the images into folders that are named like the model's classes",
         )
-    contract = bundle.contract
-    unknown = {str(item.label) for item in items} - set(contract.labels)
+    unknown = {str(label) for label in labels} - set(contract.labels)
     if unknown:
         raise DataError(
             expected=f"the classes of the model ({', '.join(contract.labels)}) in {specification}",
             received=", ".join(sorted(unknown)),
             remedy="rename the class folders, or move those of other classes away",
         )
-    size = contract.input
-    store = load_store(domain, "test", contract.labels, height=size.height, width=size.width, region=region)
-    return HeldOut(specification, split, region, store)
+    seen = seen_in_training(bundle, domain)[rows]
+    if seen.all():
+        raise DataError(
+            expected=f"images in {specification} to test on",
+            received=f"{len(rows)}, all of which the bundle was trained on" if len(rows) else "none",
+            remedy="name images that are not in --source or --target of its training",
+        )
+    return HeldOut(
+        specification,
+        "test" if comes_split or seen.any() else "all",
+        region,
+        domain.store(rows[~seen], contract.labels),
+        int(seen.sum()),
+        domain.skipped,
+    )
 
 
-def _choose(bundle: Bundle, specification: str) -> tuple[Domain, Literal["test", "all"], Roi]:
-    """Return the domain with the chosen pictures as its test split, what they are of it, and the usual region."""
+def _usual_region(bundle: Bundle, specification: str) -> Roi:
+    """Return the region that training kept of this domain, and of another the contract's."""
     training = _read_training(bundle)
-    # Where one folder was both, its labels decided its split as a source.
     if training and _same(specification, training.source):
-        return read_domain(specification, seed=training.seed, by_class=True), "test", training.source_region
+        return training.source_region
     if training and _same(specification, training.target):
-        return read_domain(specification, seed=training.seed, by_class=False), "test", training.target_region
-    items = read_items(specification)
-    region = bundle.contract.input.region
-    if any(item.split for item in items):
-        return Domain(specification, tuple(items)), "test", region
-    return Domain(specification, tuple(replace(item, split="test") for item in items)), "all", region
+        return training.target_region
+    return bundle.contract.input.region
 
 
 def _same(one: str, other: str) -> bool:

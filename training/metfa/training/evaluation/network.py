@@ -12,16 +12,13 @@ from ..data.store import UNLABELLED
 from .scores import Scores, score
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..data.store import FrameStore
+    from ..data.store import FrameSequence, FrameStore
     from ..model import Network
 
 BATCH = 64
 
 
-def infer(network: Network, frames: NDArray[np.uint8]) -> Inference:
+def infer(network: Network, frames: FrameSequence) -> Inference:
     """Return logits and mean embedding of each frame; ``frames`` is uint8 [N, 1, H, W]."""
     device = next(network.parameters()).device
     network.eval()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from metfa.runtime import records
@@ -16,7 +16,7 @@ from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import replacing
 
 from ..batch_norm import adopt_statistics
-from ..data.store import FrameStore
+from ..data.store import FrameSequence, FrameStore
 from ..evaluation.network import infer
 from ..methods import Role
 from ..model import Network, NetworkConfig
@@ -38,12 +38,12 @@ class Frames:
     """What candidates are given and validated on.
 
     Attributes:
-        train: the frames of each domain that give batch-norm statistics, uint8 [N, 1, H, W].
+        train: the frames of each domain that give batch-norm statistics.
         validation: held-out frames of each domain; of the target, labels are there only where the method may see them.
     """
 
-    train: dict[Role, NDArray[np.uint8]]
-    validation: dict[Role, FrameStore]
+    train: Mapping[Role, FrameSequence]
+    validation: Mapping[Role, FrameStore]
 
 
 def network_for(method: Method, role: Role, frames: Frames) -> Network:

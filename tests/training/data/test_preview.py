@@ -6,54 +6,18 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tests.training.data.media import Held
 
-from metfa.runtime.contract import Region
 from metfa.runtime.preprocess import preprocess
 from metfa.training.cli.train import main
-from metfa.training.data.preview import Group, draw_sheet
-from metfa.training.data.regions import find_regions
+from metfa.training.data.decoding import Preparation
+from metfa.training.data.preview import PICTURES, Group, draw_sheet, sample_groups
+
+from .domains import domain, entry
+from .test_decoding import OTHER, SECTOR, captured
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from numpy.typing import NDArray
-
-SECTOR = Region(120, 40, 160, 180)
-
-
-def captured(seed: int, sector: Region = SECTOR, height: int = 240, width: int = 400) -> NDArray[np.uint8]:
-    image = np.zeros((height, width), np.uint8)
-    noise = cv2.GaussianBlur(np.random.default_rng(seed).rayleigh(60, (sector.height, sector.width)), (0, 0), 1)
-    image[sector.y : sector.y + sector.height, sector.x : sector.x + sector.width] = np.clip(noise, 3, 255)
-    return image
-
-
-def is_near(found: Region | None, expected: Region) -> bool:
-    assert found is not None
-    pairs = zip(str(found).split(","), str(expected).split(","), strict=True)
-    return all(abs(int(one) - int(other)) <= 4 for one, other in pairs)
-
-
-def test_pictures_of_one_size_have_one_region_that_holds_all_their_sectors() -> None:
-    other = Region(200, 40, 160, 180)
-    pictures = [captured(0), captured(1, other)]
-    region_of = find_regions([lambda picture=picture: picture for picture in pictures], "auto")  # type: ignore[misc]
-    assert region_of(pictures[0]) == region_of(pictures[1])
-    assert is_near(region_of(pictures[0]), Region(120, 40, 240, 180))
-
-
-def test_a_size_that_the_sample_does_not_hold_has_its_own_region() -> None:
-    region_of = find_regions([lambda: captured(0)], "auto")
-    assert is_near(region_of(captured(1, Region(60, 30, 200, 250), 300, 320)), Region(60, 30, 200, 250))
-    assert find_regions([], "auto")(np.zeros((40, 40), np.uint8)) is None
-
-
-@pytest.mark.parametrize("region", [None, Region(1, 2, 3, 4)])
-def test_a_fixed_region_is_that_of_every_picture_and_none_is_read(region: Region | None) -> None:
-    def never() -> NDArray[np.uint8]:
-        raise AssertionError
-
-    assert find_regions([never], region)(captured(0)) == region
 
 
 def test_the_sheet_shows_the_frame_and_the_models_input() -> None:
@@ -68,6 +32,23 @@ def test_the_sheet_shows_the_frame_and_the_models_input() -> None:
     scale = 170 / 400
     assert abs(columns.max() - columns.min() - scale * SECTOR.width) <= 2
     assert abs(rows.max() - rows.min() - scale * SECTOR.height) <= 2
+
+
+def test_the_groups_are_pictures_of_each_class_as_they_were_prepared() -> None:
+    cine = Held("cine", tuple(captured(seed, OTHER) for seed in range(12)))
+    stills = [entry(Held(f"{seed}", (captured(seed),)), "b") for seed in range(20, 23)]
+    whole = domain([entry(cine, "a"), *stills, entry(4)], preparation=Preparation(64, 64, "auto"))
+    groups = list(sample_groups("source", whole))
+    assert [group.title for group in groups] == [
+        "source: a, 12 images",
+        "source: b, 3 images",
+        "source: without labels, 1 image",
+    ]
+    assert 1 < len(groups[0].pictures) <= PICTURES
+    frames = {frame.tobytes() for frame in whole.pictures.frames[:]}
+    for group in groups:
+        for image, region in zip(group.pictures, group.regions, strict=True):
+            assert preprocess(image, height=64, width=64, region=region).tobytes() in frames
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""What the user, and the bundle, are told of the data: counts and reasons, no names of files or patients."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tests.training.data.media import picture, varied
+
+from metfa.runtime.bundle import Bundle
+from metfa.training.cli.train import main
+from metfa.training.data.decoding import digest
+from metfa.training.data.listing import SPLITS
+from metfa.training.data.report import DATA
+from metfa.training.data.split_record import SPLIT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = "--source table.csv --target B --input-size 28x28 --preset small --steps 1 --candidates 1 --device cpu"
+BUNDLE = ("--images-per-class", "2", "--bundle", "bundle")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A source of two classes and six patients, with a bad file, and a target of which half are near-duplicates."""
+    rows = ["path,label,patient"]
+    for patient in range(6):
+        for number in range(4):
+            name = f"A/Jane Doe {patient}-{number}.png"
+            rows.append(f"{name},{'ab'[number % 2]},Doe {patient}")
+            write(tmp_path / name, picture(10 * patient + number))
+    (tmp_path / "A" / "Jane Doe bad.png").write_bytes(b"")
+    rows += ["A/Jane Doe bad.png,a,Doe 7", "A/Jane Doe gone.png,a,Doe 7"]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    for number in range(10):
+        write(tmp_path / "B" / f"Smith {number}.png", picture(1000 + number))
+        write(tmp_path / "B" / f"Smith {number} again.png", varied(picture(1000 + number), number))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+def test_the_report_counts_images_and_groups_and_is_in_the_bundle_without_names(here: Path) -> None:
+    result = CliRunner().invoke(main, [*COMMAND.split(), *BUNDLE])
+    assert result.exit_code == 0, result.output
+    record = json.loads((here / "bundle" / DATA).read_text())
+    source, target = record["source"], record["target"]
+    assert (source["groups"], source["divided"], source["recordings_divided"]) == (6, 0, False)
+    assert source["skipped"] == {"an empty file": 1, "No such file or directory": 1}
+    assert {label: sum(count["images"] for count in parts.values()) for label, parts in source["classes"].items()} == {
+        "a": 12,
+        "b": 12,
+    }
+    for parts in source["classes"].values():
+        assert sum(count["groups"] for count in parts.values()) == 6
+        assert all(count["images"] == 2 * count["groups"] > 0 for count in parts.values())
+    assert (target["groups"], target["skipped"]) == (10, {})
+    assert list(target["classes"]) == ["without label"]
+    assert "source table.csv: 24 images of 6 groups" in result.stdout
+    assert "skipped 1: an empty file" in result.stdout
+    assert "A/Jane Doe bad.png" in result.stdout
+    for path in (here / "bundle").iterdir():
+        assert not any(name in path.read_bytes() for name in (b"Doe", b"Smith", b".png")), path
+
+
+def test_the_record_of_the_split_is_that_of_the_report(here: Path) -> None:
+    assert CliRunner().invoke(main, [*COMMAND.split(), *BUNDLE]).exit_code == 0
+    record = np.load(Bundle.open(here / "bundle").path(SPLIT))
+    counts = json.loads((here / "bundle" / DATA).read_text())
+    for number, domain in enumerate(("source", "target")):
+        of_domain = record[record["domain"] == number]
+        for index, part in enumerate(SPLITS):
+            images = sum(parts[part]["images"] for parts in counts[domain]["classes"].values())
+            assert (of_domain["split"] == index).sum() == images
+    known = {each.tobytes() for each in record["digest"]}
+    assert known == {digest(np.asarray(cv2.imread(str(path), 0), np.uint8)) for path in pictures(here)}
+
+
+def pictures(here: Path) -> list[Path]:
+    return [path for path in (*here.glob("A/*.png"), *here.glob("B/*.png")) if path.stat().st_size]
+
+
+def test_a_split_that_divides_groups_is_kept_and_reported(here: Path) -> None:
+    lines = (here / "table.csv").read_text().splitlines()
+    splits = ["split", *("train" if number % 4 else "test" for number in range(len(lines) - 1))]
+    (here / "table.csv").write_text("\n".join(f"{line},{part}" for line, part in zip(lines, splits, strict=True)))
+    result = CliRunner().invoke(main, [*COMMAND.split(), *BUNDLE])
+    assert result.exit_code == 0, result.output
+    assert json.loads((here / "bundle" / DATA).read_text())["source"]["divided"] == 6
+    assert "6 of these groups in more than one split, as the data come split like this" in result.stdout

@@ -1,0 +1,231 @@
+"""The pictures of a domain, prepared once, in a folder that the next run finds again.
+
+``$XDG_CACHE_HOME/metfa`` (``~/.cache/metfa``) holds a folder for each set of media and each preparation. Its name is a
+hash of what the media say that they are, of the settings and of the code, so whatever changes is prepared anew; labels,
+splits and patients are no part of it. It can be deleted at any time. ::
+
+    frames.bin    uint8 [P, 1, H, W], in the order in which they were prepared
+    index.npz     what is known of each, in the order of digests
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import metfa.runtime
+from metfa.runtime.contract import Region
+from metfa.runtime.files import replacing, utf8, writing_to
+
+from .decoding import DIGEST_BYTES, SAMPLE, THUMBNAIL, Decoder, Preparation, find_sectors, first_picture
+from .groups import near_duplicates
+from .store import Rows
+from .workers import Made, work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from io import BufferedWriter
+
+    from .decoding import Picture, Sectors
+    from .listing import Entry
+
+_FRAMES, _INDEX = "frames.bin", "index.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The pictures of some media, in the order of their digests.
+
+    Attributes:
+        frames: as the model sees them.
+        digests: what each is known by, uint8 [N, 16].
+        media: which of the media each is of, int64 [N].
+        positions: its number in that medium, int64 [N].
+        regions: what was kept of each: x, y, width, height, or zeros for all of it; int64 [N, 4].
+        duplicates: the number of the group of near-duplicates that each belongs to, int64 [N].
+        failures: the media that could not be decoded, and why.
+    """
+
+    frames: Rows
+    digests: NDArray[np.uint8]
+    media: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    regions: NDArray[np.int64]
+    duplicates: NDArray[np.int64]
+    failures: dict[int, str]
+
+    def region(self, number: int) -> Region | None:
+        """Return what was kept of a picture; None for all of it."""
+        x, y, width, height = map(int, self.regions[number])
+        return Region(x, y, width, height) if width else None
+
+
+def prepare(name: str, entries: Sequence[Entry], identities: Sequence[str], preparation: Preparation) -> Prepared:
+    """Return the pictures of media, from the cache if they were prepared before.
+
+    Args:
+        name: of the domain, for the progress bar.
+        entries: the media.
+        identities: what each says that it is.
+        preparation: what to do with every picture.
+
+    Raises:
+        OutputError: the cache cannot be written.
+        DataError: no process that decodes can be started.
+    """
+    folder = cache_folder() / _key(entries, identities, preparation)
+    prepared = _read(folder, preparation)
+    if prepared is None:
+        with _alone(folder):
+            prepared = _read(folder, preparation)  # another process may have made it in the meantime
+            if prepared is None:
+                _make(name, entries, preparation, folder)
+                prepared = _read(folder, preparation)
+    assert prepared is not None
+    return prepared
+
+
+def cache_folder() -> Path:
+    """Return the folder that holds the cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metfa"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Make the folder, and let no other process write to it at the same time."""
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(folder: Path, preparation: Preparation) -> Prepared | None:
+    """Return what the folder holds; None where it is not there, or damaged."""
+    shape = (1, preparation.height, preparation.width)
+    try:
+        with (folder / _INDEX).open("rb") as file, np.load(file, allow_pickle=False) as index:
+            rows, failed, reasons = index["rows"], index["failed"], index["reasons"]
+            known = {name: index[name] for name in ("digests", "media", "positions", "regions", "duplicates")}
+        size = (folder / _FRAMES).stat().st_size
+        frames = np.memmap(folder / _FRAMES, np.uint8, "r", shape=(size // math.prod(shape), *shape)) if size else None
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+        return None
+    if len(rows) and (frames is None or rows.max() >= len(frames)):
+        return None
+    array = np.empty((0, *shape), np.uint8) if frames is None else frames
+    return Prepared(Rows(array, rows), **known, failures=dict(zip(failed.tolist(), reasons.tolist(), strict=True)))
+
+
+def _make(name: str, entries: Sequence[Entry], preparation: Preparation, folder: Path) -> None:
+    """Prepare the pictures; the index comes last, so that what is there is complete."""
+    for leftover in (folder / _INDEX, *folder.glob(".*")):  # damaged, or of a process that was killed
+        leftover.unlink(missing_ok=True)
+    with replacing(folder / _FRAMES) as temporary, temporary.open("wb") as file:
+        index = _decode(name, entries, preparation, file)
+    with replacing(folder / _INDEX) as temporary:
+        np.savez(temporary, allow_pickle=False, **index)
+
+
+def _decode(
+    name: str, entries: Sequence[Entry], preparation: Preparation, file: BufferedWriter
+) -> dict[str, NDArray[np.generic]]:
+    """Write the frames of all pictures to ``file`` as they come, and return the index."""
+    decoder = Decoder(preparation, _sectors(entries) if preparation.region == "auto" else {})
+    pictures: list[list[_Row]] = [[] for _ in entries]
+    failures: dict[int, str] = {}
+    written = 0
+    title = f"Reading {utf8(name)}"
+    with (
+        closing(work(decoder, entries)) as results,
+        tqdm(desc=title, total=len(entries), unit="file", leave=False, disable=None) as bar,
+    ):
+        for each in results:
+            if isinstance(each, Made):
+                file.write(each.result.frame.data)
+                pictures[each.item].append(_Row.of(written, each.result))
+                written += 1
+            else:
+                bar.update()
+                if each.error is not None:
+                    failures[each.item] = each.error
+    return _index([[] if number in failures else rows for number, rows in enumerate(pictures)], failures)
+
+
+class _Row(NamedTuple):
+    """What is known of a picture."""
+
+    row: int
+    digest: bytes
+    region: Region | None
+    thumbnail: bytes
+
+    @classmethod
+    def of(cls, row: int, picture: Picture) -> _Row:
+        return cls(row, picture.digest, picture.region, picture.thumbnail.tobytes())
+
+
+def _index(pictures: Sequence[Sequence[_Row]], failures: dict[int, str]) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of the index, in the order of the digests, and of equal ones in that of the media."""
+    known = sorted(
+        (row.digest, medium, position, row)
+        for medium, of_medium in enumerate(pictures)
+        for position, row in enumerate(of_medium)
+    )
+    rows = [row for *_, row in known]
+    return {
+        "rows": np.array([row.row for row in rows], np.int64),
+        "digests": _bytes([row.digest for row in rows], DIGEST_BYTES),
+        "media": np.array([medium for _, medium, _, _ in known], np.int64),
+        "positions": np.array([position for _, _, position, _ in known], np.int64),
+        "regions": np.array([_numbers(row.region) for row in rows], np.int64).reshape(-1, 4),
+        "duplicates": near_duplicates(_bytes([row.thumbnail for row in rows], THUMBNAIL * THUMBNAIL)),
+        "failed": np.array(sorted(failures), np.int64),
+        "reasons": np.array([failures[medium] for medium in sorted(failures)], np.str_),
+    }
+
+
+def _bytes(values: Sequence[bytes], length: int) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(values), np.uint8).reshape(-1, length)
+
+
+def _numbers(region: Region | None) -> tuple[int, int, int, int]:
+    return (region.x, region.y, region.width, region.height) if region else (0, 0, 0, 0)
+
+
+def _sectors(entries: Sequence[Entry]) -> Sectors:
+    """Return the sectors that a sample of the media, evenly spread, show in their first pictures."""
+    unknown = [entry for entry in entries if entry.region is None]
+    sample = unknown[:: max(1, -(-len(unknown) // SAMPLE))]
+    made = [each for each in work(first_picture, sample) if isinstance(each, Made)]
+    return find_sectors([each.result for each in sorted(made, key=lambda each: each.item)])
+
+
+def _key(entries: Sequence[Entry], identities: Sequence[str], preparation: Preparation) -> str:
+    hashed = hashlib.sha256(f"{preparation} {cv2.__version__}".encode())
+    for path in _code():
+        hashed.update(path.read_bytes())
+    for entry, identity in zip(entries, identities, strict=True):
+        hashed.update(f"\n{entry.region} {identity}".encode(errors="surrogateescape"))
+    return hashed.hexdigest()[:32]
+
+
+def _code() -> list[Path]:
+    """Return the modules that frames are made with: when they change, so do the frames."""
+    runtime, here = Path(metfa.runtime.__path__[0]), Path(__file__).parent
+    named = ("images.py", "preprocess.py", "sector.py", "sources/dicom.py", "sources/opencv.py", "sources/video.py")
+    packages = (*sorted((runtime / "phantom").glob("*.py")), *sorted((here / "forms").glob("*.py")))
+    return [here / "decoding.py", *(runtime / name for name in named), *packages]

@@ -1,0 +1,136 @@
+"""What a run is about to be trained on: images and groups by class and split, and what was skipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from metfa.runtime.files import utf8
+
+from .listing import SPLITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .pair import DomainPair
+    from .prepared import PreparedDomain
+
+SCHEMA = 1
+"""Version of the fields of :class:`DataReport`."""
+
+DATA = "data.json"
+"""The file of a bundle that holds its :class:`DataReport`."""
+
+UNLABELLED_CLASS = "without label"
+SHOWN = 5
+"""So many of the files that were skipped are printed by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are.
+
+    Attributes:
+        images: pictures.
+        groups: patients, recordings or sets of near-duplicates that they are of.
+    """
+
+    images: int
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class DomainReport:
+    """What a domain consists of.
+
+    Attributes:
+        classes: by class and split, how many images of how many groups; those without a label are a class of their own.
+        groups: how many there are in all.
+        divided: how many of them are in more than one split, as the domain came split like this.
+        recordings_divided: whether pictures of one recording were divided, as there are too few recordings.
+        skipped: how many files could not be used, by reason.
+    """
+
+    classes: dict[str, dict[str, Count]]
+    groups: int
+    divided: int
+    recordings_divided: bool
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What a run is trained on.
+
+    Attributes:
+        schema: version of these fields.
+        source: the labelled domain.
+        target: the domain to adapt to.
+    """
+
+    schema: int
+    source: DomainReport
+    target: DomainReport
+
+
+def report(pair: DomainPair) -> DataReport:
+    """Count what the domains of a run consist of."""
+    return DataReport(SCHEMA, _count(pair.source), _count(pair.target))
+
+
+def _count(domain: PreparedDomain) -> DomainReport:
+    members: dict[str, dict[str, list[int]]] = {}
+    splits_of: dict[int, set[str]] = {}
+    for label, part, group in zip(domain.labels, domain.splits, domain.groups.tolist(), strict=True):
+        of_class = members.setdefault(UNLABELLED_CLASS if label is None else label, {name: [] for name in SPLITS})
+        of_class[str(part)].append(group)
+        splits_of.setdefault(group, set()).add(str(part))
+    return DomainReport(
+        classes={
+            label: {part: Count(len(groups), len(set(groups))) for part, groups in members[label].items()}
+            for label in sorted(members, key=lambda label: (label == UNLABELLED_CLASS, label))
+        },
+        groups=len(splits_of),
+        divided=sum(len(parts) > 1 for parts in splits_of.values()),
+        recordings_divided=domain.divides_recordings,
+        skipped=dict(sorted(Counter(each.reason for each in domain.skipped).items())),
+    )
+
+
+def describe(pair: DomainPair) -> Iterator[str]:
+    """Yield the lines that tell the user what the run is about to be trained on."""
+    counted = report(pair)
+    for role, domain, of_domain in (("source", pair.source, counted.source), ("target", pair.target, counted.target)):
+        yield (
+            f"{role} {utf8(domain.name)}: {len(domain.labels)} images of {of_domain.groups} groups "
+            "(patients, recordings, near-duplicates)"
+        )
+        yield from _table(of_domain)
+        if of_domain.divided:
+            yield (
+                f"  {of_domain.divided} of these groups in more than one split, as the data come split like this: "
+                "held-out images are no strangers"
+            )
+        if of_domain.recordings_divided:
+            yield "  too few recordings to hold one out: their images are divided, near-duplicates kept together"
+        for reason, count in of_domain.skipped.items():
+            yield f"  skipped {count}: {reason}"
+        for each in domain.skipped[:SHOWN]:
+            yield f"    {each.name}"
+        if len(domain.skipped) > SHOWN:
+            yield f"    and {len(domain.skipped) - SHOWN} more"
+
+
+def _table(of_domain: DomainReport) -> Iterator[str]:
+    rows = [("", *SPLITS)]
+    for label, parts in of_domain.classes.items():
+        rows.append((utf8(label), *(_cell(parts[part]) for part in SPLITS)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        aligned = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield "  ".join([f"  {name.ljust(widths[0])}", *aligned])
+
+
+def _cell(count: Count) -> str:
+    return f"{count.images} of {count.groups}" if count.images != count.groups else str(count.images)

@@ -1,0 +1,71 @@
+"""Which pictures a bundle was trained, validated and tested on, as digests of their pixels: no names of files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metfa.runtime.errors import BundleError
+
+from .decoding import DIGEST_BYTES
+from .listing import SPLITS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from metfa.runtime.bundle import Bundle
+
+    from .prepared import PreparedDomain
+
+SPLIT = "split.npy"
+"""The file of a bundle that holds the record: an array of :data:`RECORD`."""
+
+DOMAINS = ("source", "target")
+RECORD = np.dtype([("digest", np.uint8, (DIGEST_BYTES,)), ("domain", np.uint8), ("split", np.uint8)])
+"""A picture: its digest, and the indices of its domain in :data:`DOMAINS` and of its split in :data:`SPLITS`."""
+
+
+def save_split(source: PreparedDomain, target: PreparedDomain, directory: Path) -> None:
+    """Write which picture of a run's domains is for what."""
+    records = []
+    for number, domain in enumerate((source, target)):
+        record = np.zeros(len(domain.labels), RECORD)
+        record["digest"] = domain.pictures.digests
+        record["domain"] = number
+        record["split"] = [SPLITS.index(part) for part in domain.splits if part]
+        records.append(record)
+    np.save(directory / SPLIT, np.concatenate(records), allow_pickle=False)
+
+
+def seen_in_training(bundle: Bundle, domain: PreparedDomain) -> NDArray[np.bool_]:
+    """Return which pictures of a domain the bundle was trained or validated on, bool [N].
+
+    A picture is recognised by its pixels alone: a copy that was compressed or resized since is another picture. Where
+    the bundle has no record, as one of published weights has none, it recognises nothing.
+
+    Raises:
+        BundleError: the record is damaged.
+    """
+    if SPLIT not in bundle.files:
+        return np.zeros(len(domain.labels), np.bool_)
+    record = _load(bundle)
+    seen = {digest.tobytes() for digest in record["digest"][record["split"] != SPLITS.index("test")]}
+    return np.array([digest.tobytes() in seen for digest in domain.pictures.digests], np.bool_)
+
+
+def _load(bundle: Bundle) -> NDArray[Any]:
+    path = bundle.path(SPLIT)
+    try:
+        record = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as cause:
+        received = str(cause)
+    else:
+        if record.dtype == RECORD and record.ndim == 1:
+            return np.asarray(record)
+        received = f"an array of {record.dtype}"
+    raise BundleError(
+        expected=f"the record of a split in {path}", received=received, remedy="make the bundle again with metfa-train"
+    )

@@ -1,0 +1,184 @@
+"""Work in other processes, of which each may crash or hang without taking the run with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import cv2
+
+from metfa.runtime.errors import DataError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PATIENCE = 120
+"""Seconds without a result after which a process is taken for hung."""
+
+_CHUNK = 16  # items that a process is given at a time, at most
+_TICK = 1.0  # seconds; silence is counted in these, so that a suspended computer is not taken for a hung process
+
+# Forking this process would copy PyTorch's threads in any state; a server that is forked instead has none.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__, "metfa.training.data.decoding", "metfa.training.data.forms"])
+
+
+@dataclass(frozen=True, slots=True)
+class Made(Generic[Result]):
+    """One result of an item.
+
+    Attributes:
+        item: the index of the item.
+        result: what came of it.
+    """
+
+    item: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of an item.
+
+    Attributes:
+        item: its index.
+        error: why it ended before all of its results were made; None where it did not.
+    """
+
+    item: int
+    error: str | None
+
+
+def work(
+    function: Callable[[Item], Iterator[Result]], items: Sequence[Item], *, patience: float = PATIENCE
+) -> Generator[Made[Result] | Ended, None, None]:
+    """Yield what ``function`` yields of each item, as it comes, and the end of each item.
+
+    There are as many processes as cores. An item at which one crashes or hangs ends with that error, and so does one
+    at which the function raises any exception; the others are not affected. Where the iterator is closed, or Ctrl-C
+    interrupts it, the processes are ended at once.
+
+    Args:
+        function: what to do with an item; it and the items are pickled.
+        items: what to work on.
+        patience: seconds without a result after which a process is taken for hung.
+
+    Raises:
+        DataError: no process can be started.
+    """
+    waiting = deque(range(len(items)))
+    count = min(len(os.sched_getaffinity(0)), len(items))
+    chunk = min(_CHUNK, -(-len(items) // (4 * count))) if items else 0
+    workers: list[_Worker[Item, Result]] = []
+    try:
+        workers += [_Worker(function) for _ in range(count)]
+        while True:
+            for worker in workers:
+                if not worker.pending and waiting:
+                    numbers = [waiting.popleft() for _ in range(min(chunk, len(waiting)))]
+                    worker.give({number: items[number] for number in numbers})
+            busy = [(index, worker) for index, worker in enumerate(workers) if worker.pending]
+            if not busy:
+                return
+            before = time.monotonic()
+            ready = wait([worker.connection for _, worker in busy], _TICK)
+            waited = min(time.monotonic() - before, _TICK)
+            for index, worker in busy:
+                if worker.connection in ready:
+                    message = worker.receive()
+                    if message is not None:
+                        yield message
+                        continue
+                    error = "its decoder crashed"
+                else:
+                    worker.silence += waited
+                    if worker.silence < patience:
+                        continue
+                    error = f"nothing came of it in {patience:.0f} seconds"
+                worker.end()
+                workers[index] = _Worker(function)
+                yield Ended(worker.pending.popleft(), error)
+                waiting.extendleft(reversed(worker.pending))
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+class _Worker(Generic[Item, Result]):
+    """A process that works on the items it is given, in their order.
+
+    Attributes:
+        connection: to it.
+        pending: the items that it was given and that have not ended.
+        silence: seconds since its last result, as far as they were spent waiting for it.
+    """
+
+    def __init__(self, function: Callable[[Item], Iterator[Result]]) -> None:
+        self.pending: deque[int] = deque()
+        self.silence = 0.0
+        self.connection, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, function), daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            self.connection.recv()
+        except EOFError:
+            self.end()
+            raise DataError(
+                expected="to be able to start a process that decodes",
+                received="one that ended at once",
+                remedy="in a script, call metfa from below: if __name__ == '__main__'",
+            ) from None
+
+    def give(self, items: Mapping[int, Item]) -> None:
+        """Give it items to work on, by their number."""
+        self.pending.extend(items)
+        self.silence = 0.0
+        with suppress(OSError):  # it has crashed in the meantime, as receive() will find
+            self.connection.send(items)
+
+    def receive(self) -> Made[Result] | Ended | None:
+        """Return what it has sent; None where it has crashed."""
+        try:
+            message: Made[Result] | Ended = self.connection.recv()
+        except (EOFError, OSError, UnpicklingError):
+            return None
+        self.silence = 0.0
+        if isinstance(message, Ended):
+            self.pending.popleft()
+        return message
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _serve(connection: Connection, function: Callable[[Item], Iterator[Result]]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that asked ends this one
+    cv2.setNumThreads(1)  # every core has a process
+    with suppress(EOFError, OSError):  # nobody listens any more
+        connection.send(None)
+        while True:
+            for number, item in connection.recv().items():
+                error = None
+                try:
+                    for result in function(item):
+                        connection.send(Made(number, result))
+                except SourceError as cause:
+                    error = cause.received
+                except Exception as cause:
+                    error = f"{type(cause).__name__} while it was decoded"
+                connection.send(Ended(number, error))
