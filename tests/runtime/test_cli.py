@@ -78,16 +78,16 @@ def test_a_scan_becomes_frames_and_the_plane_that_it_held(bundle: Path, tmp_path
         writer.write(cv2.cvtColor(scene.astype(np.uint8), cv2.COLOR_GRAY2BGR))
     writer.release()
     snapshots = tmp_path / "snapshots"
-    result = run("--bundle", bundle, "--device", clip, "--events", events, "--snapshots", snapshots, "--limit", "90")
+    result = run("--bundle", bundle, "--device", clip, "--events", events, "--snapshots", snapshots, "--limit", "98")
     frames = [record for record in events_in(events) if record["type"] == "frame"]
     ended = [record for record in events_in(events) if record["type"] == "event"]
-    assert [frame["index"] for frame in frames] == list(range(90))
+    assert [frame["index"] for frame in frames] == list(range(98))
     assert [(event["plane"], event["source"]) for event in ended] == [
         ("dark", str(clip)),
         ("bright", str(clip)),
         ("dark", str(clip)),
     ]
-    assert ended[-1]["end_index"] == 89
+    assert ended[-1]["end_index"] == 97
     assert re.search(r"\nevents: dark 2, bright 1$", result.stdout.strip())
     saved = [json.loads(path.read_text()) for path in sorted(snapshots.glob("*.json"))]
     fields = ("plane", "start", "end", "best_index")

@@ -124,10 +124,10 @@ class DecisionSpec:
     temperature: float
     rejection: Rejection | None
     background: tuple[str, ...]
-    smoothing_ms: float = 200.0
-    enter: float = 0.6
-    exit: float = 0.4
-    dwell_ms: float = 150.0
+    smoothing_ms: float = 300.0
+    enter: float = 0.8
+    exit: float = 0.5
+    dwell_ms: float = 200.0
     gap_ms: float = 1500.0
 
     def __post_init__(self) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BACKGROUND = "background"
 """A class of this name, in capitals or not, stands for frames that show no plane."""
 
-SCORE: RejectionScore = "energy"
-"""What frames are rejected by: see ``benchmarks/rejection.py`` for how the scores compare."""
+SCORE: RejectionScore = "max-logit"
+"""What frames are rejected by: see ``docs/decisions.md`` for how the scores compare."""
 
 FALSE_REJECTIONS = 0.05
 """So large a share of a device's frames of planes may be rejected at most, where all of its frames show planes."""
@@ -59,17 +59,16 @@ def calibrate(
 def fit_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> float:
     """Return the temperature that makes softmax(logits / temperature) likeliest (Guo et al. 2017), in [0.01, 100].
 
-    Each true class counts for (n + 1) / (n + M) and each other for 1 / (n + M), n being the number of frames with that
-    true class (Platt 1999, for M classes), so that frames without a single error do not make it zero.
+    Each true class counts for (N + 1) / (N + 2), the others share the rest, as if one more frame had been right and one
+    wrong (Platt 1999), so that frames without a single error do not make it zero.
 
     Args:
         logits: float32 [N, M], N ≥ 1.
         classes: int64 [N].
     """
     number, labels = logits.shape
-    counts = np.bincount(classes, minlength=labels)[classes]
-    expected = np.repeat((1 / (counts + labels))[:, np.newaxis], labels, axis=1)
-    expected[np.arange(number), classes] *= counts + 1
+    expected = np.full(logits.shape, 1 / ((number + 2) * (labels - 1)))
+    expected[np.arange(number), classes] = (number + 1) / (number + 2)
     wanted = (expected * logits).sum(axis=1).mean()
     # The mean logit under softmax(logits · β) grows with β = 1 / temperature, and equals the wanted one at the minimum.
     coldest, hottest = np.log(1 / _COLDEST), np.log(1 / _HOTTEST)
