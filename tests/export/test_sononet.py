@@ -124,7 +124,7 @@ def test_the_published_network_labels_real_frames_in_both_precisions(sononet_dat
     exported = subprocess.run(command, capture_output=True, text=True, check=False)
     assert exported.returncode == 0, exported.stderr
     assert exported.stderr == ""
-    assert "14 of 14 convolutions in half precision" in exported.stdout
+    assert "14 convolutions in float16" in exported.stdout
     for precision in ("fp32", "fp16"):
         events = tmp_path / f"{precision}.jsonl"
         command = [

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from metfa.runtime.backends.engine_builder import Target, build_engine, find_target
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ENGINE_PATTERN, ONNX, ONNX_FP16, PARITY
+from metfa.runtime.bundle import (
+    ENGINE_PATTERN,
+    ENGINE_PATTERN_INT8,
+    ONNX,
+    ONNX_FP16,
+    ONNX_INT8,
+    ONNX_INT8_TENSORRT,
+    PARITY,
+)
 from metfa.runtime.contract import software
 from metfa.runtime.engine import (
     LIVE_BATCH,
@@ -16,21 +24,23 @@ from metfa.runtime.engine import (
     EngineRecord,
     cuda_bindings_installed,
     installed_flavours,
-    require_half,
+    require_precision,
 )
 from metfa.runtime.errors import BackendError, ExportError
 from metfa.runtime.files import write_text
 from metfa.runtime.records import to_json
 from metfa.training.weights import load_network
 
-from .gate import TOLERANCES, require_parity
-from .graph import Model, count_operations, deploy, export_onnx
-from .inspection import Inspection, inspect, require_inference_only
-from .parity import Comparison, measure, run_in_batches, run_module, summarise
+from .frames import FrameSet
+from .gate import Gate
+from .graph import Model, deploy, export_onnx
+from .inspection import Inspection, count_operations, inspect, require_inference_only
+from .parity import run_module
 from .precision import half_arithmetic
-from .report import SCHEMA, Compared, ParityReport
+from .quantise import Form, Quantiser, simulate
+from .report import SCHEMA, ParityReport
+from .sensitivity import find_layers_to_keep
 from .sononet import METHOD, load_sononet, sononet_model
-from .worst import find_worst, write_worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,12 +50,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from metfa.runtime.backends import Inference
-    from metfa.runtime.backends.choice import Precision
     from metfa.runtime.bundle import Bundle
-    from metfa.runtime.engine import Flavour, OperationCounts
+    from metfa.runtime.engine import EnginePrecision, Flavour, OperationCounts
 
-    from .frames import FrameSet
-    from .graph import DeployedModel
+
+_ON_CPU = "ONNX Runtime on the CPU"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,19 @@ class EngineOptions:
     compute_capabilities: tuple[str, ...] = ()
     batch: BatchRange = LIVE_BATCH
     workspace: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Options:
+    """How INT8 is made.
+
+    Attributes:
+        calibration: unlabelled frames of the target, which give the ranges.
+        keep: names of layers that stay in float32.
+    """
+
+    calibration: FrameSet
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +118,7 @@ def export(
     directory: Path,
     *,
     fp16: bool,
+    int8: Int8Options | None,
     engine: EngineOptions,
     worst: Path | None,
 ) -> Export:
@@ -105,122 +128,148 @@ def export(
         model: what to export.
         frames: what to compare on, by domain.
         directory: where to write; what is there after an error is not to be used.
-        fp16: whether to make the FP16 graph, and engines with the flavours of TensorRT that are installed.
+        fp16: whether to make the FP16 graph, and engines of it with the flavours of TensorRT that are installed.
+        int8: how to make the INT8 graphs, and engines of the one for TensorRT; None for neither.
         engine: what the engines are for.
         worst: where to draw the frames on which each artefact is furthest from PyTorch, whether or not it passes; None
             for nowhere.
 
     Raises:
-        ExportError: an artefact cannot be made, or is beyond its tolerance.
+        ExportError: an artefact cannot be made, is not in its precision, or is beyond its tolerance.
         OutputError: a file cannot be written.
     """
-    targets, notes = _find_targets(engine.compute_capabilities) if fp16 else ({}, [])
-    gate = _Gate(model, frames, worst)
-    graphs: dict[str, Inspection] = {}
-    operations: dict[str, OperationCounts] = {}
-    engines: dict[str, EngineRecord] = {}
-
-    def write_graph(name: str, deployed: DeployedModel) -> Path:
-        path = directory / name
-        export_onnx(deployed, model.contract, path)
-        require_inference_only(path)
-        graphs[name] = inspect(path)
-        return path
-
-    gate.pass_onnx(write_graph(ONNX, model.deploy("fp32")), "fp32")
+    targets, notes = _find_targets(engine.compute_capabilities) if fp16 or int8 else ({}, [])
+    run = _Run(model, directory, Gate(model, frames, worst), engine, targets)
+    run.write_fp32()
     if fp16:
-        half = model.deploy("fp16")
-        path = write_graph(ONNX_FP16, half)
-        operations[ONNX_FP16] = count_operations(path)
-        require_half(ONNX_FP16, operations[ONNX_FP16])
-        gate.pass_onnx(path, "fp16")
-        rounded = half_arithmetic(half)
-        gate.compare(ONNX_FP16, "fp16", "half arithmetic in PyTorch", lambda frames: run_module(rounded, frames))
-    for flavour, target in targets.items():
-        name = ENGINE_PATTERN.replace("*", flavour)
-        record = build_engine(
-            flavour,
-            target,
-            directory / ONNX_FP16,
-            model.contract,
-            directory / name,
-            batch=engine.batch,
-            workspace=engine.workspace,
-        )
-        engines[name], operations[name] = record, record.operations
-        notes += gate.pass_engine(directory / name, record)
+        run.write_fp16()
+    if int8:
+        run.write_int8(int8)
     report = ParityReport(
-        SCHEMA, software(), gate.compared_on, tuple(gate.comparisons), dict(sorted(operations.items())), graphs
+        SCHEMA, software(), run.gate.compared_on, tuple(run.gate.comparisons), run.operations, run.graphs
     )
     write_text(directory / PARITY, to_json(report))
-    return Export(report, engines, tuple(notes))
+    return Export(report, run.engines, (*notes, *run.notes))
 
 
-class _Gate:
-    """Compares artefacts with the network in PyTorch on the same frames, and keeps what it measured."""
+class _Run:
+    """Writes the artefacts of one export one after another, each through the gate."""
 
-    def __init__(self, model: Model, frames: Sequence[FrameSet], worst: Path | None) -> None:
-        self.comparisons: list[Comparison] = []
-        self._contract = model.contract
-        self._frames = frames
-        self._worst = worst
-        self._expected = [run_module(model.network, domain.frames) for domain in frames]
-        self.compared_on = {
-            domain.name: Compared(
-                len(domain.frames),
-                domain.description,
-                None if domain.labels is None else float((expected.logits.argmax(1) == domain.labels).mean()),
-            )
-            for domain, expected in zip(frames, self._expected, strict=True)
-        }
-
-    def compare(
-        self,
-        artefact: str,
-        precision: Precision,
-        computed_by: str,
-        infer: Callable[[NDArray[np.uint8]], Inference],
+    def __init__(
+        self, model: Model, directory: Path, gate: Gate, engine: EngineOptions, targets: dict[Flavour, Target]
     ) -> None:
-        labels = self._contract.labels
-        domains, worst = {}, []
-        for domain, expected in zip(self._frames, self._expected, strict=True):
-            received = infer(domain.frames)
-            differences = measure(expected, received, tie=TOLERANCES[precision].tie)
-            domains[domain.name] = summarise(domain, labels, expected, received, differences)
-            worst += find_worst(domain, labels, expected, received, differences)
-        if self._worst:
-            write_worst(self._worst, artefact, computed_by, worst)
-        comparison = Comparison(artefact, precision, computed_by, domains)
-        require_parity(comparison)
-        self.comparisons.append(comparison)
+        self.gate = gate
+        self.graphs: dict[str, Inspection] = {}
+        self.operations: dict[str, OperationCounts] = {}
+        self.engines: dict[str, EngineRecord] = {}
+        self.notes: list[str] = []
+        self._model = model
+        self._directory = directory
+        self._engine = engine
+        self._targets = targets
 
-    def pass_onnx(self, path: Path, precision: Precision) -> None:
-        backend = OnnxRuntimeBackend(path, self._contract, "cpu")
-        self.compare(
-            path.name, precision, "ONNX Runtime on the CPU", lambda frames: run_in_batches(backend.infer, frames)
-        )
+    def write_fp32(self) -> None:
+        path = self._directory / ONNX
+        export_onnx(self._model.deploy("fp32"), self._model.contract, path)
+        self._inspect(path)
+        self.gate.let_through(ONNX, "fp32", _ON_CPU, self._on_cpu(path))
 
-    def pass_engine(self, path: Path, record: EngineRecord) -> list[str]:
-        """Compare an engine where it can run; otherwise return a sentence that says why it was not compared."""
+    def write_fp16(self) -> None:
+        half, path = self._model.deploy("fp16"), self._directory / ONNX_FP16
+        export_onnx(half, self._model.contract, path)
+        self._inspect(path)
+        require_precision(ONNX_FP16, self._prove(path), "fp16")
+        self.gate.let_through(ONNX_FP16, "fp16", _ON_CPU, self._on_cpu(path))
+        rounded = partial(run_module, half_arithmetic(half))
+        self.gate.let_through(ONNX_FP16, "fp16", "half arithmetic in PyTorch", rounded)
+        self._build_engines(path, ENGINE_PATTERN, "fp16", kept=0)
+
+    def write_int8(self, options: Int8Options) -> None:
+        quantiser = Quantiser(self._directory / ONNX, options.calibration.frames)
+        self._write_int8_form("cpu", ONNX_INT8, _ON_CPU, self._on_cpu, quantiser, options)
+        exact = "Q/DQ in float32, as TensorRT rounds"
+        self._write_int8_form("tensorrt", ONNX_INT8_TENSORRT, exact, simulate, quantiser, options)
+        path = self._directory / ONNX_INT8_TENSORRT
+        self._build_engines(path, ENGINE_PATTERN_INT8, "int8", kept=len(options.keep))
+
+    def _write_int8_form(
+        self,
+        form: Form,
+        name: str,
+        computed_by: str,
+        runner: Callable[[Path], Callable[[NDArray[np.uint8]], Inference]],
+        quantiser: Quantiser,
+        options: Int8Options,
+    ) -> None:
+        path = self._directory / name
+        quantiser.write(form, path, keep=options.keep)
+        self._inspect(path)
+        require_precision(name, self._prove(path), "int8", kept=len(options.keep))
+
+        def keeping(layers: Sequence[str]) -> Callable[[NDArray[np.uint8]], Inference]:
+            quantiser.write(form, path, keep=(*options.keep, *layers))
+            return runner(path)
+
+        def remedy() -> str:
+            layers = find_layers_to_keep(
+                [layer.name for layer in quantiser.layers if layer.name not in options.keep],
+                distance=lambda kept: self.gate.distance("int8", keeping(kept)),
+                passes=lambda kept: self.gate.would_let_through("int8", keeping(kept)),
+            )
+            if layers is None:
+                return "the bundle is as it was; no layers to keep in FP32 would help: export without --int8"
+            kept = " ".join(f"--keep {layer}" for layer in (*options.keep, *layers))
+            return f"the bundle is as it was; it passes with these layers in FP32: metfa-export --int8 {kept}"
+
+        self.gate.let_through(name, "int8", computed_by, runner(path), remedy=remedy)
+
+    def _inspect(self, path: Path) -> None:
+        require_inference_only(path)
+        self.graphs[path.name] = inspect(path)
+
+    def _prove(self, path: Path) -> OperationCounts:
+        self.operations[path.name] = count_operations(self.graphs[path.name])
+        return self.operations[path.name]
+
+    def _on_cpu(self, path: Path) -> Callable[[NDArray[np.uint8]], Inference]:
+        return OnnxRuntimeBackend(path, self._model.contract, "cpu").infer
+
+    def _build_engines(self, onnx: Path, pattern: str, precision: EnginePrecision, *, kept: int) -> None:
+        for flavour, target in self._targets.items():
+            name = pattern.replace("*", flavour)
+            record = build_engine(
+                flavour,
+                target,
+                onnx,
+                self._model.contract,
+                self._directory / name,
+                precision=precision,
+                kept=kept,
+                batch=self._engine.batch,
+                workspace=self._engine.workspace,
+            )
+            self.engines[name], self.operations[name] = record, record.operations
+            self._compare_engine(self._directory / name, record)
+
+    def _compare_engine(self, path: Path, record: EngineRecord) -> None:
+        """Compare an engine where it can run; otherwise note why it was not compared."""
+        built = f"{path.name} was built but not run here"
         if not cuda_bindings_installed():
-            return [f"{path.name} was built but not run here: cuda-python is not installed"]
+            self.notes.append(f"{built}: cuda-python is not installed")
+            return
         from metfa.runtime.backends.gpu import current_device
         from metfa.runtime.backends.tensorrt import TensorRtBackend
 
         try:
             device = current_device()
         except BackendError as refusal:
-            return [f"{path.name} was built but not run here: {refusal.received}"]
+            self.notes.append(f"{built}: {refusal.received}")
+            return
         if device.compute_capability not in record.compute_capabilities:
-            return [f"{path.name} was built but not run here: it is not for this {device.name}"]
-        backend = TensorRtBackend(path, record, self._contract)
-        self.compare(
-            path.name,
-            record.precision,
-            f"{record.flavour} on {device.name}",
-            lambda frames: run_in_batches(backend.infer, frames),
-        )
-        return []
+            self.notes.append(f"{built}: it is not for this {device.name}")
+            return
+        backend = TensorRtBackend(path, record, self._model.contract)
+        self.gate.let_through(path.name, record.precision, f"{record.flavour} on {device.name}", backend.infer)
 
 
 def _find_targets(compute_capabilities: Sequence[str]) -> tuple[dict[Flavour, Target], list[str]]:

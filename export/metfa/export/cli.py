@@ -1,4 +1,4 @@
-"""``metfa-export``: bundle in, the same bundle with ONNX, FP16 ONNX and engines out."""
+"""``metfa-export``: bundle in, the same bundle with ONNX in FP32, FP16 and INT8 and engines out."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 )
 @click.option("--fp16", is_flag=True, help="Make the FP16 graph too, and an engine where TensorRT is installed.")
 @click.option(
+    "--int8",
+    is_flag=True,
+    help="Make INT8 graphs for CPUs and TensorRT too, calibrated on unlabelled target frames, and engines likewise.",
+)
+@click.option(
     "--sononet",
     "weights",
     type=click.Path(path_type=Path),
@@ -45,8 +50,17 @@ if TYPE_CHECKING:
     help="What to compare on: any domain, such as a folder or a recording.  [default: the bundle's reference frames]",
 )
 @click.option(
-    "--roi", "region", type=RoiType(), help="The part of each of --frames that the model sees.  [default: full]"
+    "--calibration",
+    metavar="SPEC",
+    help="What to calibrate INT8 on, named likewise.  [default: the bundle's calibration frames]",
 )
+@click.option(
+    "--roi",
+    "region",
+    type=RoiType(),
+    help="The part of each of --frames and --calibration that the model sees.  [default: full]",
+)
+@click.option("--keep", multiple=True, metavar="LAYER", help="A layer to leave in FP32 in INT8 graphs; repeatable.")
 @click.option(
     "--worst",
     type=click.Path(path_type=Path),
@@ -81,9 +95,12 @@ def main(  # click passes the options by name
     bundle: Path | None,
     named: Path | None,
     fp16: bool,
+    int8: bool,
     weights: Path | None,
     frames: str | None,
+    calibration: str | None,
     region: Roi,
+    keep: tuple[str, ...],
     worst: Path | None,
     compute_capabilities: tuple[str, ...],
     batch: BatchRange | None,
@@ -100,15 +117,15 @@ def main(  # click passes the options by name
     directory = bundle or named
     if weights and not directory:
         raise click.UsageError("name the bundle that --sononet makes with --bundle")
-    if region and not frames:
-        raise click.UsageError("--roi goes with --frames")
-    if (compute_capabilities or batch or workspace) and not fp16:
-        raise click.UsageError("--compute-capability, --batch and --workspace go with --fp16")
-    require_extra("export", "torch", "safetensors", "onnx", "onnxscript", "markdown")
+    _require("--roi", region, "--frames and --calibration", frames or calibration)
+    _require("--calibration and --keep", calibration or keep, "--int8", int8)
+    builder = compute_capabilities or batch or workspace
+    _require("--compute-capability, --batch and --workspace", builder, "--fp16 and --int8", fp16 or int8)
+    require_extra("export", "torch", "safetensors", "onnx", "onnxscript")
     require_extra("cpu", "onnxruntime")
-    from .artefacts import EngineOptions, export, load_model
+    from .artefacts import EngineOptions, Int8Options, export, load_model
     from .card import write_card
-    from .frames import default_frames, read_frames
+    from .frames import calibration_frames, default_frames, read_frames
     from .serving.directory import require_absent
 
     for path in (triton and triton / "metfa", deepstream):
@@ -126,11 +143,14 @@ def main(  # click passes the options by name
         model = load_model(held)
     size = model.contract.input
     compared = (read_frames(frames, size, region),) if frames else default_frames(held, size)
+    options = None
+    if int8:
+        options = Int8Options(read_frames(calibration, size, region) if calibration else calibration_frames(held), keep)
     with updating(directory, keep=lambda name: not (weights or is_exported(name))) as stage:
         if weights:
             save_sononet(network, stage)
         engine = EngineOptions(compute_capabilities, batch or LIVE_BATCH, workspace * 2**20 if workspace else None)
-        made = export(model, compared, stage, fp16=fp16, engine=engine, worst=worst)
+        made = export(model, compared, stage, fp16=fp16, int8=options, engine=engine, worst=worst)
         report = "\n".join(_describe(made, stage))
     click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
     finished = Bundle.open(directory)
@@ -145,6 +165,12 @@ def main(  # click passes the options by name
 
         config = write_deepstream(finished, deepstream)
         click.echo(f"wrote {deepstream}, for: nvinfer config-file-path={config}")
+
+
+def _require(options: str, given: object, others: str, present: object) -> None:
+    """Refuse options without those that they qualify."""
+    if given and not present:
+        raise click.UsageError(f"{options} {'go' if 'and' in options else 'goes'} with {others}")
 
 
 def _refuse_to_replace_training(directory: Path) -> None:
@@ -167,12 +193,11 @@ def _describe(made: Export, stage: Path) -> Iterator[str]:
     from .report import describe
 
     yield from describe(made.parity)
-    for artefact, counts in made.parity.operations.items():
-        products = f" and {counts.half_matrix_products} of {counts.matrix_products} matrix products"
-        yield (
-            f"{artefact}: {counts.half_convolutions} of {counts.convolutions} convolutions"
-            f"{products if counts.matrix_products else ''} in half precision"
+    for artefact, operations in made.parity.operations.items():
+        counts = (
+            f"{count} {kind} in {name}" for kind, types in operations.items() for name, count in sorted(types.items())
         )
+        yield f"{artefact}: {', '.join(counts)}"
     for name, record in made.engines.items():
         yield (
             f"{name}: {record.flavour} {record.version}, {record.precision}, "

@@ -1,4 +1,4 @@
-"""The frames that artefacts are compared on."""
+"""The frames that artefacts are compared and calibrated on."""
 
 from __future__ import annotations
 
@@ -87,6 +87,22 @@ def default_frames(bundle: Bundle | None, size: InputSpec) -> tuple[FrameSet, ..
         )
     frames = read_frames(_PHANTOM, size, None, _STILLS)
     return (FrameSet(_PHANTOM, "for want of frames of the device; name some with --frames", frames.frames),)
+
+
+def calibration_frames(bundle: Bundle | None) -> FrameSet:
+    """Return the unlabelled training frames of the target that training left in ``bundle``.
+
+    Raises:
+        BundleError: they are damaged.
+        SourceError: there are none.
+    """
+    if bundle is None or REFERENCE not in bundle.files:
+        raise SourceError(
+            expected="frames of the device, for the ranges of INT8",
+            received="a bundle without",
+            remedy="name some with --calibration, other ones than those of --frames",
+        )
+    return FrameSet("calibration", "unlabelled, of training", load_reference(bundle).calibration.numpy())
 
 
 def _pictures(medium: Medium) -> Iterator[NDArray[np.uint8]]:

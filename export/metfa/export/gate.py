@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING
 
 from metfa.runtime.errors import ExportError
 
+from .parity import Compared, Comparison, measure, run_in_batches, run_module, summarise
+from .worst import find_worst, write_worst
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from metfa.runtime.backends import Inference
     from metfa.runtime.backends.choice import Precision
 
-    from .parity import Agreement, Comparison
+    from .frames import FrameSet
+    from .graph import Model
+    from .parity import Agreement, Differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,15 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(top1=1.0, tie=1e-4, probability_difference=1e-4, embedding_distance=1e-5),
     # Half precision has 11 bits: a cosine off by 1e-3 moves a logit by 0.02 (τ₀ = 0.05) and a probability by ≤ 0.005.
     "fp16": Tolerance(top1=0.99, tie=0.02, probability_difference=0.02, embedding_distance=1e-3),
+    # 8 bits, a few of them lost in every layer: a cosine off by 0.02 moves a logit by 0.4 and, where two classes are
+    # equally likely, a probability by 0.1. What must not change is the answer; the tie is no wider than that of FP16.
+    "int8": Tolerance(top1=0.99, tie=0.02, probability_difference=0.25, embedding_distance=0.05),
+}
+
+_REMEDIES: dict[Precision, str] = {
+    "fp32": "the bundle is as it was; look at the frames with --worst DIR, and report this",
+    "fp16": "the bundle is as it was; look at the frames with --worst DIR, export without --fp16, or train again",
+    "int8": "the bundle is as it was; look at the frames with --worst DIR, or export without --int8",
 }
 
 
@@ -48,8 +69,12 @@ def is_within(agreement: Agreement, tolerance: Tolerance) -> bool:
     )
 
 
-def require_parity(comparison: Comparison) -> None:
+def require_parity(comparison: Comparison, remedy: Callable[[], str] | None = None) -> None:
     """Let an artefact through.
+
+    Args:
+        comparison: of the artefact with PyTorch.
+        remedy: finds what to do if it is refused; None for what goes with its precision.
 
     Raises:
         ExportError: on the frames of a domain, it is beyond the tolerance of its precision.
@@ -71,11 +96,88 @@ def require_parity(comparison: Comparison) -> None:
                 f"{overall.non_finite} numbers that are not finite (worst class: {label}, {worst.top1:.1%} of "
                 f"{worst.frames})"
             ),
-            remedy=_REMEDIES[comparison.precision],
+            remedy=remedy() if remedy else _REMEDIES[comparison.precision],
         )
 
 
-_REMEDIES: dict[Precision, str] = {
-    "fp32": "the bundle is as it was; look at the frames with --worst DIR, and report this",
-    "fp16": "the bundle is as it was; look at the frames with --worst DIR, export without --fp16, or train again",
-}
+class Gate:
+    """Compares artefacts with the network in PyTorch on the same frames, and keeps what it let through.
+
+    Args:
+        model: the network.
+        frames: what to compare on, by domain.
+        worst: where to draw the frames on which each artefact is furthest off, whether or not it passes; None for
+            nowhere.
+
+    Attributes:
+        compared_on: the frames, by domain.
+        comparisons: of what it let through.
+    """
+
+    def __init__(self, model: Model, frames: Sequence[FrameSet], worst: Path | None) -> None:
+        self.comparisons: list[Comparison] = []
+        self._labels = model.contract.labels
+        self._frames = frames
+        self._worst = worst
+        self._expected = [run_module(model.network, domain.frames) for domain in frames]
+        self.compared_on = {
+            domain.name: Compared(
+                len(domain.frames),
+                domain.description,
+                None if domain.labels is None else float((expected.logits.argmax(1) == domain.labels).mean()),
+            )
+            for domain, expected in zip(frames, self._expected, strict=True)
+        }
+
+    def let_through(
+        self,
+        artefact: str,
+        precision: Precision,
+        computed_by: str,
+        infer: Callable[[NDArray[np.uint8]], Inference],
+        *,
+        remedy: Callable[[], str] | None = None,
+    ) -> None:
+        """Compare an artefact, and keep what was measured.
+
+        Args:
+            artefact: name of the file.
+            precision: that it is in.
+            computed_by: what runs it.
+            infer: runs it, on a batch.
+            remedy: finds what to do if it is refused; None for what goes with its precision.
+
+        Raises:
+            ExportError: it is beyond its tolerance.
+            OutputError: the worst frames cannot be drawn.
+        """
+        domains, worst = {}, []
+        for domain, expected, received, differences in self._run(precision, infer):
+            domains[domain.name] = summarise(domain, self._labels, expected, received, differences)
+            worst += find_worst(domain, self._labels, expected, received, differences)
+        if self._worst:
+            write_worst(self._worst, artefact, computed_by, worst)
+        comparison = Comparison(artefact, precision, computed_by, domains)
+        require_parity(comparison, remedy)
+        self.comparisons.append(comparison)
+
+    def would_let_through(self, precision: Precision, infer: Callable[[NDArray[np.uint8]], Inference]) -> bool:
+        """Return whether what ``infer`` runs is within the tolerance of ``precision``; nothing is kept."""
+        return all(
+            is_within(summarise(domain, self._labels, expected, received, differences).overall, TOLERANCES[precision])
+            for domain, expected, received, differences in self._run(precision, infer)
+        )
+
+    def distance(self, precision: Precision, infer: Callable[[NDArray[np.uint8]], Inference]) -> float:
+        """Return how far what ``infer`` runs is from PyTorch: the mean over all frames of the largest |Δp|."""
+        measured = [differences.probability for _, _, _, differences in self._run(precision, infer)]
+        return float(sum(part.sum() for part in measured) / sum(len(part) for part in measured))
+
+    def _run(
+        self, precision: Precision, infer: Callable[[NDArray[np.uint8]], Inference]
+    ) -> list[tuple[FrameSet, Inference, Inference, Differences]]:
+        runs = []
+        for domain, expected in zip(self._frames, self._expected, strict=True):
+            received = run_in_batches(infer, domain.frames)
+            runs.append((domain, expected, received, measure(expected, received, tie=TOLERANCES[precision].tie)))
+        return runs

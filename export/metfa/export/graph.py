@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from metfa.runtime.backends.choice import Precision
 from metfa.runtime.contract import METADATA_KEY, ModelContract
-from metfa.runtime.engine import OperationCounts
 from metfa.runtime.files import replacing
 
 from .precision import DTYPES, fold_batch_norms
@@ -145,20 +144,6 @@ def export_onnx(model: DeployedModel, contract: ModelContract, path: Path) -> No
     onnx.checker.check_model(proto, full_check=True)
     with replacing(path) as temporary:
         onnx.save(proto, temporary)
-
-
-def count_operations(path: Path) -> OperationCounts:
-    """Count the convolutions and matrix products of an ONNX file, and those whose weights are half precision."""
-    graph = onnx.load(path).graph
-    half = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    products = [node for node in graph.node if node.op_type in {"Gemm", "MatMul"}]
-    return OperationCounts(
-        convolutions=len(convolutions),
-        half_convolutions=sum(node.input[1] in half for node in convolutions),
-        matrix_products=len(products),
-        half_matrix_products=sum(node.input[1] in half for node in products),
-    )
 
 
 @contextmanager

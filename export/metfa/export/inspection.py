@@ -1,4 +1,4 @@
-"""What an ONNX file holds, counted by operator and type, and what must not be in it."""
+"""What an ONNX file holds, counted by operator and by the type that it computes in, and what must not be in it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from metfa.runtime.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from metfa.runtime.engine import OperationCounts
+
+_PRODUCTS = {"Conv": "convolutions", "Gemm": "matrix products", "MatMul": "matrix products"}
 
 _SAMPLING = {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
 _SAMPLING |= {"RandomUniformLike"}
@@ -33,7 +37,8 @@ class Inspection:
         bytes: its size.
         parameters: numbers in its weights.
         macs: multiplications and additions of convolutions and matrix products for one frame, counted in pairs.
-        operators: how many there are, by operator and by the type that they compute in.
+        operators: how many there are, by operator and by the type that they compute in; ``int8`` is what multiplies
+            numbers that were dequantised from INT8.
     """
 
     bytes: int
@@ -47,8 +52,10 @@ def inspect(path: Path) -> Inspection:
     model = onnx.load(path)
     types, shapes = _infer(model)
     operators: dict[str, Counter[str]] = defaultdict(Counter)
+    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     for node in model.graph.node:
-        operators[node.op_type][types[node.output[0]]] += 1
+        quantised = node.op_type in _PRODUCTS and dequantised.issuperset(node.input[:2])
+        operators[node.op_type]["int8" if quantised else types[node.output[0]]] += 1
     return Inspection(
         bytes=path.stat().st_size,
         parameters=sum(
@@ -57,6 +64,14 @@ def inspect(path: Path) -> Inspection:
         macs=sum(_multiplications(node, shapes) for node in model.graph.node),
         operators={name: dict(sorted(counts.items())) for name, counts in sorted(operators.items())},
     )
+
+
+def count_operations(inspection: Inspection) -> OperationCounts:
+    """Return what the heavy operations of a graph compute in."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for operator, kind in _PRODUCTS.items():
+        counts[kind].update(inspection.operators.get(operator, {}))
+    return {kind: dict(types) for kind, types in counts.items() if types}
 
 
 def require_inference_only(path: Path) -> None:

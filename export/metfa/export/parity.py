@@ -23,6 +23,21 @@ _BATCH = 8  # the largest that engines take, and little memory
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """The frames of one domain.
+
+    Attributes:
+        frames: how many there are.
+        description: what they are.
+        accuracy: share of them that PyTorch labels rightly; None where they are not labelled.
+    """
+
+    frames: int
+    description: str
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Differences:
     """Frame by frame, an artefact beside PyTorch. A frame with a number that is not finite is as far off as can be.
 

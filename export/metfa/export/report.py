@@ -8,28 +8,13 @@ from typing import TYPE_CHECKING
 from metfa.runtime.engine import OperationCounts
 
 from .inspection import Inspection
-from .parity import Comparison
+from .parity import Compared, Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SCHEMA = 1
 """Version of the report's fields."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """The frames of one domain.
-
-    Attributes:
-        frames: how many there are.
-        description: what they are.
-        accuracy: share of them that PyTorch labels rightly; None where they are not labelled.
-    """
-
-    frames: int
-    description: str
-    accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@
     model.safetensors       weights
     model.onnx              FP32 graph
     model.fp16.onnx         typed FP16 graph, same inputs and outputs
-    model.fp16.*.engine     TensorRT plans, each beside its <name>.engine.json
+    model.int8.onnx         Q/DQ graph for CPUs
+    model.int8.tensorrt.onnx  Q/DQ graph for TensorRT
+    model.*.*.engine        TensorRT plans in FP16 and INT8, each beside its <name>.engine.json
     devices.json            what the pictures of the training devices look like
     …                       records of training and export
 """
@@ -35,11 +37,14 @@ CONTRACT = "contract.json"
 WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
 ONNX_FP16 = "model.fp16.onnx"
+ONNX_INT8 = "model.int8.onnx"
+ONNX_INT8_TENSORRT = "model.int8.tensorrt.onnx"
 PARITY = "parity.json"
 CARD = "MODEL_CARD.md"
 CARD_PAGE = "MODEL_CARD.html"
 DEVICES = "devices.json"
 ENGINE_PATTERN = "model.fp16.*.engine"
+ENGINE_PATTERN_INT8 = "model.int8.*.engine"
 
 _SCHEMA = 1
 

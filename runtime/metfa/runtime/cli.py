@@ -88,7 +88,7 @@ class _StreamCommand(Command):
     show_default=True,
     help="What runs the model.",
 )
-@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True)
 @click.option("--rebuild", is_flag=True, help="Build a TensorRT engine here, where the bundle has none that fits.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Write the annotated video.")
 @click.option(

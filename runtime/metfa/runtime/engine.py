@@ -14,30 +14,21 @@ from .errors import BackendError, ExportError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the record's fields. Another version is refused."""
 
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
 """The Python modules of TensorRT and of TensorRT for RTX: one API, plans that are not interchangeable."""
 
+EnginePrecision = Literal["fp16", "int8"]
+"""Of what an engine multiplies in; what goes with an FP32 network is ONNX Runtime."""
+
 FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt_rtx")
 
 
-@dataclass(frozen=True, slots=True)
-class OperationCounts:
-    """The proof of a network's precision: what its heavy operations compute in.
-
-    Attributes:
-        convolutions: how many there are.
-        half_convolutions: how many of them are in half precision.
-        matrix_products: how many there are.
-        half_matrix_products: how many of them are in half precision.
-    """
-
-    convolutions: int
-    half_convolutions: int
-    matrix_products: int
-    half_matrix_products: int
+OperationCounts = dict[str, dict[str, int]]
+"""The proof of a network's precision: how many convolutions and matrix products it has, by the type that they compute
+in: ``{"convolutions": {"float16": 14, "float32": 1}}``. ``int8`` is what multiplies numbers dequantised from INT8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +81,7 @@ class EngineRecord:
     cuda: str | None
     device: str | None
     compute_capabilities: tuple[str, ...]
-    precision: Literal["fp16"]
+    precision: EnginePrecision
     batch: BatchRange
     operations: OperationCounts
     contract: ModelContract
@@ -115,17 +106,26 @@ class EngineRecord:
         )
 
 
-def require_half(artefact: str, operations: OperationCounts) -> None:
-    """Make sure that an artefact is in half precision because that is what was asked for.
+def require_precision(artefact: str, operations: OperationCounts, precision: EnginePrecision, *, kept: int = 0) -> None:
+    """Make sure that an artefact is in the precision that was asked for.
+
+    Args:
+        artefact: its name, for the message.
+        operations: what it holds.
+        precision: what was asked for.
+        kept: how many convolutions and matrix products were to stay in float32.
 
     Raises:
-        ExportError: a convolution is not, or there is none.
+        ExportError: others are not in that precision, or there are none at all.
     """
-    if operations.half_convolutions != operations.convolutions or not operations.convolutions:
+    wanted = {"fp16": "float16", "int8": "int8"}[precision]
+    total = sum(sum(types.values()) for types in operations.values())
+    found = sum(types.get(wanted, 0) for types in operations.values())
+    if found != total - kept or not found:
         raise ExportError(
-            expected=f"every convolution of {artefact} in half precision",
-            received=f"{operations.half_convolutions} of {operations.convolutions}",
-            remedy="export without --fp16 and report this",
+            expected=f"{max(1, total - kept)} convolutions and matrix products of {artefact} in {wanted}",
+            received=f"{found} of {total}",
+            remedy=f"export without --{precision} and report this",
         )
 
 

@@ -6,13 +6,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.export.networks import make_contract, make_network
+from tests.export.networks import make_contract, make_network, make_reference
 
-from metfa.export.graph import count_operations, deploy, export_onnx
+from metfa.export.graph import deploy, export_onnx
+from metfa.export.inspection import count_operations, inspect
+from metfa.export.quantise import Quantiser
 from metfa.runtime.backends import engine_builder
 from metfa.runtime.backends.engine_builder import Target, build_engine, find_target
-from metfa.runtime.bundle import ONNX, ONNX_FP16
-from metfa.runtime.engine import LIVE_BATCH, BatchRange, EngineRecord, OperationCounts, record_name, require_half
+from metfa.runtime.bundle import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT
+from metfa.runtime.engine import LIVE_BATCH, BatchRange, EngineRecord, record_name
 from metfa.runtime.errors import ExportError
 from metfa.runtime.files import sha256
 
@@ -44,9 +46,8 @@ def test_the_engine_is_a_plan_in_half_precision_with_its_record(graphs: Path, tm
     assert record.onnx_sha256 == sha256(graphs / ONNX_FP16)
     assert (record.flavour, record.version) == ("tensorrt_rtx", trt.__version__)
     assert (record.precision, record.batch, record.device) == ("fp16", LIVE_BATCH, None)
-    assert record.operations.half_convolutions == record.operations.convolutions == 15
-    assert record.operations.half_matrix_products == record.operations.matrix_products == 3
-    assert record.operations == count_operations(graphs / ONNX_FP16)
+    assert record.operations == {"convolutions": {"float16": 15}, "matrix products": {"float16": 3}}
+    assert record.operations == count_operations(inspect(graphs / ONNX_FP16))
     assert record.contract == CONTRACT
     assert {"7.5", "8.6", "12.0"} <= set(record.compute_capabilities)
 
@@ -155,7 +156,7 @@ def test_listed_compute_capabilities_are_built_for_and_others_refused() -> None:
 
 
 def test_fp32_built_silently_is_refused(graphs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"every convolution of .* in half precision, received 0 of 15"):
+    with pytest.raises(ExportError, match=r"18 convolutions and matrix products of .* in float16, received 0 of 18"):
         build_engine("tensorrt_rtx", AMPERE, graphs / ONNX, CONTRACT, tmp_path / ENGINE)
     assert not (tmp_path / ENGINE).exists()
 
@@ -210,12 +211,24 @@ def test_every_name_that_the_builder_is_called_by_exists() -> None:
             assert hasattr(owner, member), f"{owner.__name__}.{member}"
 
 
-@pytest.mark.parametrize("half", [0, 14])
-def test_a_convolution_that_is_not_half_is_refused(half: int) -> None:
-    with pytest.raises(ExportError, match=f"received {half} of 15"):
-        require_half("model.fp16.onnx", OperationCounts(15, half, 3, 3))
+def test_an_int8_graph_is_built_in_int8_but_for_what_it_keeps(graphs: Path, tmp_path: Path) -> None:
+    quantiser = Quantiser(graphs / ONNX, make_reference().calibration.numpy())
+    graph, engine = tmp_path / ONNX_INT8_TENSORRT, tmp_path / "model.int8.tensorrt_rtx.engine"
+    quantiser.write("tensorrt", graph, keep=["body.0.0", "hidden.3"])
+    record = build_engine("tensorrt_rtx", AMPERE, graph, CONTRACT, engine, precision="int8", kept=2)
+    assert record.precision == "int8"
+    assert record.operations == {
+        "convolutions": {"float32": 1, "int8": 14},
+        "matrix products": {"float32": 1, "int8": 2},
+    }
+    assert record.operations == count_operations(inspect(graph))
+    assert EngineRecord.read(tmp_path / record_name(engine.name)) == record
 
 
-def test_no_convolution_at_all_is_refused() -> None:
-    with pytest.raises(ExportError, match="received 0 of 0"):
-        require_half("model.fp16.onnx", OperationCounts(0, 0, 0, 0))
+def test_the_int8_form_for_cpus_is_not_one_for_tensorrt(graphs: Path, tmp_path: Path) -> None:
+    Quantiser(graphs / ONNX, make_reference().calibration.numpy()).write("cpu", tmp_path / ONNX_INT8)
+    engine = tmp_path / "model.int8.tensorrt_rtx.engine"
+    with pytest.raises(ExportError, match=r"tensorrt_rtx .* to read model\.int8\.onnx, received") as refusal:
+        build_engine("tensorrt_rtx", AMPERE, tmp_path / ONNX_INT8, CONTRACT, engine, precision="int8")
+    assert "\n" not in str(refusal.value)
+    assert not engine.exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.export.networks import EMBEDDING, LABELS, make_contract, make_frames, make_network
 
-from metfa.runtime.engine import SCHEMA, BatchRange, EngineRecord, OperationCounts
+from metfa.runtime.engine import SCHEMA, BatchRange, EngineRecord
 from metfa.runtime.errors import BackendError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def load(directory: Path, flavour: Flavour) -> tensorrt.TensorRtBackend:
         compute_capabilities=("8.7",),
         precision="fp16",
         batch=BatchRange(2, 2, 4),
-        operations=OperationCounts(15, 15, 3, 3),
+        operations={"convolutions": {"float16": 15}, "matrix products": {"float16": 3}},
         contract=CONTRACT,
     )
     return tensorrt.TensorRtBackend(directory / "model.fp16.tensorrt.engine", record, CONTRACT)

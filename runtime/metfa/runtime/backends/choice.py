@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from . import Backend
 
 BackendName = Literal["tensorrt", "cuda", "cpu"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class _UnsuitableError(Exception):
@@ -34,7 +34,8 @@ def load_backend(
 ) -> tuple[Backend, str]:
     """Load the bundle's best artefact for this host.
 
-    FP16, where the bundle has it, is the default on a GPU, FP32 on the CPU (which computes in FP32 anyway).
+    FP16, where the bundle has it, is the default on a GPU, FP32 on the CPU (which computes in FP32 anyway). INT8 is
+    only for those who ask for it: it is the least exact.
 
     Args:
         bundle: where the artefacts are.
@@ -79,7 +80,11 @@ def load_backend(
 def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool) -> Backend:
     if precision == "fp32":
         raise _UnsuitableError("engines are FP16 and FP32 was asked for")
-    engines = bundle.matching(bundles.ENGINE_PATTERN)
+    engines = bundle.matching(bundles.ENGINE_PATTERN_INT8 if precision == "int8" else bundles.ENGINE_PATTERN)
+    if precision == "int8":
+        rebuild = False  # an INT8 engine is calibrated and compared where the frames are
+        if not engines:
+            raise _UnsuitableError("the bundle holds no INT8 engine (metfa-export --int8 builds one)")
     if not engines and not rebuild:
         raise _UnsuitableError("the bundle holds no engine (metfa-export --fp16 or metfa-stream --rebuild builds one)")
     if not installed_flavours():
@@ -105,6 +110,8 @@ def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
 
     if not can_use_cuda():
         raise _UnsuitableError("the installed ONNX Runtime has no CUDA provider")
+    if precision == "int8":
+        raise _UnsuitableError("INT8 is for TensorRT and the CPU")
     return OnnxRuntimeBackend(
         _onnx(bundle, precision or ("fp16" if bundles.ONNX_FP16 in bundle.files else "fp32")), bundle.contract, "cuda"
     )
@@ -123,4 +130,4 @@ def _require_onnxruntime() -> None:
 
 
 def _onnx(bundle: Bundle, precision: Precision) -> Path:
-    return bundle.path({"fp32": bundles.ONNX, "fp16": bundles.ONNX_FP16}[precision])
+    return bundle.path({"fp32": bundles.ONNX, "fp16": bundles.ONNX_FP16, "int8": bundles.ONNX_INT8}[precision])

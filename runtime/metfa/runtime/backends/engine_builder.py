@@ -16,7 +16,7 @@ from ..engine import (
     import_flavour,
     quiet_logger,
     record_name,
-    require_half,
+    require_precision,
 )
 from ..errors import BackendError, ExportError, OutputError
 from ..files import cache_directory, replacing, sha256, write_text, writing_to
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..contract import ModelContract
-    from ..engine import BatchRange, Flavour
+    from ..engine import BatchRange, EnginePrecision, Flavour
 
 
 _OTHER_VERSION = "install another version of TensorRT"
@@ -92,10 +92,12 @@ def build_engine(
     contract: ModelContract,
     engine: Path,
     *,
+    precision: EnginePrecision = "fp16",
+    kept: int = 0,
     batch: BatchRange = LIVE_BATCH,
     workspace: int | None = None,
 ) -> EngineRecord:
-    """Build the plan ``engine`` from a typed FP16 ONNX, and write its record beside it.
+    """Build the plan ``engine`` from a typed FP16 or Q/DQ ONNX, and write its record beside it.
 
     Args:
         flavour: what builds it and will run it.
@@ -103,11 +105,13 @@ def build_engine(
         onnx: the graph.
         contract: what the graph takes and returns.
         engine: where to write.
+        precision: of the graph.
+        kept: how many of its convolutions and matrix products are in float32 all the same.
         batch: how many frames it takes at once.
         workspace: the most bytes of GPU memory that TensorRT may use beside the network's own; None for no limit.
 
     Raises:
-        ExportError: TensorRT refused, or the network that it read is not in half precision.
+        ExportError: TensorRT refused, or the network that it read is not in that precision.
         OutputError: a file cannot be written.
     """
     trt = import_flavour(flavour)
@@ -120,7 +124,7 @@ def build_engine(
         reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise _refusal(trt, f"read {onnx.name}", reasons, _OTHER_VERSION)
     operations = _count_operations(trt, network)
-    require_half(engine.name, operations)
+    require_precision(engine.name, operations, precision, kept=kept)
     config = builder.create_builder_config()
     size = contract.input
     counts = (batch.minimum, batch.optimum, batch.maximum)
@@ -154,7 +158,7 @@ def build_engine(
         cuda=_cuda_version(),
         device=target.device,
         compute_capabilities=target.compute_capabilities,
-        precision="fp16",
+        precision=precision,
         batch=batch,
         operations=operations,
         contract=contract,
@@ -194,15 +198,19 @@ def _compute_capabilities(trt: Any) -> dict[str, Any]:
 
 
 def _count_operations(trt: Any, network: Any) -> OperationCounts:
+    """Count what TensorRT read, as :func:`metfa.export.inspection.count_operations` counts what it was given."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
-    convolutions = [layer for layer in layers if layer.type == trt.LayerType.CONVOLUTION]
-    products = [layer for layer in layers if layer.type == trt.LayerType.MATRIX_MULTIPLY]
-    return OperationCounts(
-        convolutions=len(convolutions),
-        half_convolutions=sum(layer.get_output(0).dtype == trt.DataType.HALF for layer in convolutions),
-        matrix_products=len(products),
-        half_matrix_products=sum(layer.get_output(0).dtype == trt.DataType.HALF for layer in products),
-    )
+    dequantised = {layer.get_output(0).name for layer in layers if layer.type == trt.LayerType.DEQUANTIZE}
+    names = {trt.DataType.HALF: "float16", trt.DataType.FLOAT: "float32"}
+    kinds = {trt.LayerType.CONVOLUTION: "convolutions", trt.LayerType.MATRIX_MULTIPLY: "matrix products"}
+    counts: OperationCounts = {}
+    for layer in layers:
+        if layer.type in kinds:
+            inputs = {layer.get_input(index).name for index in range(2) if layer.get_input(index)}
+            kind = counts.setdefault(kinds[layer.type], {})
+            computed_in = "int8" if inputs <= dequantised else names.get(layer.get_output(0).dtype, "other")
+            kind[computed_in] = kind.get(computed_in, 0) + 1
+    return counts
 
 
 def _cuda_version() -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..bundle import ONNX_FP16
+from ..bundle import ONNX_FP16, ONNX_INT8_TENSORRT
 from ..engine import EngineRecord, import_flavour, installed_flavours, quiet_logger, record_name
 from ..errors import BackendError
 from . import Inference
@@ -35,9 +35,10 @@ def load_engine(bundle: Bundle, engines: list[str]) -> TensorRtBackend:
     for name in engines:
         record = EngineRecord.read(bundle.path(record_name(name)))
         try:
-            if (record.plan_sha256, record.onnx_sha256) != (bundle.files[name], bundle.files.get(ONNX_FP16)):
+            onnx = {"fp16": ONNX_FP16, "int8": ONNX_INT8_TENSORRT}[record.precision]
+            if (record.plan_sha256, record.onnx_sha256) != (bundle.files[name], bundle.files.get(onnx)):
                 raise BackendError(
-                    expected=f"the record of {name}, built from the bundle's {ONNX_FP16}",
+                    expected=f"the record of {name}, built from the bundle's {onnx}",
                     received="a record of other files",
                     remedy=_REMEDY,
                 )

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     default="auto",
     help="What runs the model.",
 )
-@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16"]), default="auto")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

@@ -1,0 +1,145 @@
+"""``metfa-export --int8`` from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from metfa.export.cli import main
+from metfa.export.gate import TOLERANCES, Tolerance
+from metfa.runtime.backends.choice import load_backend
+from metfa.runtime.bundle import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT, PARITY, Bundle, updating
+from metfa.runtime.engine import EngineRecord, record_name
+from metfa.runtime.errors import BackendError, BundleError
+from metfa.training.weights import REFERENCE
+
+from .networks import make_bundle, make_frames, make_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+ENGINE = "model.int8.tensorrt_rtx.engine"
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    directory = make_bundle(tmp_path_factory.mktemp("int8") / "bundle", make_network())
+    result = invoke(directory, "--int8", "--compute-capability", "8.6")
+    assert result.exit_code == 0, result.output
+    return directory, result.output
+
+
+@pytest.fixture
+def quantised(made: tuple[Path, str], tmp_path: Path) -> Path:
+    """A bundle after ``metfa-export --int8``, of which a test may do what it wants."""
+    return shutil.copytree(made[0], tmp_path / "bundle")
+
+
+def test_both_forms_passed_on_both_domains_and_are_proven(made: tuple[Path, str]) -> None:
+    directory, printed = made
+    report = json.loads((directory / PARITY).read_text())
+    for name in (ONNX_INT8, ONNX_INT8_TENSORRT, ENGINE):
+        assert report["operations"][name] == {"convolutions": {"int8": 15}, "matrix products": {"int8": 3}}
+        assert f"{name}: 15 convolutions in int8, 3 matrix products in int8" in printed
+    for name in (ONNX_INT8, ONNX_INT8_TENSORRT):
+        (comparison,) = (part for part in report["comparisons"] if part["artefact"] == name)
+        assert comparison["precision"] == "int8"
+        assert comparison["domains"]["target"]["accuracy"] is None
+        assert 0 <= comparison["domains"]["source"]["accuracy"] <= 1
+        assert all(domain["overall"]["top1"] >= 0.99 for domain in comparison["domains"].values())
+    sizes = {name: report["graphs"][name]["bytes"] for name in (ONNX, ONNX_INT8, ONNX_INT8_TENSORRT)}
+    assert max(sizes[ONNX_INT8], sizes[ONNX_INT8_TENSORRT]) < sizes[ONNX] / 2
+    assert ONNX_FP16 not in report["graphs"]
+
+
+def test_the_engine_is_of_the_form_for_tensorrt(made: tuple[Path, str]) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX, whose builder works without a GPU")
+    bundle = Bundle.open(made[0])
+    record = EngineRecord.read(bundle.path(record_name(ENGINE)))
+    assert (record.precision, record.onnx_sha256) == ("int8", bundle.files[ONNX_INT8_TENSORRT])
+
+
+def test_the_cpu_runs_it_when_asked_and_fp32_otherwise(quantised: Path) -> None:
+    frames = make_frames(6, seed=3).numpy()
+    opened = Bundle.open(quantised)
+    usual, _ = load_backend(opened)
+    asked, choice = load_backend(opened, precision="int8")
+    assert (usual.artefact, asked.artefact) == (ONNX, ONNX_INT8)
+    assert "not cuda: " in choice
+    difference = np.abs(asked.infer(frames).logits - usual.infer(frames).logits).max()
+    assert 0 < difference < 1
+
+
+def test_int8_that_was_not_made_names_the_option(exported: Path) -> None:
+    with pytest.raises(BackendError, match=r"holds no INT8 engine \(metfa-export --int8 builds one\)"):
+        load_backend(Bundle.open(exported), "tensorrt", "int8")
+    with pytest.raises(BundleError, match=r"model\.int8\.onnx in the bundle .*; make it again with metfa-export"):
+        load_backend(Bundle.open(exported), "cpu", "int8")
+
+
+def test_another_run_makes_the_same_bytes_and_an_export_without_int8_leaves_none(quantised: Path) -> None:
+    before = {name: (quantised / name).read_bytes() for name in (ONNX, ONNX_INT8, ONNX_INT8_TENSORRT)}
+    with updating(quantised, keep=lambda name: not name.startswith("model.int8")):
+        pass
+    assert invoke(quantised, "--int8", "--compute-capability", "8.6").exit_code == 0
+    assert {name: (quantised / name).read_bytes() for name in before} == before
+    assert invoke(quantised).exit_code == 0
+    assert not Bundle.open(quantised).matching("model.int8.*")
+
+
+def test_what_is_beyond_tolerance_stays_out_and_the_layer_to_keep_is_named(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hidden.3 does most of the damage here: all layers come to 0.003 and 0.004, the others to below 0.0009."""
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    monkeypatch.setitem(TOLERANCES, "int8", dataclasses.replace(TOLERANCES["int8"], probability_difference=0.0015))
+    result = invoke(trained, "--int8")
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert f"expected {ONNX_INT8} (ONNX Runtime on the CPU) to agree with PyTorch" in line
+    assert line.endswith("it passes with these layers in FP32: metfa-export --int8 --keep hidden.3")
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+    result = invoke(trained, "--int8", "--keep", "hidden.3", "--compute-capability", "8.6")
+    assert result.exit_code == 0, result.output
+    products = f"{ENGINE}: 15 convolutions in int8, 1 matrix products in float32, 2 matrix products in int8"
+    assert products in result.output
+
+
+def test_where_no_layer_would_help_it_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr("metfa.export.artefacts.find_layers_to_keep", lambda *_, **__: None)
+    assert "no layers to keep in FP32 would help: export without --int8" in invoke(trained, "--int8").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--calibration", "frames"], "--calibration and --keep go with --int8"),
+        (["--keep", "body.0.0"], "--calibration and --keep go with --int8"),
+    ],
+)
+def test_options_of_int8_go_with_it(arguments: list[str], message: str) -> None:
+    result = invoke("bundle", *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_a_layer_that_is_not_there_and_frames_that_are_not_are_one_line(trained: Path) -> None:
+    assert "expected layers among body.0.0, " in invoke(trained, "--int8", "--keep", "nothing").output
+    with updating(trained, keep=lambda name: name != REFERENCE):
+        pass
+    result = invoke(trained, "--int8", "--frames", "phantom:A")
+    assert result.exit_code == 1
+    assert "name some with --calibration" in result.output
