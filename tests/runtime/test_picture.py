@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
 from functools import lru_cache
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
+from metfa.runtime import Region, open_source
+from metfa.runtime.images import read_image
 from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
 from metfa.runtime.picture import PictureWatch, sharpness, signal
 from metfa.runtime.preprocess import preprocess
@@ -174,6 +179,46 @@ def test_gain_is_no_cut() -> None:
     watch = PictureWatch()
     watch(still(), 0.0)
     assert not watch(low_gain(), 1 / 30).cut
+
+
+needs_data = pytest.mark.skipif(
+    "METFA_DATA" not in os.environ, reason="METFA_DATA does not name the folder of real data"
+)
+
+
+def real(*parts: str) -> Path:
+    return Path(os.environ["METFA_DATA"], *parts)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("clip", "live"),
+    [
+        ("butterfly-ocular-phantom.mp4", True),
+        ("lung_convex_CCBY40.mpeg", True),
+        ("lung_linear_CCBY40.mp4", True),
+        ("sonosite-anon-eye1-video.mp4", False),  # paused, with callipers
+    ],
+)
+def test_real_clips_are_live_or_frozen_and_never_cut(clip: str, live: bool) -> None:
+    watch = PictureWatch()
+    with open_source(str(real("ultrasound", "clips", clip))) as source:
+        states = [
+            watch(preprocess(frame.image, height=HEIGHT, width=WIDTH)[0], frame.index / source.rate)
+            for frame in islice(source, 60)
+        ]
+    assert {state.unusable for state in states} == ({None} if live else {None, "frozen"})
+    assert states[-1].unusable == (None if live else "frozen")
+    assert not any(state.cut for state in states)
+
+
+@needs_data
+def test_each_of_the_real_planes_is_another_scene() -> None:
+    watch = PictureWatch()
+    paths = sorted(real("sononet", "frames").iterdir())
+    region = Region(81, 115, 793, 619)
+    pictures = [preprocess(read_image(path), height=HEIGHT, width=WIDTH, region=region)[0] for path in paths]
+    assert [watch(picture, index / 30).cut for index, picture in enumerate(pictures)] == [False] + [True] * 5
 
 
 def test_sharpness_is_the_deviation_of_the_laplacian() -> None:
