@@ -307,7 +307,7 @@ def _open_dashboard(
 ) -> DashboardSink:
     from .sinks.dashboard import About, DashboardSink
 
-    about = About(source.description, classifier.backend_choice, classifier.contract.labels)
+    about = About(source.description, source.live, classifier.backend_choice, classifier.contract.labels)
     token = os.environ.get("METFA_TOKEN") or None
     dashboard = DashboardSink(address, about, statistics, device=device_check, token=token)
     _say(f"dashboard: {dashboard.url}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from metfa.runtime.sinks import DeviceSink
 
 LABELS = ("Abdominal", "Femur", "<b>Lips</b>")
-ABOUT = About("phantom:B", "a backend", LABELS)
+ABOUT = About("phantom:B", True, "a backend", LABELS)
 
 
 def frame_of(index: int, image: NDArray[np.uint8] | None = None) -> Frame:
@@ -45,11 +45,11 @@ def end(index: int, plane: str = "Femur", *, image: NDArray[np.uint8] | None = N
 
 
 class Stream:
-    """A dashboard on a free port, and the statistics beside it; use as a context manager."""
+    """A dashboard, by default on a free port, and the statistics beside it; use as a context manager."""
 
-    def __init__(self, *, token: str | None = None, device: DeviceSink | None = None) -> None:
+    def __init__(self, *, port: int = 0, token: str | None = None, device: DeviceSink | None = None) -> None:
         self.statistics = StreamStatistics()
-        self.dashboard = DashboardSink(Address("127.0.0.1", 0), ABOUT, self.statistics, device=device, token=token)
+        self.dashboard = DashboardSink(Address("127.0.0.1", port), ABOUT, self.statistics, device=device, token=token)
         self.url = self.dashboard.url
         self.port = int(self.url.partition("?")[0].rstrip("/").rpartition(":")[2])
 

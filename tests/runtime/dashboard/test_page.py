@@ -74,3 +74,6 @@ def test_the_page_follows_the_stream_without_complaints(tmp_path: Path) -> None:
         stream.dashboard.close()
         page.wait_for(lambda: page.text("#state") == "ended")
         assert page.text("#label") == "frozen picture"
+        with Stream(port=stream.port, token="correct-horse_battery") as another, Scan(another):
+            page.wait_for(lambda: page.text("#label") == LABELS[0])
+            assert page.text("#snapshots") == ""

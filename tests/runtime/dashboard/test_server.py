@@ -59,6 +59,7 @@ class Viewer:
         assert self.file.readline().split()[1] == b"200"
         while self.file.readline().strip():
             pass
+        assert self.file.readline() + self.file.readline() == b"retry: 1000\n\n"
 
     def messages(self) -> Iterator[tuple[str, dict[str, Any]]]:
         while line := self.file.readline():

@@ -38,11 +38,13 @@ class About:
 
     Attributes:
         source: what is opened.
+        live: whether it is live.
         backend: what runs the model.
         labels: the class names, in the order of the probabilities.
     """
 
     source: str
+    live: bool
     backend: str
     labels: Sequence[str]
 
@@ -131,6 +133,7 @@ class Board:
         """Return what a viewer is told first."""
         return {
             "source": utf8(self._about.source),
+            "live": self._about.live,
             "backend": utf8(self._about.backend),
             "labels": [utf8(label) for label in self._about.labels],
             "history_seconds": HISTORY_SECONDS,

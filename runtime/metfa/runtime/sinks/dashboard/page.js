@@ -148,7 +148,7 @@ function showState() {
     : !connected ? ["not connected", "lost"]
     : !summary || !summary.frames ? ["waiting for frames", "waiting"]
     : silent ? [`no frame for ${Math.round(summary.idle_s)} s`, "waiting"]
-    : [`live  ${clock(summary.time)}`, "live"];
+    : [`${hello.live ? "live" : "recording"} ${clock(summary.time)}`, "live"];
   element("state").textContent = text;
   element("state").className = `pill ${kind}`;
   document.body.classList.toggle("past", kind !== "live" && !ended);
@@ -166,6 +166,7 @@ next.onload = () => {
 next.onerror = () => loaded();
 
 function showPicture() {
+  if (document.hidden) return;
   if (loading) {
     again = true;
     return;
@@ -262,11 +263,7 @@ function drawTimeline() {
     context.save();
     context.clip();
     context.fillStyle = "#0a0e13";
-    if (best !== undefined) {
-      context.globalAlpha = 0.55;
-      context.fillRect(x(best) - 1, upper, 2, lane);
-      context.globalAlpha = 1;
-    }
+    if (best !== undefined) context.fillRect(x(best) - 1, upper + lane - 8, 2, 8);
     if (wide > 30) context.fillText(plane, from + 7, upper + lane / 2);
     context.restore();
   }

@@ -264,10 +264,9 @@ class _Viewer:
         await self._write(head_of(refusal.status, headers) + body)
 
     async def begin_events(self) -> None:
-        """Send the head of an endless response."""
-        await self._write(
-            head_of(HTTPStatus.OK, {"Content-Type": "text/event-stream", "Connection": "close", **_SECURITY})
-        )
+        """Send the head of an endless response, and when to ask again where it ends all the same."""
+        head = head_of(HTTPStatus.OK, {"Content-Type": "text/event-stream", "Connection": "close", **_SECURITY})
+        await self._write(head + b"retry: 1000\n\n")
 
     async def send_events(self, messages: list[tuple[str, dict[str, Any]]]) -> None:
         """Send Server-Sent Events."""
