@@ -18,18 +18,19 @@ from tqdm import tqdm
 from metfa.runtime.bundle import MANIFEST
 from metfa.runtime.contract import Roi
 from metfa.runtime.errors import MetfaError
-from metfa.training.cli.run_options import find_device, make_config
+from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import INTERRUPTED
 from metfa.training.cli.train import main as metfa_train
 from metfa.training.config import MethodName
 from metfa.training.fit import CHECKPOINT, UNFINISHED
+from metfa.training.parallel import make_fabric
 from metfa.training.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-NOT_OF_A_RUN = {"bundle", "device", "resume", "overwrite", "preview"}
+NOT_OF_A_RUN = {"bundle", "device", "devices", "resume", "overwrite", "preview"}
 """Options of ``metfa-train`` that say where and how, not what."""
 
 
@@ -148,7 +149,9 @@ def _carry_out(run: Run, bundle: Path, options: tuple[str, ...]) -> str:
     try:
         context = metfa_train.make_context("metfa-train", [*_arguments(run), *options])
         values = {name: value for name, value in context.params.items() if name not in NOT_OF_A_RUN}
-        evaluation = train(make_config(**values), bundle, find_device(context.params["device"]), resume=resume)
+        config = make_config(**values)
+        fabric = make_fabric(context.params["device"], precision=config.precision)
+        evaluation = train(config, bundle, fabric, resume=resume)
     except (MetfaError, click.ClickException) as error:
         return str(error)
     if evaluation is None:  # SIGTERM: its state is saved, and no other run must begin here

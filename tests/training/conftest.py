@@ -21,8 +21,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "metfa"
 
 
-@pytest.fixture
-def config() -> TrainingConfig:
+def make_config() -> TrainingConfig:
     return TrainingConfig(
         source="source",
         target="target",
@@ -45,9 +44,15 @@ def config() -> TrainingConfig:
         augmentation=Augmentation(flip=True, noise=0.1, extended=False),
         ramp=True,
         game="one-pass",
+        precision="fp32",
         selection="validators",
         seed=0,
     )
+
+
+@pytest.fixture
+def config() -> TrainingConfig:
+    return make_config()
 
 
 def make_network(encoder: EncoderName = "strided") -> Network:

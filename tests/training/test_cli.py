@@ -429,6 +429,7 @@ def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) 
             augmentation=Augmentation(flip=False, noise=0, extended=True),
             ramp=False,
             game="alternating",
+            precision="fp32",
             selection="last",
             seed=9,
             weights=Weights(ce=1, prior=2, metric=3, reconstruction=4, alignment=5, entropy=6),

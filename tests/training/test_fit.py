@@ -20,13 +20,14 @@ from metfa.training.evaluation.network import evaluate
 from metfa.training.fit import CHECKPOINT, METRICS, Trainer, candidate_steps, read_config
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network
+from metfa.training.parallel import make_fabric
 from metfa.training.selection.candidates import Candidates, Frames
 from metfa.training.selection.validators import Validators
 from metfa.training.weights import read_metadata, read_tensors
 
 from .conftest import LABELS, make_network, make_store
 
-CPU = torch.device("cpu")
+CPU = make_fabric("cpu")
 
 
 def make_trainer(network: Network, config: TrainingConfig, directory: Path, **options: Any) -> Trainer:

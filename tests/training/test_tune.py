@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +29,7 @@ from metfa.training.cli.train import main as train
 from metfa.training.cli.tune import main
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.pair import DomainPair, read_pair
+from metfa.training.parallel import make_fabric
 from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION
 from metfa.training.tuning.space import configure, first, space
@@ -49,7 +49,7 @@ SMALL = [
     *("--preset", "small", "--input-size", "28x28", "--steps", "6", "--candidates", "2"),
     *("--images-per-class", "2", "--device", "cpu"),
 ]
-CPU = torch.device("cpu")
+CPU = make_fabric("cpu")
 
 
 def run(*arguments: object) -> Result:

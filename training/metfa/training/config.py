@@ -30,6 +30,7 @@ MethodName = Literal[
 """The rows of the paper's tables, and adaptive batch norm beside source-only."""
 
 EncoderName = Literal["residual", "strided"]
+TrainingPrecision = Literal["fp32", "bf16"]
 
 
 class Preset(NamedTuple):
@@ -135,6 +136,7 @@ class TrainingConfig:
         augmentation: of every training image.
         ramp: whether the weights of the terms that rest on pseudo-labels grow from zero.
         game: how Eq. 8 is played: both players in one pass, or one after the other.
+        precision: of the encoder while it is trained.
         selection: which candidate becomes the model: the one that :mod:`.selection.rule` prefers, or the last.
         seed: of initialisation, split, sampling, augmentation and the embedding's noise.
         weights: λ₁ … λ₆.
@@ -161,6 +163,7 @@ class TrainingConfig:
     augmentation: Augmentation
     ramp: bool
     game: Literal["one-pass", "alternating"]
+    precision: TrainingPrecision
     selection: Literal["validators", "last"]
     seed: int
     weights: Weights = field(default_factory=Weights)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from lightning_fabric import Fabric
+
     from .config import TrainingConfig
     from .data.listing import Split
     from .data.pair import DomainPair
@@ -59,7 +61,7 @@ def develop(
     config: TrainingConfig,
     pair: DomainPair,
     directory: Path,
-    device: torch.device,
+    fabric: Fabric,
     *,
     resume: bool = False,
     on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
@@ -70,12 +72,12 @@ def develop(
         config: the run.
         pair: its domains.
         directory: where checkpoint, metrics and candidates are kept.
-        device: where to compute.
+        fabric: where to compute, launched.
         resume: go on with the unfinished run in the directory.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
 
     Returns:
-        What became of it, or None where it was interrupted.
+        What became of it, or None where it was interrupted, and in all processes but the first.
 
     Raises:
         DataError, SourceError: frames cannot be read, or do not suffice for the method.
@@ -105,11 +107,11 @@ def develop(
     )
     with writing_to(directory):
         (directory / CANDIDATES).mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(method, training["source"], training["target"], directory, candidates, device, on_candidate)
+    trainer = Trainer(method, training["source"], training["target"], directory, candidates, fabric, on_candidate)
     if resume:
         trainer.restore()
     with Interruption() as interruption:
-        if not trainer.run(interruption):
+        if not trainer.run(interruption) or not fabric.is_global_zero:
             return None
 
     steps = tuple(candidates.steps())

@@ -20,17 +20,19 @@ from .augment import augment
 from .config import TrainingConfig
 from .data.sampling import BalancedSampler, ShuffledSampler
 from .methods import Batch
+from .parallel import Encoding, any_process
 from .weights import read_metadata, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from lightning_fabric import Fabric
     from numpy.typing import NDArray
 
     from metfa.runtime.command import Interruption
 
-    from .data.store import FrameStore
+    from .data.store import FrameSequence, FrameStore
     from .methods import Method
     from .selection.candidates import Candidates
     from .selection.validators import Validators
@@ -53,7 +55,7 @@ class Trainer:
         target: frames; labelled only where the method's supervision names the target.
         directory: where checkpoint and metrics are kept, ``<bundle>/unfinished``.
         candidates: where networks are kept for selection.
-        device: where to compute.
+        fabric: where to compute, launched; its first process keeps candidates, checkpoint and metrics.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
     """
 
@@ -64,15 +66,19 @@ class Trainer:
         target: FrameStore,
         directory: Path,
         candidates: Candidates,
-        device: torch.device,
+        fabric: Fabric,
         on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
     ) -> None:
         self.step = 0
         self._config = config = method.config
         self._directory = directory
-        self._device = device
+        self._fabric = fabric
+        self._device = device = fabric.device
         self._method = method.to(device)
+        if fabric.world_size > 1 or config.precision != "fp32":
+            method.run_encoder = Encoding(fabric, method)
         self._source, self._target = source, target
+        self._source_frames, self._target_frames = (_near(store.frames, device) for store in (source, target))
         self._source_sampler = BalancedSampler(source.labels, config.images_per_class, config.seed)
         self._supervises_target = "target" in method.supervision
         self._target_sampler = (
@@ -103,17 +109,18 @@ class Trainer:
             desc=self._config.method,
             unit="step",
             leave=None,  # where it is the only bar
-            disable=None,
+            disable=None if self._fabric.is_global_zero else True,
         ) as bar:
             self._method.train()
-            while self.step < self._config.steps and not interruption.requested:
+            while self.step < self._config.steps and not any_process(self._fabric, interruption.requested):
                 self._train_step()
                 bar.update()
                 if self.step % METRICS_INTERVAL == 0:
                     bar.set_postfix({name: f"{value:.3g}" for name, value in self._record().items()})
                 if self.step in self._candidate_steps:
                     self._record()  # which refuses terms that are not finite
-                    self._on_candidate(self.step, self._candidates.add(self.step, self._method))
+                    if self._fabric.is_global_zero:
+                        self._on_candidate(self.step, self._candidates.add(self.step, self._method))
                 if self.step % CHECKPOINT_INTERVAL == 0:
                     self._save()
         self._record()
@@ -125,17 +132,18 @@ class Trainer:
         source = self._source_sampler.batch(self.step)
         target = self._target_sampler.batch(self.step)
         batch = Batch(
-            self._prepare(self._source.frames[source], noise),
+            self._prepare(self._source_frames, source, noise),
             self._to_device(self._source.labels[source]),
-            self._prepare(self._target.frames[target], noise),
+            self._prepare(self._target_frames, target, noise),
             self._to_device(self._target.labels[target]) if self._supervises_target else None,
         )
         terms = self._method.step(batch, noise, self.step)
         self.step += 1
         self._pending.append((self.step, terms))
 
-    def _prepare(self, frames: NDArray[np.uint8], noise: torch.Generator) -> Tensor:
-        return augment(self._to_device(frames), self._method.network.normalise, self._config.augmentation, noise)
+    def _prepare(self, frames: FrameSequence | Tensor, chosen: NDArray[np.int64], noise: torch.Generator) -> Tensor:
+        images = frames[self._to_device(chosen)] if isinstance(frames, Tensor) else self._to_device(frames[chosen])
+        return augment(images, self._method.network.normalise, self._config.augmentation, noise)
 
     def _to_device(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -158,12 +166,16 @@ class Trainer:
                     )
             lines.append(json.dumps({"step": step, **last}) + "\n")
         self._pending.clear()
+        if not self._fabric.is_global_zero:
+            return last
         path = self._directory / METRICS
         with writing_to(path), path.open("a", encoding="utf-8") as file:
             file.writelines(lines)
         return last
 
     def _save(self) -> None:
+        if not self._fabric.is_global_zero:
+            return
         state = {f"method.{name}": tensor for name, tensor in self._method.state_dict().items()}
         for number, optimiser in enumerate(self._method.optimisers):
             for index, values in optimiser.state_dict()["state"].items():
@@ -198,6 +210,14 @@ class Trainer:
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
         whole = (line for line in lines if line.endswith("\n"))  # the last may have been cut off
         write_text(metrics, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
+
+
+def _near(frames: FrameSequence, device: torch.device) -> FrameSequence | Tensor:
+    """Return the frames in the GPU's memory where they leave at least half of what is free; elsewhere as they are."""
+    if device.type != "cuda" or len(frames) * frames[:1].nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return frames
+    parts = [torch.from_numpy(frames[start : start + 1024]) for start in range(0, len(frames), 1024)]
+    return torch.cat([part.to(device) for part in parts])
 
 
 def candidate_steps(config: TrainingConfig) -> frozenset[int]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from lightning_fabric import Fabric
+
     from .config import TrainingConfig
     from .data.pair import DomainPair
     from .methods import Role
@@ -84,7 +86,7 @@ class Evaluation:
 def train(
     config: TrainingConfig,
     directory: Path,
-    device: torch.device,
+    fabric: Fabric,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -96,14 +98,14 @@ def train(
     Args:
         config: the run.
         directory: the bundle.
-        device: where to compute.
+        fabric: where to compute, launched.
         resume: go on with the unfinished run in the directory.
         overwrite: replace a finished bundle and drop an unfinished run.
         on_data: told of the domains before training; what it raises ends the run.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
 
     Returns:
-        The scores, or None where the run was interrupted.
+        The scores, or None where the run was interrupted, and in all processes but the first.
 
     Raises:
         DataError, SourceError, ProfileError: a domain cannot be read or does not fit.
@@ -112,11 +114,13 @@ def train(
         OutputError: the directory cannot be written.
     """
     unfinished = directory / UNFINISHED
-    if not resume:
-        _clear(directory, overwrite=overwrite)
-    pair = read_pair(config)
-    on_data(pair)
-    run = develop(config, pair, unfinished, device, resume=resume, on_candidate=on_candidate)
+    with fabric.rank_zero_first():  # the first fills the store, the others find it filled
+        if fabric.is_global_zero and not resume:
+            _clear(directory, overwrite=overwrite)
+        pair = read_pair(config)
+    if fabric.is_global_zero:
+        on_data(pair)
+    run = develop(config, pair, unfinished, fabric, resume=resume, on_candidate=on_candidate)
     if run is None:
         return None
 
@@ -126,7 +130,7 @@ def train(
 
     def networks(step: int) -> tuple[Network, Network]:
         exported, source = run.candidates.networks(step, run.method.network.config)
-        return exported.to(device), source.to(device)
+        return exported.to(fabric.device), source.to(fabric.device)
 
     scored = []
     for step, judged in zip(run.steps, run.validators, strict=True):

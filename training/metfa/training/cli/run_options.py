@@ -9,15 +9,12 @@ import click
 
 from metfa.runtime.command import RoiType
 from metfa.runtime.contract import Region
-from metfa.runtime.errors import TrainingError
 
-from ..config import OPTIMISATION, PRESETS, Augmentation, MethodName, TrainingConfig, Weights
+from ..config import OPTIMISATION, PRESETS, Augmentation, MethodName, TrainingConfig, TrainingPrecision, Weights
 from .options import read_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import torch
 
     from metfa.runtime.contract import Roi
 
@@ -150,6 +147,12 @@ run_options = _together(
         help="Take the candidate that the validators prefer, which see no target label, or the last.",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0),
+    click.option(
+        "--precision",
+        type=click.Choice(get_args(TrainingPrecision)),
+        default="fp32",
+        help="Of the encoder in training: bf16 on a GPU that has it.",
+    ),
     click.option("--device", default=None, help="cpu, cuda or cuda:N.  [default: cuda where there is one]"),
 )
 """What is done with them, and on which device."""
@@ -215,23 +218,3 @@ def _plain(value: Any) -> Any:
         height, width = value
         return f"{height}x{width}"
     return value
-
-
-def find_device(name: str | None) -> torch.device:
-    """Return the device called ``name``, or a GPU where there is one.
-
-    Raises:
-        TrainingError: there is no such device.
-    """
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as cause:
-        raise TrainingError(
-            expected=f"the device {name}", received=str(cause).splitlines()[0], remedy="use --device cpu"
-        ) from None
-    return device

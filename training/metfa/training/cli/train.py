@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,15 @@ from click.core import ParameterSource
 
 from metfa.runtime.bundle import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command, require_extra
+from metfa.runtime.errors import MetfaError
 
-from .run_options import domain_options, find_device, make_config, run_options
+from .run_options import domain_options, make_config, run_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lightning_fabric import Fabric
+
     from ..config import TrainingConfig
     from ..train import Evaluation
 
@@ -25,6 +31,12 @@ INTERRUPTED = 130
 @domain_options
 @click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, help="Directory to write.")
 @run_options
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Processes that train together: one for each GPU, or for its share of the CPU's cores.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the unfinished run in the bundle; its own options apply.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the bundle.")
 @click.option(
@@ -40,6 +52,7 @@ def main(
     *,
     bundle: Path,
     device: str | None,
+    devices: int,
     resume: bool,
     overwrite: bool,
     preview: Path | None,
@@ -49,9 +62,10 @@ def main(
 
     With no arguments, from the phantom's device A to its device B.
     """
-    require_extra("train", "torch", "safetensors", "sklearn", "tqdm")
+    require_extra("train", "torch", "lightning_fabric", "safetensors", "sklearn", "tqdm")
     from ..data.report import describe
     from ..fit import UNFINISHED, read_config
+    from ..parallel import make_fabric
     from ..train import train
 
     if resume:
@@ -63,19 +77,35 @@ def main(
         _draw_preview(config, preview)
         click.echo(f"Wrote {preview}. Where the frames hold the ultrasound, train: the same command without --preview.")
         return
-    evaluation = train(
-        config,
-        bundle,
-        find_device(device),
-        resume=resume,
-        overwrite=overwrite,
-        on_data=lambda pair: click.echo("\n".join(describe(pair))),
-    )
+    fabric = make_fabric(device, devices, config.precision)
+    fabric.launch()
+    with _silent_but_for_the_first(fabric):
+        evaluation = train(
+            config,
+            bundle,
+            fabric,
+            resume=resume,
+            overwrite=overwrite,
+            on_data=lambda pair: click.echo("\n".join(describe(pair))),
+        )
+    if not fabric.is_global_zero:
+        return
     if evaluation is None:
         click.echo(f"Interrupted; go on with: metfa-train --resume --bundle {bundle}", err=True)
         sys.exit(INTERRUPTED)
     click.echo(_summary(evaluation, config))
     click.echo(f"Next: metfa-export {bundle} --fp16")
+
+
+@contextmanager
+def _silent_but_for_the_first(fabric: Fabric) -> Iterator[None]:
+    """Let the first of several processes alone say what went wrong; the others end with it."""
+    try:
+        yield
+    except (MetfaError, RuntimeError):  # the latter where another process has gone
+        if fabric.is_global_zero:
+            raise
+        sys.exit(1)
 
 
 def _draw_preview(config: TrainingConfig, path: Path) -> None:
@@ -89,12 +119,12 @@ def _draw_preview(config: TrainingConfig, path: Path) -> None:
 
 def _refuse_options(ctx: click.Context) -> None:
     """Refuse options that a resumed run would not heed."""
-    heeded = {"bundle", "device", "resume"}
+    heeded = {"bundle", "device", "devices", "resume"}
     for parameter in ctx.command.params:
         name = parameter.name or ""
         if name not in heeded and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(
-                f"expected only --bundle and --device beside --resume, which goes on as the run was begun; "
+                f"expected only --bundle, --device and --devices beside --resume, which goes on as the run was begun; "
                 f"received {parameter.opts[0]}; leave it out"
             )
 

@@ -12,7 +12,7 @@ import click
 from metfa.runtime.command import Command, require_extra
 from metfa.runtime.files import write_text
 
-from .run_options import domain_options, find_device, make_config, plain_options, run_options
+from .run_options import domain_options, make_config, plain_options, run_options
 from .train import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def main(
 
     from ..data.pair import read_pair
     from ..methods import METHODS
+    from ..parallel import make_fabric
     from ..tuning.study import open_study, winner
 
     config = make_config(**options)
@@ -64,14 +65,14 @@ def main(
         raise click.UsageError(
             f"expected a method that needs no target labels, received {config.method}; choose another --method"
         )
-    torch_device = find_device(device)
+    fabric = make_fabric(device, precision=config.precision)
     pair = read_pair(config)
     try:
         with open_study(config, directory) as study:
             finished = study.finished()
             with tqdm(total=trials, initial=len(finished), desc="tuning", unit="trial", disable=None) as bar:
                 while len(finished) < trials:
-                    finished.append(study.run_trial(pair, torch_device))
+                    finished.append(study.run_trial(pair, fabric))
                     bar.update()
                     with bar.external_write_mode():
                         click.echo(_line(finished[-1], trials))

@@ -71,5 +71,5 @@ class ADDA(Method):
 
     def _embed(self, role: Role, batch: Batch) -> Tensor:
         network, frames = (self.source_network, batch.source) if role == "source" else (self.network, batch.target)
-        mean: Tensor = network.embedding.mean(network.encoder(frames))
+        mean: Tensor = network.embedding.mean(self.run_encoder(network.encoder, frames))
         return mean

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..parallel import average_gradients
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from torch.optim import Optimizer
 
     from ..config import TrainingConfig
     from ..model import Network
+
+    RunEncoder = Callable[[nn.Module, Tensor], Tensor]
 
 Role = Literal["source", "target"]
 
@@ -45,16 +49,19 @@ class Method(nn.Module, ABC):
         config: the run.
         network: E, G and C.
         optimisers: in a fixed order; their state is part of a checkpoint.
+        run_encoder: E and frames → features; :class:`..parallel.Encoding` where it is not as simple as that.
     """
 
     supervision: ClassVar[tuple[Role, ...]] = ("source",)
     home: ClassVar[Role] = "target"
     optimisers: tuple[Optimizer, ...]
+    run_encoder: RunEncoder
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
         super().__init__()
         self.config = config
         self.network = network
+        self.run_encoder = _run
 
     @abstractmethod
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
@@ -97,7 +104,13 @@ def descend(objective: Tensor, optimiser: Optimizer, learning_rate: float) -> No
         parameters += group["params"]
     optimiser.zero_grad()
     objective.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+    average_gradients(parameters)
     optimiser.step()
+
+
+def _run(encoder: nn.Module, frames: Tensor) -> Tensor:
+    features: Tensor = encoder(frames)
+    return features
 
 
 def detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:

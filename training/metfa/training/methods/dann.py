@@ -40,7 +40,8 @@ class DANN(Method):
     def terms(self, batch: Batch, strength: float) -> dict[str, Tensor]:
         """Return both terms, the domains' with its gradient reversed at ``strength`` where it reaches the embedding."""
         source, target = (
-            self.network.embedding.mean(self.network.encoder(frames)) for frames in (batch.source, batch.target)
+            self.network.embedding.mean(self.run_encoder(self.network.encoder, frames))
+            for frames in (batch.source, batch.target)
         )
         domain = self.discriminator.loss(reverse_gradient(source, strength), SOURCE) + self.discriminator.loss(
             reverse_gradient(target, strength), TARGET

@@ -69,7 +69,9 @@ class MetFA(Method):
         """Return each term, unweighted; ``noise`` draws the embedding's ε."""
         classes, split = self.network.config.classes, len(batch.labels)
         # Each domain by itself where there are batch norms: their statistics are the domain's own.
-        features = torch.cat([self.network.encoder(frames) for frames in (batch.source, batch.target)])
+        features = torch.cat(
+            [self.run_encoder(self.network.encoder, frames) for frames in (batch.source, batch.target)]
+        )
         gaussian = self.network.embedding(features)
         z = gaussian.sample(noise)
         hidden = torch.cat([self.network.classifier.hidden(part) for part in z.tensor_split([split])])

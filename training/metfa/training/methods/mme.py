@@ -40,7 +40,7 @@ class MME(Method):
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Return both terms, unweighted, the entropy with W's gradient reversed."""
         source, target = (
-            self.network.classifier.hidden(self.network.embedding.mean(self.network.encoder(frames)))
+            self.network.classifier.hidden(self.network.embedding.mean(self.run_encoder(self.network.encoder, frames)))
             for frames in (batch.source, batch.target)
         )
         prototypes = self.network.classifier.prototypes

@@ -28,7 +28,7 @@ class Supervised(Method):
         stage = self.supervision[step * len(self.supervision) // self.config.steps]
         frames, labels = (batch.source, batch.labels) if stage == "source" else (batch.target, batch.target_labels)
         assert labels is not None
-        mean = self.network.embedding.mean(self.network.encoder(frames))
+        mean = self.network.embedding.mean(self.run_encoder(self.network.encoder, frames))
         terms = {"ce": F.cross_entropy(self.network.classifier(mean), labels)}
         rate = self.config.learning_rate * cosine(self.progress(step))
         descend(self.config.weights.ce * terms["ce"], self.optimisers[0], rate)

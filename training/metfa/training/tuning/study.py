@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import torch
+    from lightning_fabric import Fabric
 
     from ..config import TrainingConfig
     from ..data.pair import DomainPair
@@ -116,7 +116,7 @@ class Study:
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if _is_finished(trial)]
         return [self._describe(number, trial) for number, trial in enumerate(trials, 1)]
 
-    def run_trial(self, pair: DomainPair, device: torch.device) -> Trial:
+    def run_trial(self, pair: DomainPair, fabric: Fabric) -> Trial:
         """Run the next trial; nothing of it stays but what the journal says. For the main thread.
 
         Raises:
@@ -139,7 +139,7 @@ class Study:
 
         directory = self._directory / RUNNING
         try:
-            run = develop(config, pair, directory, device, on_candidate=report)
+            run = develop(config, pair, directory, fabric, on_candidate=report)
         except optuna.TrialPruned:
             self._study.tell(trial, state=TrialState.PRUNED)
         except TrainingError as error:

@@ -1,0 +1,172 @@
+"""Two processes on the CPU against one: the same objective and the same network, whatever the method."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from metfa.runtime.bundle import Bundle
+from metfa.runtime.errors import TrainingError
+from metfa.training.methods import METHODS
+from metfa.training.parallel import Encoding, SharedBatchNorm2d, average_gradients, make_fabric
+from metfa.training.weights import read_tensors
+
+if TYPE_CHECKING:
+    from metfa.training.config import MethodName
+
+STEPS = 3
+ONE_OF_EACH = list({kind: name for name, kind in METHODS.items()}.values())  # of MetFA's rows, the last
+SCRIPT = """\
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from tests.training.conftest import make_config, make_network, make_store
+from metfa.training.config import OPTIMISATION
+from metfa.training.data.store import UNLABELLED, FrameStore
+from metfa.training.fit import Trainer
+from metfa.runtime.command import Interruption
+from metfa.training.methods import build_method
+from metfa.training.parallel import make_fabric
+from metfa.training.selection.candidates import Candidates, Frames
+
+torch.set_num_threads(1)
+directory, processes, *methods = sys.argv[1:]
+fabric = make_fabric("cpu", int(processes))
+fabric.launch()
+for name in methods:
+    config = replace(make_config(), method=name, steps=STEPS, images_per_class=4, candidates=2)
+    torch.manual_seed(0)
+    method = build_method(config, make_network())
+    source, target = make_store(6, 230), make_store(6, 120)
+    if "target" not in method.supervision:
+        target = FrameStore(target.frames, np.full_like(target.labels, UNLABELLED))
+    into = Path(directory, name)
+    (into / "candidates").mkdir(parents=True, exist_ok=True)
+    frames = Frames({"source": source.frames, "target": target.frames}, {"source": source, "target": target})
+    trainer = Trainer(method, source, target, into, Candidates(into / "candidates", frames), fabric)
+    with Interruption() as interruption:
+        assert trainer.run(interruption)
+    save_file(dict(method.state_dict()), into / f"end-{fabric.global_rank}.safetensors")
+"""
+
+
+def train(directory: Path, processes: int, methods: list[MethodName]) -> None:
+    script = directory / "train.py"
+    script.write_text(SCRIPT.replace("STEPS", str(STEPS)))
+    paths = os.pathsep.join(path for path in [str(Path.cwd()), *sys.path] if path)
+    subprocess.run(
+        [sys.executable, script, directory, str(processes), *methods],
+        env={**os.environ, "PYTHONPATH": paths, "TQDM_DISABLE": "1"},
+        check=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What one and what two processes made of every method."""
+    alone, together = (tmp_path_factory.mktemp(name) for name in ("alone", "together"))
+    train(alone, 1, ONE_OF_EACH)
+    train(together, 2, ONE_OF_EACH)
+    return alone, together
+
+
+@pytest.mark.parametrize("method", ONE_OF_EACH)
+def test_two_processes_have_the_objective_of_one(runs: tuple[Path, Path], method: MethodName) -> None:
+    of_one, of_two = (
+        [json.loads(line) for line in (directory / method / "metrics.jsonl").read_text().splitlines()]
+        for directory in runs
+    )
+    assert [terms["step"] for terms in of_two] == [1, 2, 3]
+    for one, two in zip(of_one, of_two, strict=True):
+        assert two == pytest.approx(one, rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ONE_OF_EACH)
+def test_two_processes_end_with_the_network_of_one(runs: tuple[Path, Path], method: MethodName) -> None:
+    (one,) = (read_tensors(path) for path in (runs[0] / method).glob("end-*"))
+    first, second = (read_tensors(runs[1] / method / f"end-{rank}.safetensors") for rank in (0, 1))
+    for name, tensor in one.items():
+        assert torch.equal(first[name], second[name]), f"{name} differs between the processes"
+        difference = (first[name].float() - tensor.float()).abs().max()
+        assert difference <= 5e-4 + 5e-3 * tensor.float().abs().max(), name
+
+
+def test_one_process_keeps_the_candidates(runs: tuple[Path, Path]) -> None:
+    kept = [sorted(path.name for path in (directory / "metfa-v").rglob("*") if path.is_file()) for directory in runs]
+    assert set(kept[1]) - set(kept[0]) == {"end-1.safetensors"}
+
+
+def test_shared_batch_norm_is_batch_norm_where_nothing_is_shared() -> None:
+    torch.manual_seed(0)
+    plain, shared = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    shared.__class__ = SharedBatchNorm2d
+    x = torch.randn(4, 3, 5, 6)
+    assert torch.equal(plain(x), shared(x))
+    assert torch.equal(plain.running_var, shared.running_var)  # type: ignore[arg-type]
+
+
+def test_bfloat16_is_the_encoder_s_alone() -> None:
+    encoder = nn.Conv2d(1, 2, 3)
+    frames = torch.randn(2, 1, 8, 8)
+    features = Encoding(make_fabric("cpu", precision="bf16"), encoder)(encoder, frames)
+    assert features.dtype == torch.float32
+    exact = encoder(frames)
+    assert 0 < (features - exact).abs().max() < 0.05
+
+
+def test_alone_gradients_stay_as_they_are() -> None:
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.tensor([1.0, 2.0])
+    average_gradients([weight])
+    assert weight.grad.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "message"),
+    [
+        ("cuda:99", 1, "expected the device cuda:99, received .*; use --device cpu"),
+        ("tpu", 1, "expected the device tpu"),
+        ("meta", 1, "received a device of type meta"),
+    ],
+)
+def test_devices_that_are_not_there_are_named(device: str, processes: int, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        make_fabric(device, processes)
+
+
+def run_command(source: Path, target: Path, directory: Path) -> subprocess.CompletedProcess[str]:
+    domains: list[str | Path] = ["--source", source, "--target", target, "--bundle", directory / "bundle"]
+    options = "--devices 2 --device cpu --preset small --input-size 28x28 --steps 2 --candidates 1 --images-per-class 2"
+    return subprocess.run(
+        [Path(sys.executable).with_name("metfa-train"), *domains, *options.split()],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_says_once_what_two_processes_did_and_what_was_wrong(
+    source: Path, target: Path, tmp_path: Path
+) -> None:
+    done = run_command(source, target, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("macro scores on held-out frames") == 1
+    assert Bundle.open(tmp_path / "bundle").files
+    again = run_command(source, target, tmp_path)
+    assert again.returncode == 1
+    assert again.stderr.startswith("Error: expected no bundle in ")
+    assert len(again.stderr.splitlines()) == 1

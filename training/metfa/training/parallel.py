@@ -1,0 +1,189 @@
+"""Training on several devices, in reduced precision, or both: what changes is how the encoder runs, and nothing else.
+
+Each process runs the encoder on its share of a batch; the features of all of it are gathered, and what follows runs on
+the whole batch in every process. So every support, pseudo-label and class mean of a term is that of the whole batch,
+the batch norms' statistics are, too, and the objective is that of one process.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.accelerators.cuda import CUDAAccelerator
+from torch import Tensor, nn
+
+from metfa.runtime.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .config import TrainingPrecision
+
+
+def make_fabric(device: str | None, processes: int = 1, precision: TrainingPrecision = "fp32") -> Fabric:
+    """Return where a run computes; it is to be launched before anything else.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``; None for CUDA where there is a GPU.
+        processes: how many train together, each with a GPU, or with its share of the CPU's cores. Under ``torchrun`` or
+            SLURM, as many as were started.
+        precision: of the encoder; the rest stays in float32.
+
+    Raises:
+        TrainingError: there are no such devices.
+    """
+    try:
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if found.type not in {"cpu", "cuda"}:
+            raise RuntimeError(f"a device of type {found.type}")
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as cause:
+        raise TrainingError(
+            expected=f"the device {device}", received=str(cause).splitlines()[0], remedy="use --device cpu"
+        ) from None
+    if found.index is not None and processes > 1:
+        raise TrainingError(
+            expected="one device, or --device cuda for several",
+            received=f"{device} and --devices {processes}",
+            remedy="leave out the number of the device",
+        )
+    present = CUDAAccelerator.auto_device_count()
+    if found.type == "cuda" and processes > present:
+        raise TrainingError(
+            expected=f"{processes} GPUs, one for each of --devices", received=f"{present}", remedy="lower --devices"
+        )
+    torch.set_float32_matmul_precision("high")  # TF32 where there is one
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would print of every process
+    return Fabric(
+        accelerator=found.type,
+        devices=[found.index] if found.index is not None else processes,
+        strategy="ddp" if processes > 1 else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+    )
+
+
+class Encoding:
+    """How methods run an encoder: on this process's share of a batch, in the precision of ``fabric``.
+
+    Args:
+        fabric: launched.
+        method: the network whose batch norms are to see all shares; changed in place, with the same parameters.
+    """
+
+    def __init__(self, fabric: Fabric, method: nn.Module) -> None:
+        self._fabric = fabric
+        if fabric.world_size > 1:
+            for module in method.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.__class__ = SharedBatchNorm2d
+
+    def __call__(self, encoder: nn.Module, frames: Tensor) -> Tensor:
+        """Return the features of all frames, float32 [N, K].
+
+        Args:
+            encoder: E.
+            frames: float [N, 1, H, W], the same in every process; N is a multiple of their number.
+
+        Raises:
+            TrainingError: the frames cannot be divided.
+        """
+        processes = self._fabric.world_size
+        if len(frames) % processes:
+            raise TrainingError(
+                expected=f"batches that {processes} devices can share evenly",
+                received=f"{len(frames)} images",
+                remedy="choose --images-per-class as a multiple of --devices",
+            )
+        share = frames.chunk(processes)[self._fabric.global_rank]
+        with _sharing() if processes > 1 else nullcontext(), self._fabric.autocast():
+            features: Tensor = encoder(share)
+        if processes == 1:
+            return features.float()
+        gathered: Any = self._fabric.all_gather(features.float(), sync_grads=True)  # [processes, N / processes, K]
+        return gathered.flatten(0, 1)  # type: ignore[no-any-return]
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give each parameter the mean of its gradients in all processes; nothing happens where there is one.
+
+    Every process has computed the objective of the whole batch. What came before the gathering was given the sum of all
+    processes' gradients for its own share; what came after has the same gradient everywhere: the mean fits both.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    means = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Return whether ``flag`` is set in any process, so that all of them stop after the same step."""
+    if fabric.world_size == 1:
+        return flag
+    flags: Any = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
+    return bool(flags > 0)
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics are those of all processes' shares, inside :class:`Encoding`, on any kind of device.
+
+    Elsewhere, as where one process validates a copy of the network, it is a batch norm like any other.
+    """
+
+    shares = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] → the same, normalised."""
+        if not (SharedBatchNorm2d.shares and self.training):
+            return super().forward(x)
+        count = x.numel() // x.shape[1] * dist.get_world_size()
+        mean = _sum_of_all(x.sum(dim=(0, 2, 3))) / count
+        centred = x - mean[:, None, None]
+        variance = _sum_of_all(centred.square().sum(dim=(0, 2, 3))) / count
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.float(), self.momentum)
+            self.running_var.lerp_(variance.float() * (count / (count - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight / (variance + self.eps).sqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+@contextmanager
+def _sharing() -> Iterator[None]:
+    SharedBatchNorm2d.shares = True
+    try:
+        yield
+    finally:
+        SharedBatchNorm2d.shares = False
+
+
+class _SumOfAll(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum_of_all(x: Tensor) -> Tensor:
+    """Return the sum of every process's ``x``; its gradient is the sum of every process's, too."""
+    return _SumOfAll.apply(x)  # type: ignore[no-any-return, no-untyped-call]
