@@ -39,7 +39,7 @@ class DomainChoice:
     """A domain as ``metfa-train`` takes it.
 
     Attributes:
-        specification: a folder, a manifest, ``phantom:NAME``.
+        specification: what names it; see :func:`metfa.training.data.forms.list_domain`.
         region: the part of its pictures that the model sees; ``auto`` for the sector, None for all.
     """
 

@@ -282,8 +282,8 @@ def test_a_finished_bundle_is_replaced_only_when_told(source: Path, target: Path
             ["--source", "missing"],
             "received 'missing', which is not there; check the path",
         ),
-        (["--source", "one"], "expected at least 2 class folders"),
-        (["--source", "source/blob"], "received images without class folders"),
+        (["--source", "one"], "expected at least 2 classes"),
+        (["--source", "source/blob"], "received images without labels"),
         (["--target", "other"], "expected the source's classes (bars, blob, ring)"),
         (["--source", "hollow"], "expected images"),
         (

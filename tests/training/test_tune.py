@@ -303,7 +303,7 @@ def test_one_process_has_a_study(config: TrainingConfig, study: Path) -> None:
         (["--trials", "0"], "0 is not in the range x>=1"),
         (["--method", "magic"], "'magic' is not one of"),
         (["--method", "fine-tuned"], "expected a method that needs no target labels, received fine-tuned"),
-        (["--source", "target/blob"], "received images without class folders"),
+        (["--source", "target/blob"], "received images without labels"),
         (["--target", "missing"], "expected a folder, a table"),
         (["--study", "file/study"], "expected to be able to write"),
         (["--study", "file"], "expected to be able to write"),

@@ -73,6 +73,7 @@ def test_the_folders_of_an_exported_dicom_medium_are_no_classes(tmp_path: Path) 
     write(tmp_path / "PAT0/STU0/1.png")
     write(tmp_path / "PAT1/STU0/1.png")
     assert [label for _, label, _, _ in summary(tmp_path)] == [None, None]
+    assert list_domain(str(tmp_path)).skipped == (), "DICOMDIR is no picture, and none is missing"
 
 
 def test_what_is_no_image_is_skipped_and_listed(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     metavar="SPEC",
-    help="Labelled images: a folder of class folders, a manifest, or phantom:NAME. Of those that come split, the test "
+    help="Labelled images, named as for metfa-train --source. Of those that come split, the test "
     "split is used; what the bundle was trained on is left out.",
 )
 @click.option(

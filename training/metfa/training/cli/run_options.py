@@ -66,10 +66,15 @@ domain_options = _together(
         help="JSON of options and values, as metfa-tune writes it; the command line wins over it.",
     ),
     click.option(
-        "--source", default="phantom:A", help="Labelled domain: a folder of class folders, a manifest, or phantom:NAME."
+        "--source",
+        default="phantom:A",
+        help="Labelled domain: class folders, TABLE.csv?COLUMN=VALUE, fetal-planes-db:DIR, or phantom:NAME.",
     ),
     click.option(
-        "--target", default="phantom:B", help="Domain to adapt to; its labels, if any, only score the result."
+        "--target",
+        default="phantom:B",
+        help="Domain to adapt to: likewise, or a folder of images, recordings or DICOM files. Its labels, if any, only "
+        "score the result.",
     ),
     click.option(
         "--source-roi",

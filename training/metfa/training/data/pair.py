@@ -99,9 +99,9 @@ def _labels(source: PreparedDomain, target: PreparedDomain) -> tuple[str, ...]:
     labels = source.classes
     if len(labels) < 2:
         raise DataError(
-            expected=f"at least 2 class folders in the source {source.name}",
-            received=f"the class {labels[0]}" if labels else "images without class folders",
-            remedy="sort the source's images into one folder per class",
+            expected=f"at least 2 classes in the source {source.name}",
+            received=f"the class {labels[0]}" if labels else "images without labels",
+            remedy="sort its images into one folder per class, or label them in a table",
         )
     trained = _trained(source)
     if trained != set(labels):

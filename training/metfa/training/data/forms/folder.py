@@ -39,7 +39,7 @@ def list_folder(folder: Path, files: Files) -> None:
 
 def _list_part(folder: Path, split: Split | None, files: Files) -> None:
     children = _children(folder)
-    if any(child.name == DICOM_DIRECTORY for child in children):
+    if (folder / DICOM_DIRECTORY).exists():
         _descend(folder, files, label=None, split=split)
         return
     classes = [child for child in children if child.is_dir() and not _is_loop(child, files)]
@@ -73,7 +73,9 @@ def _descend(folder: Path, files: Files, *, label: str | None, split: Split | No
 
 def _children(folder: Path) -> list[Path]:
     with reading(folder):
-        return sorted(child for child in folder.iterdir() if not child.name.startswith("."))
+        return sorted(
+            child for child in folder.iterdir() if not child.name.startswith(".") and child.name != DICOM_DIRECTORY
+        )
 
 
 def _is_loop(folder: Path, files: Files) -> bool:
