@@ -131,6 +131,7 @@ def test_the_sector_is_not_looked_for_where_the_file_tells_it(tmp_path: Path, gr
         command = ["--bundle", str(bundle), "--device", str(path), "--events", str(events), "--no-window"]
         result = CliRunner().invoke(main, [*command, "--roi", roi])
         assert result.exit_code == 0, result.output
+        assert ("sector: 5,4,20,10 of 30x20" in result.output) == (roi == "auto")
         lines = [json.loads(line) for line in events.read_text().splitlines()]
         confidences.append([line["confidence"] for line in lines if line["type"] == "frame"])
     assert confidences[0] == confidences[2]

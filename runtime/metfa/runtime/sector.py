@@ -104,21 +104,25 @@ class SectorTracker:
         """
         if self._region != "auto":
             return self._region
-        if self.told is not None:
-            return self.told
         height, width = image.shape[:2]
+        if self.told is not None:
+            self._announce(self.told, width, height)
+            return self.told
         if self._screen is None or self._screen.size != (height, width):
             self._screen = _Screen(height, width)
             self._frames = 0
         if self._frames in _LOOKS:
             self._screen.add(image)
             self._sector = self._screen.sector()
-            settled = self._frames in (_LOOKS[0], _LOOKS[-1])
-            if settled and ((width, height), self._sector) not in self._reported.items():
-                self._reported[width, height] = self._sector
-                self.report(self._sector, width, height)
+            if self._frames in (_LOOKS[0], _LOOKS[-1]):
+                self._announce(self._sector, width, height)
         self._frames += 1
         return self._sector
+
+    def _announce(self, sector: Region | None, width: int, height: int) -> None:
+        if ((width, height), sector) not in self._reported.items():
+            self._reported[width, height] = sector
+            self.report(sector, width, height)
 
 
 class _Screen:
