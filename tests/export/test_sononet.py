@@ -116,16 +116,18 @@ def sononet_data() -> Path:
     return Path(data) / "sononet"
 
 
-def test_the_published_network_labels_real_frames_in_both_precisions(sononet_data: Path, tmp_path: Path) -> None:
+def test_the_published_network_labels_real_frames_in_every_precision(sononet_data: Path, tmp_path: Path) -> None:
     bundle, frames = tmp_path / "sononet16", sononet_data / "frames"
-    command = [str(Path(sys.executable).with_name("metfa-export")), "--fp16"]
+    command = [str(Path(sys.executable).with_name("metfa-export")), "--fp16", "--int8"]
     command += ["--sononet", str(sononet_data / "SonoNet16.npz"), "--bundle", str(bundle)]
-    command += ["--frames", str(frames), "--roi", str(ROI)]
+    command += ["--frames", str(frames), "--calibration", str(frames), "--roi", str(ROI)]
     exported = subprocess.run(command, capture_output=True, text=True, check=False)
     assert exported.returncode == 0, exported.stderr
     assert exported.stderr == ""
     assert "14 convolutions in float16" in exported.stdout
-    for precision in ("fp32", "fp16"):
+    for name in ("model.int8.onnx", "model.int8.tensorrt.onnx", "model.int8.tensorrt_rtx.engine"):
+        assert f"{name}: 14 convolutions in int8" in exported.stdout
+    for precision in ("fp32", "fp16", "int8"):
         events = tmp_path / f"{precision}.jsonl"
         command = [
             str(Path(sys.executable).with_name("metfa-stream")),

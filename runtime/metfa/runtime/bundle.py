@@ -27,6 +27,7 @@ from . import records
 from .contract import ModelContract
 from .errors import BundleError
 from .files import sha256, umask, writing_to
+from .onnx_file import require_self_contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,12 +92,15 @@ class Bundle:
         return cls(directory, contract, manifest)
 
     def path(self, name: str) -> Path:
-        """Return the path of the file ``name``, whose hash was just checked.
+        """Return the path of the file ``name``, whose hash was just checked; an ONNX is known to name no other file.
 
         Raises:
-            BundleError: the bundle holds no such file, or it is not the one that was written.
+            BundleError: the bundle holds no such file, it is not the one that was written, or it names others.
         """
-        return _verified(self.directory, name, self.files)
+        path = _verified(self.directory, name, self.files)
+        if path.suffix == ".onnx":
+            require_self_contained(path)
+        return path
 
     def matching(self, pattern: str) -> list[str]:
         """Return the names of the bundle's files that match the glob ``pattern``, sorted."""

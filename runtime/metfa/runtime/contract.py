@@ -16,6 +16,12 @@ SCHEMA = 3
 METADATA_KEY = "metfa.contract"
 """Key of the ONNX ``metadata_props`` entry that holds the contract."""
 
+LARGEST_SIDE = 4096
+"""Pixels of an input; more than any ultrasound frame has, and little enough for any memory."""
+
+MOST_DIMENSIONS = 1 << 16
+"""Of an embedding."""
+
 _REMEDY = "train or export the model again with this version of metfa"
 
 
@@ -34,8 +40,8 @@ class Normalisation:
     mean: float | None
 
     def __post_init__(self) -> None:
-        if self.scale <= 0:
-            raise ValueError(f"scale {self.scale} is not above 0")
+        if not (0 < self.scale < math.inf and math.isfinite(self.mean or 0)):
+            raise ValueError(f"scale {self.scale} is not above 0, or mean {self.mean} not finite")
         if (self.mean is None) != (self.kind == "per-image"):
             raise ValueError(f"mean {self.mean} does not go with kind {self.kind!r}")
 
@@ -66,8 +72,8 @@ class InputSpec:
     """The tensor ``frame``: uint8 [N, 1, height, width], N dynamic.
 
     Attributes:
-        height: pixels, ≥ 28.
-        width: pixels, ≥ 28.
+        height: pixels, ≥ 28 and ≤ ``LARGEST_SIDE``.
+        width: pixels, the same.
         resize: how :mod:`metfa.runtime.preprocess` brings a frame to that size.
         normalisation: what the graph does first.
         region: the part of the device's frames that the model was made for; ``auto`` for the sector that is found in
@@ -83,6 +89,8 @@ class InputSpec:
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 28:
             raise ValueError(f"input size {self.height}x{self.width} is below 28x28")
+        if max(self.height, self.width) > LARGEST_SIDE:
+            raise ValueError(f"input size {self.height}x{self.width} is beyond {LARGEST_SIDE}x{LARGEST_SIDE}")
 
 
 RejectionScore: TypeAlias = Literal["max-probability", "max-logit", "energy"]
@@ -185,8 +193,8 @@ class ModelContract:
             raise ValueError(f"schema {self.schema} where this version of metfa reads schema {SCHEMA}")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels {self.labels} are not two or more different names")
-        if self.embedding < 1:
-            raise ValueError(f"embedding {self.embedding} is not a number of dimensions")
+        if not 1 <= self.embedding <= MOST_DIMENSIONS:
+            raise ValueError(f"embedding {self.embedding} is not a number of dimensions up to {MOST_DIMENSIONS}")
         if not set(self.decision.background) < set(self.labels):
             raise ValueError(f"background {self.decision.background} is not a part of the labels {self.labels}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,10 @@ OperationCounts = dict[str, dict[str, int]]
 in: ``{"convolutions": {"float16": 14, "float32": 1}}``. ``int8`` is what multiplies numbers dequantised from INT8."""
 
 
+LARGEST_BATCH = 1024
+"""Frames for which an engine may hold memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatchRange:
     """How many frames an engine takes at once.
@@ -46,12 +51,16 @@ class BatchRange:
     maximum: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.minimum <= self.optimum <= self.maximum:
-            raise ValueError(f"{self.minimum}, {self.optimum}, {self.maximum} do not ascend from 1 or more")
+        if not 1 <= self.minimum <= self.optimum <= self.maximum <= LARGEST_BATCH:
+            numbers = f"{self.minimum}, {self.optimum}, {self.maximum}"
+            raise ValueError(f"{numbers} do not ascend from 1 or more to at most {LARGEST_BATCH}")
 
 
 LIVE_BATCH = BatchRange(1, 1, 8)
 """What engines are built for unless something else is asked for: a live stream has one frame at a time."""
+
+
+_CAPABILITY = re.compile(r"[0-9]{1,2}\.[0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,9 @@ class EngineRecord:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema {self.schema} where this version of metfa reads schema {SCHEMA}")
+        # They become parts of file names in a model repository.
+        if not self.compute_capabilities or not all(map(_CAPABILITY.fullmatch, self.compute_capabilities)):
+            raise ValueError(f"compute capabilities {self.compute_capabilities} are not such as 8.6")
 
     @classmethod
     def read(cls, path: Path) -> EngineRecord:

@@ -44,7 +44,7 @@ def from_json(cls: type[Record], text: str | bytes, *, origin: str, remedy: str,
     """
     try:
         document = json.loads(text)
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:  # the latter where brackets are nested without end
         raise error(expected=f"JSON in {origin}", received=f"text that is not JSON ({cause})", remedy=remedy) from None
     try:
         return _build(cls, document, "")  # type: ignore[no-any-return]

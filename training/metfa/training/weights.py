@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -62,17 +63,26 @@ def load_network(bundle: Bundle) -> Network:
     """
     path = bundle.path(NETWORK)
     config = records.from_json(NetworkConfig, path.read_bytes(), origin=str(path), remedy=_REMEDY, error=BundleError)
-    network = Network(config)
+    contract = bundle.contract
+    described = (contract.input.height, contract.input.width, len(contract.labels), contract.embedding)
+    if (config.height, config.width, config.classes, config.embedding) != described:
+        raise BundleError(
+            expected=f"the sizes of the contract in {path}: height, width, classes and embedding {described}",
+            received=f"{(config.height, config.width, config.classes, config.embedding)}",
+            remedy=_REMEDY,
+        )
     weights = read_tensors(bundle.path(WEIGHTS))
+    with torch.device("meta"):  # no memory is taken before the file's sizes are known to be these
+        network = Network(config)
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)
     except RuntimeError as cause:
         raise BundleError(
             expected=f"the weights of {path.name} in {bundle.directory / WEIGHTS}",
             received=str(cause).splitlines()[-1],
             remedy=_REMEDY,
         ) from None
-    return network.eval()
+    return network.float().eval()
 
 
 def save_reference(reference: Reference, directory: Path) -> None:
@@ -93,6 +103,20 @@ def load_reference(bundle: Bundle) -> Reference:
         raise BundleError(
             expected=f"the tensors {', '.join(names)} in {path}", received=", ".join(sorted(tensors)), remedy=_REMEDY
         )
+    size = bundle.contract.input
+    labels = tensors["source_labels"]
+    for name, tensor in tensors.items():
+        expected = (torch.int64, 1) if name == "source_labels" else (torch.uint8, 4)
+        if (tensor.dtype, tensor.ndim) != expected or (
+            tensor.ndim == 4 and tuple(tensor.shape[1:]) != (1, size.height, size.width)
+        ):
+            raise BundleError(
+                expected=f"frames of the contract's size and their labels in {path}",
+                received=f"{name} of type {tensor.dtype} and shape {list(tensor.shape)}",
+                remedy=_REMEDY,
+            )
+    if len(labels) != len(tensors["source"]) or not ((labels >= 0) & (labels < len(bundle.contract.labels))).all():
+        raise BundleError(expected=f"the class of each source frame in {path}", received="other labels", remedy=_REMEDY)
     return Reference(**tensors)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from metfa.runtime.bundle import ENGINE_PATTERN, ONNX, ONNX_FP16
 from metfa.runtime.contract import METADATA_KEY
 from metfa.runtime.engine import EngineRecord, record_name
-from metfa.runtime.errors import ExportError
+from metfa.runtime.errors import BundleError, ExportError
 
 from .directory import new_directory
 from .labels import join_labels
@@ -88,6 +88,12 @@ def _find_served(bundle: Bundle) -> _Served:
     batches = []
     for engine in bundle.matching(ENGINE_PATTERN):
         record = EngineRecord.read(bundle.path(record_name(engine)))
+        if record.plan_sha256 != bundle.files[engine]:
+            raise BundleError(
+                expected=f"the record of {engine} beside it",
+                received="a record of another plan",
+                remedy="export again with metfa-export --fp16",
+            )
         if record.flavour == "tensorrt":
             name = f"model.sm{record.compute_capabilities[0].replace('.', '')}.plan"
             plans[name] = engine

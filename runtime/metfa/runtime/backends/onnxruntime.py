@@ -68,6 +68,7 @@ class OnnxRuntimeBackend:
                 received="a model with another contract",
                 remedy="export the bundle again with metfa-export",
             )
+        _require_interface(self._session, path, contract)
         self.artefact = path.name
         self.description = f"ONNX Runtime {onnxruntime.__version__} on the {device.upper()}, {path.name}"
 
@@ -75,3 +76,28 @@ class OnnxRuntimeBackend:
         """Run the model on ``frames``, uint8 [N, 1, H, W] of the contract's size."""
         logits, embedding = self._session.run(["logits", "embedding"], {"frame": frames})
         return Inference(logits, embedding)
+
+
+def _require_interface(session: onnxruntime.InferenceSession, path: Path, contract: ModelContract) -> None:
+    """Make sure that the graph takes and returns what its contract says.
+
+    Raises:
+        BackendError: it does not.
+    """
+    size = contract.input
+    expected = {
+        "frame": ("tensor(uint8)", [1, size.height, size.width]),
+        "logits": ("tensor(float)", [len(contract.labels)]),
+        "embedding": ("tensor(float)", [contract.embedding]),
+    }
+    found = {value.name: (value.type, value.shape[1:]) for value in (*session.get_inputs(), *session.get_outputs())}
+    if found != expected:
+        raise BackendError(
+            expected=f"the tensors of the contract in {path}: {_describe(expected)}",
+            received=_describe(found),
+            remedy="export the bundle again with metfa-export",
+        )
+
+
+def _describe(interface: dict[str, tuple[str, list[int]]]) -> str:
+    return ", ".join(f"{name} {kind} [N, {', '.join(map(str, shape))}]" for name, (kind, shape) in interface.items())
