@@ -88,7 +88,7 @@ def test_an_engine_of_another_flavour_is_refused(built: Path, record: EngineReco
 
 
 def test_an_engine_of_another_model_is_refused(built: Path, record: EngineRecord) -> None:
-    labels = ("1", "2", "3", "4", "5")
+    labels = ("1", "2", "3", "4", "Background")
     other = dataclasses.replace(record, contract=dataclasses.replace(record.contract, labels=labels))
     assert "received a model with another contract" in refusal_of(built, other)
 
