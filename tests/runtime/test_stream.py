@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +13,7 @@ import pytest
 from metfa.runtime import Frame, Observation, PlaneEvent, Prediction, Source, StreamStatistics, stream
 from metfa.runtime.errors import SourceError
 
-from .conftest import FakeClassifier, make_bundle, make_contract, make_observation, make_prediction
+from .conftest import FakeClassifier, make_contract, make_observation, make_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -183,16 +179,6 @@ def test_a_live_stream_has_the_times_of_its_captures() -> None:
     observations = observations_of(stream(Timed(5, live=True), classify))
     first = observations[0].frame
     assert [each.time for each in observations] == [10 * (each.frame.index - first.index) for each in observations]
-
-
-def test_the_example_in_the_documentation_runs(tmp_path: Path) -> None:
-    make_bundle(tmp_path / "runs" / "metfa", make_contract())
-    text = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "0 no plane" in result.stdout.splitlines()
-    assert "90 frames, " in result.stdout
-    assert result.stderr == ""
 
 
 def test_an_empty_source_ends_the_stream() -> None:
