@@ -134,7 +134,13 @@ def test_a_cache_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: py
 def test_an_interrupted_run_ends_at_once_and_leaves_nothing_half_written(
     cache: Path, tmp_path: Path, signals: signal.Signals
 ) -> None:
-    command = [sys.executable, "-c", "from metfa.training.cli.train import main; main()", "--bundle", str(tmp_path)]
+    code = (
+        "from metfa.runtime.command import Command\nfrom metfa.training.data.decoding import Preparation\n"
+        "from metfa.training.data.forms import list_domain\nfrom metfa.training.data.prepared import read_domain\n"
+        "read = lambda: read_domain(list_domain('phantom:A'), Preparation(28, 30, None))\n"
+        "Command('read', callback=read)()"
+    )
+    command = [sys.executable, "-c", code]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

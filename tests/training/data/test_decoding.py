@@ -48,7 +48,7 @@ def test_a_fixed_region_is_that_of_every_picture(region: Region | None) -> None:
     for image, each in zip(images, made, strict=True):
         assert (each.frame == preprocess(np.asarray(image, np.uint8), height=28, width=30, region=region)).all()
         assert each.region == region
-        assert each.thumbnail.shape == (16, 16)
+        assert each.thumbnail.shape == (32, 32)
 
 
 def test_single_pictures_of_one_size_share_the_sector_that_a_sample_shows_together() -> None:

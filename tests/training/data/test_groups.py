@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.training.data.media import picture, varied
 
 from metfa.training.data import groups
+from metfa.training.data.decoding import THUMBNAIL
 from metfa.training.data.groups import SIMILAR, join, near_duplicates
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def test_pictures_that_share_any_key_are_joined(rows: list[tuple[int | None, ...
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA), np.uint8).reshape(-1)
+    size = (THUMBNAIL, THUMBNAIL)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8).reshape(-1)
 
 
 @pytest.mark.parametrize("block", [1, 4, 1000])
@@ -76,6 +78,17 @@ def test_near_duplicates_are_those_whose_thumbnails_correlate(monkeypatch: pytes
     assert found[0] == found[8]
 
 
+def test_the_outline_of_the_sector_makes_no_near_duplicates() -> None:
+    """Frames of nothing but speckle in one fan, each of which is there twice."""
+    fan = np.zeros((224, 288), np.float32)
+    cv2.ellipse(fan, (144, -20), (230, 230), 90, -38, 38, 1.0, -1)
+    speckle = [cv2.GaussianBlur(np.random.default_rng(n).rayleigh(60, fan.shape), (0, 0), 1) for n in range(40)]
+    frames = [np.clip(each * fan, 0, 255).astype(np.uint8) for each in speckle]
+    thumbnails = np.stack([thumbnail(image) for image in frames + [varied(frame, 1) for frame in frames]])
+    assert np.corrcoef(thumbnails[:40]).min() > SIMILAR
+    assert near_duplicates(thumbnails).tolist() == [*range(40), *range(40)]
+
+
 def test_there_may_be_none() -> None:
-    assert near_duplicates(np.zeros((0, 256), np.uint8)).tolist() == []
+    assert near_duplicates(np.zeros((0, 1024), np.uint8)).tolist() == []
     assert join([]).tolist() == []

@@ -192,7 +192,7 @@ def _index(pictures: Sequence[Sequence[_Row]], failures: dict[int, str]) -> dict
         "media": np.array([medium for _, medium, _, _ in known], np.int64),
         "positions": np.array([position for _, _, position, _ in known], np.int64),
         "regions": np.array([_numbers(row.region) for row in rows], np.int64).reshape(-1, 4),
-        "duplicates": near_duplicates(_bytes([row.thumbnail for row in rows], THUMBNAIL * THUMBNAIL)),
+        "duplicates": near_duplicates(_bytes([row.thumbnail for row in rows], THUMBNAIL**2)),
         "failed": np.array(sorted(failures), np.int64),
         "reasons": np.array([failures[medium] for medium in sorted(failures)], np.str_),
     }
@@ -228,4 +228,4 @@ def _code() -> list[Path]:
     runtime, here = Path(metfa.runtime.__path__[0]), Path(__file__).parent
     named = ("images.py", "preprocess.py", "sector.py", "sources/dicom.py", "sources/opencv.py", "sources/video.py")
     packages = (*sorted((runtime / "phantom").glob("*.py")), *sorted((here / "forms").glob("*.py")))
-    return [here / "decoding.py", *(runtime / name for name in named), *packages]
+    return [here / "decoding.py", here / "groups.py", *(runtime / name for name in named), *packages]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SAMPLE = 24
 """So many pictures of a domain, or of a recording, show where the sector is."""
 
-THUMBNAIL = 16
+THUMBNAIL = 32
 """Rows and columns of the picture that near-duplicates are found with."""
 
 DIGEST_BYTES = 16
@@ -55,7 +55,7 @@ class Picture:
         frame: as the model sees it, uint8 [1, H, W].
         region: what was kept of the picture; None for all of it.
         digest: of the pixels before anything was done to them: whatever the picture is called, wherever it lies.
-        thumbnail: of the frame, uint8 [16, 16].
+        thumbnail: of the frame, uint8 [32, 32].
     """
 
     frame: NDArray[np.uint8]
