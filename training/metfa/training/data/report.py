@@ -23,8 +23,8 @@ DATA = "data.json"
 """The file of a bundle that holds its :class:`DataReport`."""
 
 UNLABELLED_CLASS = "without label"
-SHOWN = 5
-"""So many of the files that were skipped are printed by name."""
+SHOWN = 3
+"""So many of the files that were skipped for one reason are printed by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,10 @@ def describe(pair: DomainPair) -> Iterator[str]:
             yield "  too few recordings to hold one out: their images are divided, near-duplicates kept together"
         for reason, count in of_domain.skipped.items():
             yield f"  skipped {count}: {reason}"
-        for each in domain.skipped[:SHOWN]:
-            yield f"    {each.name}"
-        if len(domain.skipped) > SHOWN:
-            yield f"    and {len(domain.skipped) - SHOWN} more"
+            names = [each.name for each in domain.skipped if each.reason == reason]
+            yield from (f"    {name}" for name in names[:SHOWN])
+            if count > SHOWN:
+                yield f"    and {count - SHOWN} more"
 
 
 def _table(of_domain: DomainReport) -> Iterator[str]:
