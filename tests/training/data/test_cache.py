@@ -106,6 +106,7 @@ def test_a_damaged_cache_is_filled_again(cache: Path, name: str, damage: str) ->
         path.unlink()
     else:
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "other bytes": b"PK\3\4 no"}[damage])
+    (folder / ".frames-left.bin").write_bytes(b"of a run that was killed")
     assert (frames(domain(listed)) == before).all()
     assert sorted(each.name for each in folder.iterdir()) == ["frames.bin", "index.npz", "lock"]
 

@@ -132,12 +132,15 @@ def _read(folder: Path, preparation: Preparation) -> Prepared | None:
 
 def _make(name: str, entries: Sequence[Entry], preparation: Preparation, folder: Path) -> None:
     """Prepare the pictures; the index comes last, so that what is there is complete."""
-    for leftover in (folder / _INDEX, *folder.glob(".*")):  # damaged, or of a process that was killed
-        leftover.unlink(missing_ok=True)
-    with replacing(folder / _FRAMES) as temporary, temporary.open("wb") as file:
-        index = _decode(name, entries, preparation, file)
-    with replacing(folder / _INDEX) as temporary:
-        np.savez(temporary, allow_pickle=False, **index)
+    (folder / _INDEX).unlink(missing_ok=True)  # damaged
+    try:
+        with replacing(folder / _FRAMES) as temporary, temporary.open("wb") as file:
+            index = _decode(name, entries, preparation, file)
+        with replacing(folder / _INDEX) as temporary:
+            np.savez(temporary, allow_pickle=False, **index)
+    finally:
+        for leftover in folder.glob(".*"):  # of this process, or of one that was killed
+            leftover.unlink(missing_ok=True)
 
 
 def _decode(
