@@ -28,7 +28,8 @@ from metfa.runtime.files import write_text
 from metfa.runtime.sinks import Feeds
 from metfa.runtime.sinks.dashboard import About, Address, DashboardSink
 
-from .stream import host, make_clip
+from .clips import make_clip
+from .machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,8 +29,8 @@ from metfa.training.evaluation.figures import class_colours
 from metfa.training.evaluation.scores import calibration
 
 from .commands import run
+from .machine import host
 from .rejection import compare_scores
-from .stream import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -27,7 +27,8 @@ from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.sinks import Feeds, JsonLinesSink
 
-from .stream import host, make_clip
+from .clips import make_clip
+from .machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -29,7 +29,7 @@ from metfa.runtime.files import write_text
 from metfa.runtime.images import read_image
 
 from .commands import run
-from .stream import host
+from .machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

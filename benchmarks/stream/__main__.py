@@ -1,0 +1,141 @@
+"""How close ``metfa-stream`` is to the limit of the machine, side by side in one process.
+
+::
+
+    python -m benchmarks.stream --bundle runs/metfa
+    python -m benchmarks.stream --bundle runs/metfa --peer ultralytics=/path/to/its/python
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+import cv2
+
+from metfa.runtime import Bundle, PlaneClassifier, open_source
+from metfa.runtime.backends.choice import load_backend
+from metfa.runtime.bundle import DEFAULT_DIRECTORY, ONNX
+from metfa.runtime.command import Command
+from metfa.runtime.files import sha256, write_text
+
+from ..clips import make_clip
+from ..machine import host
+from .passes import measure_age, time_decoding, time_inference, time_rest, time_stream
+from .peers import time_opencv, time_ultralytics
+from .start import BARE, METFA, measure_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .passes import Cost
+
+RATES = (30.0, 60.0)  # frames per second of live sources
+
+
+@click.command(cls=Command)
+@click.option("--bundle", "directory", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, show_default=True)
+@click.option("--clip", type=click.Path(path_type=Path), help="A video; by default one of 1280x720 pixels is made.")
+@click.option("--repetitions", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option("--peer", metavar="ultralytics=PYTHON", help="Measure it, too, in the environment of that interpreter.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("benchmarks/results/stream.json"),
+    show_default=True,
+)
+def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None, output: Path) -> None:
+    """Time a frame of bare decoding, of bare inference and of the stream, in turns; starts, memory, ages, peers."""
+    bundle = Bundle.open(directory)
+    backend, choice = load_backend(bundle)
+    classifier = PlaneClassifier(bundle.contract, backend)
+    size = bundle.contract.input
+    with tempfile.TemporaryDirectory() as temporary:
+        video = clip or make_clip(Path(temporary, "clip.mp4"))
+        passes: dict[str, Callable[[], Cost]] = {
+            "decoding": lambda: time_decoding(video),
+            "inference": lambda: time_inference(backend, size),
+            "stream": lambda: time_stream(video, classifier),
+            "rest": lambda: time_rest(video, classifier),
+            "opencv-dnn": lambda: time_opencv(bundle.path(ONNX), video, size),
+        }
+        notes = []
+        try:
+            passes["opencv-dnn"]()
+        except cv2.error as refusal:
+            notes.append(f"opencv-dnn: cannot run the graph ({str(refusal).splitlines()[0]})")
+            del passes["opencv-dnn"]
+        costs: dict[str, list[Cost]] = {name: [] for name in passes}
+        for _ in range(repetitions):
+            for name, measure in passes.items():
+                costs[name].append(measure())
+        scripts = {"metfa": METFA, "numpy, OpenCV and ONNX Runtime": BARE}
+        starts = {
+            name: [asdict(measure_start(script, directory, video)) for _ in range(repetitions)]
+            for name, script in scripts.items()
+        }
+        ages = [asdict(measure_age(video, classifier, rate)) for rate in RATES]
+        peers: dict[str, Any] = {}
+        if peer:
+            try:
+                python = Path(peer.removeprefix("ultralytics="))
+                peers["ultralytics"] = time_ultralytics(python, bundle.path(ONNX), video, Path(temporary))
+            except (OSError, subprocess.CalledProcessError) as refusal:
+                notes.append(f"ultralytics: {getattr(refusal, 'stderr', None) or refusal}".strip().splitlines()[-1])
+        with open_source(str(video)) as opened:
+            description = opened.description.replace(str(video), video.name)
+        digest = sha256(video)
+    wall = {name: median(cost.wall_ms for cost in values) for name, values in costs.items()}
+    cpu = {name: median(cost.cpu_ms for cost in values) for name, values in costs.items()}
+    cores = os.cpu_count() or 1
+    # What a pipeline that wastes nothing could reach: inference never waits, and no core is ever idle.
+    ratios = [
+        streamed.wall_ms / max(inference.wall_ms, (inference.cpu_ms + decoding.cpu_ms + rest.cpu_ms) / cores)
+        for streamed, inference, decoding, rest in zip(
+            costs["stream"], costs["inference"], costs["decoding"], costs["rest"], strict=True
+        )
+    ]
+    report = {
+        "benchmark": "stream",
+        "host": host(),
+        "backend": choice,
+        "artefacts": {name: hash_ for name, hash_ in bundle.files.items() if name.endswith((".onnx", ".engine"))},
+        "source": {"clip": str(clip) if clip else "synthetic", "sha256": digest, "description": description},
+        "repetitions": repetitions,
+        "costs": {name: [asdict(cost) for cost in values] for name, values in costs.items()},
+        "stream_to_ideal": ratios,
+        "median_stream_to_ideal": median(ratios),
+        "starts": starts,
+        "live": ages,
+        "peers": peers,
+        "notes": notes,
+    }
+    write_text(output, json.dumps(report, indent=2) + "\n")
+    click.echo(f"{choice}\n{description}\n\n{'':12}{'wall':>8}{'CPU':>8}   ms a frame, median of {repetitions}")
+    for name in passes:
+        walls = [cost.wall_ms for cost in costs[name]]
+        click.echo(f"{name:12}{wall[name]:8.2f}{cpu[name]:8.2f}   ({min(walls):.2f} to {max(walls):.2f})")
+    click.echo(f"\nstream / ideal = {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    for name, values in starts.items():
+        seconds, megabytes = (median(each[key] for each in values) for key in ("seconds", "megabytes"))
+        click.echo(f"first prediction of {name}: {seconds:.2f} s after the start, {megabytes:.0f} MB")
+    for age in ages:
+        click.echo(
+            f"live, {age['rate']:.0f} frames/s: age at decision {age['p50_ms']:.1f} ms, p99 {age['p99_ms']:.1f} ms, "
+            f"{age['dropped']} dropped"
+        )
+    for name, cost in peers.items():
+        click.echo(f"{name}: {cost['wall_ms']:.1f} ms a frame, {cost['inference_ms']:.1f} of them inference")
+    for note in notes:
+        click.echo(note)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""What the steps of a method cost, and the parts of them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from unittest import mock
+
+import numpy as np
+import torch
+
+from metfa.runtime.contract import Normalisation
+from metfa.training import losses
+from metfa.training.augment import augment
+from metfa.training.config import OPTIMISATION, PRESETS, Augmentation, TrainingConfig
+from metfa.training.data.sampling import BalancedSampler, ShuffledSampler
+from metfa.training.data.store import FrameStore
+from metfa.training.methods import Batch, build_method
+from metfa.training.model import Network, NetworkConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from metfa.training.config import MethodName
+    from metfa.training.methods import Method
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+CLASSES = 6
+IMAGES = 600  # of each domain
+
+
+def configuration(method: MethodName, preset: str, size: tuple[int, int]) -> TrainingConfig:
+    """Return a run with the defaults of ``metfa-train`` and so many steps that no schedule ends."""
+    return TrainingConfig(
+        source="A",
+        target="B",
+        source_region=None,
+        target_region=None,
+        strict=False,
+        method=method,
+        encoder=PRESETS[preset].encoder,
+        height=size[0],
+        width=size[1],
+        embedding=PRESETS[preset].embedding,
+        steps=10_000,
+        candidates=1,
+        images_per_class=5,
+        learning_rate=OPTIMISATION[method].learning_rate / 100,  # noise has nothing to learn, and may diverge
+        momentum=0.9,
+        weight_decay=OPTIMISATION[method].weight_decay,
+        prototype_temperature=0.05,
+        alignment_temperature=2.0,
+        augmentation=Augmentation(flip=True, noise=0.1, extended=False),
+        ramp=True,
+        game="one-pass",
+        precision="fp32",
+        selection="last",
+        seed=0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """A step of a method, in milliseconds; medians over steps.
+
+    Attributes:
+        whole: with sampling and augmentation.
+        sampling: choosing frames and gathering them.
+        augmentation: normalisation, noise, mirroring.
+        step: the method's own, on a batch that is ready.
+        limit: the same with every term but the cross-entropy replaced by a mean: forward and backward of its networks.
+        images: how many the method's encoders see.
+    """
+
+    whole: float
+    sampling: float
+    augmentation: float
+    step: float
+    limit: float
+    images: int
+
+
+class Bench:
+    """One method on frames of noise.
+
+    Args:
+        config: the run.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        rng = np.random.default_rng(0)
+        shape = (IMAGES, 1, config.height, config.width)
+        self._stores = [FrameStore(rng.integers(0, 256, shape, np.uint8), np.arange(IMAGES) % CLASSES) for _ in "AB"]
+        self.batch_size = config.images_per_class * CLASSES
+        self._source_sampler = BalancedSampler(self._stores[0].labels, config.images_per_class, 0)
+        self._target_sampler = ShuffledSampler(IMAGES, self.batch_size, 0)
+        torch.manual_seed(0)
+        normalisation = Normalisation("per-image", 1.0, None)
+        network = Network(
+            NetworkConfig(config.height, config.width, CLASSES, config.encoder, config.embedding, 0.05, normalisation)
+        )
+        self.method: Method = build_method(config, network)
+        self.method.train()
+        self._config = config
+        self.step = 0
+
+    def sample(self) -> list[np.ndarray]:
+        """Return the frames of a step, source and target."""
+        self.step += 1
+        source, target = self._stores
+        return [
+            source.frames[self._source_sampler.batch(self.step)],
+            target.frames[self._target_sampler.batch(self.step)],
+        ]
+
+    def augment(self, frames: list[np.ndarray]) -> list[Tensor]:
+        """Return them as a method takes them."""
+        noise = torch.Generator().manual_seed(self.step)
+        normalise = self.method.network.normalise
+        return [augment(torch.from_numpy(each), normalise, self._config.augmentation, noise) for each in frames]
+
+    def train(self, images: list[Tensor]) -> None:
+        """Take the method's step."""
+        labels = torch.arange(CLASSES).repeat_interleave(self._config.images_per_class)
+        supervised = "target" in self.method.supervision
+        batch = Batch(images[0], labels, images[1], labels if supervised else None)
+        self.method.step(batch, torch.Generator().manual_seed(self.step), self.step)
+
+
+def measure(config: TrainingConfig, steps: int) -> StepCost:
+    """Return what a step costs; the parts are timed in turns, so that what else the machine does hits all alike."""
+    bench = Bench(config)
+    images = bench.augment(bench.sample())
+    bench.train(images)
+    times: dict[str, list[float]] = {"sampling": [], "augmentation": [], "step": [], "limit": []}
+    for _ in range(steps):
+        frames = _timed(times["sampling"], bench.sample)
+        images = _timed(times["augmentation"], bench.augment, frames)
+        _timed(times["step"], bench.train, images)
+        with ExitStack() as stack:
+            for name in ("prior", "reconstruction", "entropy", "metric", "alignment"):
+                stack.enter_context(mock.patch.object(losses, name, _cheapest))
+            _timed(times["limit"], bench.train, images)
+    middle = {name: median(values) for name, values in times.items()}
+    passes = 1 if config.method in {"source-only", "adabn"} else 2
+    return StepCost(
+        whole=middle["sampling"] + middle["augmentation"] + middle["step"],
+        images=passes * bench.batch_size,
+        **middle,
+    )
+
+
+def measure_games(config: TrainingConfig, steps: int) -> float:
+    """Return how many times a single pass the alternating game takes."""
+    benches = [Bench(replace(config, game=game)) for game in ("one-pass", "alternating")]
+    images = benches[0].augment(benches[0].sample())
+    times: list[list[float]] = [[], []]
+    for _ in range(steps + 1):
+        for bench, measured in zip(benches, times, strict=True):
+            _timed(measured, bench.train, images)
+    return median(times[1][1:]) / median(times[0][1:])
+
+
+def _cheapest(*tensors: Tensor, **_: object) -> Tensor:
+    """Stand in for a term: it reaches every tensor that the term reaches, at the least cost."""
+    return torch.stack([tensor.mean() for tensor in tensors if tensor.is_floating_point()]).sum() * 1e-6
+
+
+def _timed(
+    times: list[float], work: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
+) -> Result:
+    began = time.perf_counter()
+    result = work(*arguments, **named)
+    times.append(1000 * (time.perf_counter() - began))
+    return result
