@@ -27,7 +27,7 @@ from metfa.training.evaluation.network import evaluate
 from metfa.training.weights import load_network
 
 from .commands import run
-from .stream import host
+from .machine import host
 
 OPTIONS = ("--preset", "small", "--input-size", "56x72", "--steps", "400")
 """Small enough for two CPU cores."""

@@ -46,7 +46,7 @@ from metfa.training.device_statistics import conformal_limit, describe_device, w
 from metfa.training.evaluation.network import infer
 from metfa.training.weights import load_network
 
-from .stream import host
+from .machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

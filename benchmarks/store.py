@@ -28,7 +28,7 @@ from metfa.training.data.groups import near_duplicates
 from metfa.training.data.prepared import PreparedDomain, read_domain
 from metfa.training.data.sampling import BalancedSampler
 
-from .stream import host
+from .machine import host
 
 PREPARATION = Preparation(224, 288, None)
 CLASSES = ("4CH", "Abdominal", "Femur", "LVOT", "Lips", "RVOT")

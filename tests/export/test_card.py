@@ -13,8 +13,8 @@ from metfa.export.card.markdown import plain, table
 from metfa.export.card.page import to_page
 from metfa.runtime import records
 from metfa.runtime.bundle import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
-from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG
+from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport
 from metfa.training.evaluation.scores import Scores
 from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION, CandidateScores, Evaluation
@@ -120,9 +120,25 @@ def test_a_text_of_several_lines_is_one() -> None:
     assert plain("a\n b\u2028c") == "a b c"
 
 
-@pytest.mark.parametrize("damaged", ["{}", "[]", "no json"])
-def test_a_damaged_record_is_named(trained: Path, damaged: str) -> None:
-    add(trained, EVALUATION, damaged)
-    with pytest.raises(BundleError, match=EVALUATION):
-        write_card(Bundle.open(trained))
-    assert not (trained / CARD).exists()
+@pytest.mark.parametrize("other", ["{}", "[]", "no json"])
+def test_a_record_of_another_version_is_said_to_be_one(trained: Path, other: str) -> None:
+    add(trained, EVALUATION, other)
+    write_card(Bundle.open(trained))
+    assert "*`evaluation.json` is not of this version of metfa: " in (trained / CARD).read_text(encoding="utf-8")
+
+
+def test_an_edited_record_is_said_to_be_edited(trained: Path) -> None:
+    add(trained, EVALUATION, records.to_json(EVALUATED))
+    (trained / EVALUATION).write_text("{}")
+    write_card(Bundle.open(trained))
+    assert "as it was written" in (trained / CARD).read_text(encoding="utf-8")
+
+
+def test_the_data_are_counted_by_class_and_split(trained: Path) -> None:
+    splits = {"train": Count(30, 7), "val": Count(4, 2), "test": Count(6, 3)}
+    source = DomainReport({"Femur": splits}, 12, divided=1, recordings_divided=False, skipped={"truncated | file": 2})
+    add(trained, DATA, records.to_json(DataReport(SCHEMA, source, source)))
+    write_card(Bundle.open(trained))
+    text = (trained / CARD).read_text(encoding="utf-8")
+    assert text.count(f"| Femur | {plain('30 (7)')} | {plain('4 (2)')} | {plain('6 (3)')} |") == 2
+    assert "Skipped 2: truncated \\| file." in text

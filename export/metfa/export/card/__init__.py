@@ -20,7 +20,7 @@ def write_card(bundle: Bundle) -> None:
     """Write ``MODEL_CARD.md`` and ``MODEL_CARD.html`` into a bundle.
 
     Raises:
-        BundleError: a record of the bundle is damaged, or of another version of metfa.
+        BundleError: a file of the bundle is damaged.
         OutputError: the bundle cannot be written.
     """
     heading = title(bundle)

@@ -22,7 +22,7 @@ h1 {{ font-size: 1.9rem; line-height: 1.2; margin-bottom: .4rem; }}
 h2 {{ font-size: 1.2rem; margin-top: 2.4rem; padding-bottom: .3rem; border-bottom: 2px solid var(--accent); }}
 table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
 td {{ font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .8rem; border-bottom: 1px solid var(--line); white-space: nowrap; }}
+th, td {{ padding: .3rem .6rem; font-size: .93em; border-bottom: 1px solid var(--line); white-space: nowrap; }}
 th {{ font-weight: 600; }}
 code {{ font: .85em ui-monospace, monospace; }}
 blockquote {{ margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid var(--accent); }}

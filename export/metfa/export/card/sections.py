@@ -10,6 +10,8 @@ from metfa.runtime.drift import DeviceStatistics
 from metfa.runtime.engine import EngineRecord, record_name
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, TrainingConfig
+from metfa.training.data.listing import SPLITS
+from metfa.training.data.report import DATA, DataReport
 from metfa.training.evaluation.scores import score_classes
 from metfa.training.train import EVALUATION, Evaluation
 
@@ -31,18 +33,14 @@ def title(bundle: Bundle) -> str:
     return f"Model card: {bundle.contract.provenance.method}, {len(bundle.contract.labels)} classes"
 
 
-def _read(bundle: Bundle, name: str, cls: type[Record]) -> Record | None:
-    """Return a record of the bundle; None where it holds none."""
+def _read(bundle: Bundle, name: str, cls: type[Record]) -> Record | str:
+    """Return a record of the bundle, or a sentence that says why there is none."""
     if name not in bundle.files:
-        return None
-    text = bundle.path(name).read_bytes()
-    return records.from_json(
-        cls, text, origin=name, remedy="train or export again with this version of metfa", error=BundleError
-    )
-
-
-def _missing(name: str) -> str:
-    return f"*Not recorded: this bundle holds no `{name}`.*"
+        return f"*Not recorded: this bundle holds no `{name}`.*"
+    try:
+        return records.from_json(cls, bundle.path(name).read_bytes(), origin=name, remedy="", error=BundleError)
+    except BundleError as refusal:
+        return f"*`{name}` is not of this version of metfa: expected {plain(refusal.expected)}.*"
 
 
 def _details(bundle: Bundle) -> Iterator[str]:
@@ -77,10 +75,30 @@ def _use(bundle: Bundle) -> Iterator[str]:
     )
 
 
+def _data(bundle: Bundle) -> Iterator[str]:
+    report = _read(bundle, DATA, DataReport)
+    if isinstance(report, str):
+        yield report
+        return
+    for role, domain in (("Source", report.source), ("Target", report.target)):
+        yield f"{role}: images, and in brackets the patients, recordings or near-duplicates that they are of."
+        yield table(
+            ("class", *SPLITS),
+            [
+                (label, *(f"{of_split[part].images} ({of_split[part].groups})" for part in SPLITS))
+                for label, of_split in domain.classes.items()
+            ],
+        )
+        for reason, count in domain.skipped.items():
+            yield f"Skipped {count}: {plain(reason)}."
+        if domain.divided:
+            yield f"{domain.divided} groups are in more than one split, as the data came: scores are too good."
+
+
 def _training(bundle: Bundle) -> Iterator[str]:
     config = _read(bundle, CONFIG, TrainingConfig)
-    if config is None:
-        yield _missing(CONFIG)
+    if isinstance(config, str):
+        yield config
         return
     weights = config.weights
     yield facts(
@@ -112,8 +130,8 @@ def _training(bundle: Bundle) -> Iterator[str]:
 
 def _selection(bundle: Bundle) -> Iterator[str]:
     evaluation = _read(bundle, EVALUATION, Evaluation)
-    if evaluation is None:
-        yield _missing(EVALUATION)
+    if isinstance(evaluation, str):
+        yield evaluation
         return
     yield (
         f"Of {len(evaluation.candidates)} candidates, that of step {evaluation.selected_step}. No F1 had a part in it: "
@@ -139,8 +157,8 @@ def _selection(bundle: Bundle) -> Iterator[str]:
 
 def _scores(bundle: Bundle) -> Iterator[str]:
     evaluation = _read(bundle, EVALUATION, Evaluation)
-    if evaluation is None:
-        yield _missing(EVALUATION)
+    if isinstance(evaluation, str):
+        yield evaluation
         return
     domains: dict[str, Scores | None] = {
         "source": evaluation.source,
@@ -186,7 +204,7 @@ def _decisions(bundle: Bundle) -> Iterator[str]:
         [
             (
                 "Calibration",
-                f"logits are divided by the temperature {decision.temperature:.3g}, fitted to held-out source frames",
+                f"logits are divided by the temperature {decision.temperature:.3g}",
             ),
             (
                 "Rejected",
@@ -206,8 +224,8 @@ def _decisions(bundle: Bundle) -> Iterator[str]:
 
 def _devices(bundle: Bundle) -> Iterator[str]:
     statistics = _read(bundle, DEVICES, DeviceStatistics)
-    if statistics is None:
-        yield _missing(DEVICES)
+    if isinstance(statistics, str):
+        yield statistics
         return
     for device in (statistics.source, statistics.target):
         if device is not None:
@@ -216,8 +234,8 @@ def _devices(bundle: Bundle) -> Iterator[str]:
 
 def _parity(bundle: Bundle) -> Iterator[str]:
     report = _read(bundle, PARITY, ParityReport)
-    if report is None:
-        yield _missing(PARITY)
+    if isinstance(report, str):
+        yield report
         return
     for name, compared in report.compared_on.items():
         right = "" if compared.accuracy is None else f"; PyTorch labels {compared.accuracy:.1%} of them rightly"
@@ -284,6 +302,7 @@ def _region(region: Roi) -> str:
 SECTIONS: Mapping[str, Callable[[Bundle], Iterator[str]]] = {
     "Model": _details,
     "Intended use and limits": _use,
+    "Data": _data,
     "Training": _training,
     "Choice of the model": _selection,
     "Scores": _scores,
