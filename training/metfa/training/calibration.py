@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BACKGROUND = "background"
 """A class of this name, in capitals or not, stands for frames that show no plane."""
 
-SCORE: RejectionScore = "max-logit"
+SCORE: RejectionScore = "energy"
 """What frames are rejected by: see ``docs/decisions.md`` for how the scores compare."""
 
 FALSE_REJECTIONS = 0.05
