@@ -23,10 +23,11 @@ import click
 import torch
 
 from metfa.runtime import Bundle
-from metfa.runtime.command import Command, RoiType
+from metfa.runtime.command import Command
 from metfa.runtime.contract import software
 from metfa.runtime.errors import DataError
 from metfa.runtime.files import write_text
+from metfa.runtime.parameters import RoiType
 from metfa.training.config import MethodName
 
 from .pictures import PICTURED, draw_confusions, draw_embeddings

@@ -18,8 +18,9 @@ from statistics import median
 import click
 import torch
 
-from metfa.runtime.command import Command, SizeType
+from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
+from metfa.runtime.parameters import SizeType
 from metfa.training.config import PRESETS
 
 from ..machine import host

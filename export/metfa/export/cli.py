@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime.bundle import CARD, CARD_PAGE, DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
-from metfa.runtime.command import BatchType, Command, RoiType, require_extra
+from metfa.runtime.command import Command, require_extra
 from metfa.runtime.engine import LIVE_BATCH
 from metfa.runtime.errors import OutputError
+from metfa.runtime.parameters import BatchType, RoiType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from .bundle import DEFAULT_DIRECTORY
-from .command import AddressType, CollectionLimitType, Command, Interruption, RoiType, SizeType
+from .command import Command, Interruption
 from .errors import BackendError, MetfaError, OutputError
+from .parameters import AddressType, CollectionLimitType, RoiType, SizeType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

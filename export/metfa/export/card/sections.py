@@ -15,7 +15,7 @@ from metfa.training.data.report import DATA, DataReport
 from metfa.training.evaluation.scores import score_classes
 from metfa.training.train import EVALUATION, Evaluation
 
-from ..report import ParityReport
+from ..report import ParityReport, comparison_table, graph_table
 from .markdown import facts, plain, table
 
 if TYPE_CHECKING:
@@ -240,29 +240,8 @@ def _parity(bundle: Bundle) -> Iterator[str]:
     for name, compared in report.compared_on.items():
         right = "" if compared.accuracy is None else f"; PyTorch labels {compared.accuracy:.1%} of them rightly"
         yield f"Frames of {plain(name)}: {compared.frames} ({plain(compared.description)}){right}."
-    yield table(
-        ("artefact", "computed by", "frames", "same class", "largest Δp", "embedding", "not finite"),
-        [
-            (
-                comparison.artefact,
-                comparison.computed_by,
-                name,
-                f"{domain.overall.top1:.1%}",
-                f"{domain.overall.probability_difference:.1e}",
-                f"{domain.overall.embedding_distance:.1e}",
-                f"{domain.overall.non_finite}",
-            )
-            for comparison in report.comparisons
-            for name, domain in comparison.domains.items()
-        ],
-    )
-    yield table(
-        ("graph", "size", "parameters", "MACs a frame"),
-        [
-            (name, f"{graph.bytes / 1e6:.2f} MB", f"{graph.parameters:,}", f"{graph.macs / 1e6:,.1f} M")
-            for name, graph in report.graphs.items()
-        ],
-    )
+    yield table(*comparison_table(report))
+    yield table(*graph_table(report))
 
 
 def _engines(bundle: Bundle) -> Iterator[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metfa.runtime.bundle import DEFAULT_DIRECTORY, Bundle
-from metfa.runtime.command import Command, RoiType, require_extra
+from metfa.runtime.command import Command, require_extra
+from metfa.runtime.parameters import RoiType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from metfa.runtime.command import RoiType
 from metfa.runtime.contract import Region
+from metfa.runtime.parameters import RoiType
 
 from ..config import OPTIMISATION, PRESETS, Augmentation, MethodName, TrainingConfig, TrainingPrecision, Weights
 from .options import read_options

@@ -1,0 +1,123 @@
+"""The kinds of values that options of the commands take."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from .contract import Region
+from .engine import BatchRange
+
+if TYPE_CHECKING:
+    from .contract import Roi
+    from .sinks import CollectionLimit
+    from .sinks.dashboard import Address
+
+
+class RoiType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``auto``, ``full`` or ``x,y,width,height`` in pixels → :data:`~metfa.runtime.contract.Roi`.
+
+    Args:
+        contract: whether ``contract``, what the bundle says, is a choice, too; it stays a word.
+    """
+
+    name = "auto|full|x,y,w,h"
+
+    def __init__(self, *, contract: bool = False) -> None:
+        self._words = {"auto": "auto", "full": None, **({"contract": "contract"} if contract else {})}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Roi | Literal["contract"]:
+        """Parse ``value``."""
+        if isinstance(value, Region):
+            return value
+        if value in self._words:
+            return self._words[value]  # type: ignore[return-value]
+        try:
+            x, y, width, height = (int(number) for number in value.split(","))
+            return Region(x, y, width, height)
+        except ValueError:
+            self.fail(
+                f"expected {', '.join(self._words)} or x,y,width,height in pixels, received {value!r}; "
+                "give for example 81,115,793,619",
+                param,
+                ctx,
+            )
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``WIDTHxHEIGHT`` in pixels → a pair of numbers."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse ``value``."""
+        if isinstance(value, tuple):
+            return value
+        width, _, height = value.partition("x")
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            self.fail(f"expected WIDTHxHEIGHT in pixels, received {value!r}; give for example 1280x720", param, ctx)
+        return int(width), int(height)
+
+
+class CollectionLimitType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """A number of frames, or of bytes with the unit MB or GB → :class:`~metfa.runtime.sinks.CollectionLimit`."""
+
+    name = "N|SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> CollectionLimit:
+        """Parse ``value``."""
+        from .sinks import CollectionLimit
+
+        if isinstance(value, CollectionLimit):
+            return value
+        parts = re.fullmatch(r"(\d+)(MB|GB)?", value)
+        if parts is None or not int(parts[1]):
+            self.fail(
+                f"expected a number of frames, or of MB or GB, received {value!r}; give for example 1000 or 500MB",
+                param,
+                ctx,
+            )
+        if parts[2] is None:
+            return CollectionLimit(frames=int(parts[1]))
+        return CollectionLimit(bytes=int(parts[1]) * {"MB": 10**6, "GB": 10**9}[parts[2]])
+
+
+class BatchType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``MIN,OPT,MAX`` frames → :class:`~metfa.runtime.engine.BatchRange`."""
+
+    name = "MIN,OPT,MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> BatchRange:
+        """Parse ``value``."""
+        if isinstance(value, BatchRange):
+            return value
+        try:
+            minimum, optimum, maximum = (int(number) for number in value.split(","))
+            return BatchRange(minimum, optimum, maximum)
+        except ValueError:
+            self.fail(
+                f"expected MIN,OPT,MAX, ascending numbers of frames, received {value!r}; give for example 1,1,8",
+                param,
+                ctx,
+            )
+
+
+class AddressType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``HOST:PORT`` → :class:`~metfa.runtime.sinks.dashboard.Address`."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """Parse ``value``."""
+        from .sinks.dashboard import Address
+
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(value)
+        except ValueError:
+            self.fail(f"expected HOST:PORT, received {value!r}; give for example 127.0.0.1:8080", param, ctx)
