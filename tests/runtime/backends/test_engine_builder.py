@@ -214,11 +214,11 @@ def test_every_name_that_the_builder_is_called_by_exists() -> None:
 def test_an_int8_graph_is_built_in_int8_but_for_what_it_keeps(graphs: Path, tmp_path: Path) -> None:
     quantiser = Quantiser(graphs / ONNX, make_reference().calibration.numpy())
     graph, engine = tmp_path / ONNX_INT8_TENSORRT, tmp_path / "model.int8.tensorrt_rtx.engine"
-    quantiser.write("tensorrt", graph, keep=["body.0.0", "hidden.3"])
-    record = build_engine("tensorrt_rtx", AMPERE, graph, CONTRACT, engine, precision="int8", kept=2)
+    quantiser.write("tensorrt", graph, keep=["body.0.0", "body.0.5.shortcut", "hidden.3"])
+    record = build_engine("tensorrt_rtx", AMPERE, graph, CONTRACT, engine, precision="int8", kept=3)
     assert record.precision == "int8"
     assert record.operations == {
-        "convolutions": {"float32": 1, "int8": 14},
+        "convolutions": {"float32": 2, "int8": 13},
         "matrix products": {"float32": 1, "int8": 2},
     }
     assert record.operations == count_operations(inspect(graph))

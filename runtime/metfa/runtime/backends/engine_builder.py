@@ -206,9 +206,11 @@ def _count_operations(trt: Any, network: Any) -> OperationCounts:
     counts: OperationCounts = {}
     for layer in layers:
         if layer.type in kinds:
-            inputs = {layer.get_input(index).name for index in range(2) if layer.get_input(index)}
+            # A convolution whose weights are constants has one input.
+            inputs = [layer.get_input(index) for index in range(2)]
             kind = counts.setdefault(kinds[layer.type], {})
-            computed_in = "int8" if inputs <= dequantised else names.get(layer.get_output(0).dtype, "other")
+            quantised = all(tensor is not None and tensor.name in dequantised for tensor in inputs)
+            computed_in = "int8" if quantised else names.get(layer.get_output(0).dtype, "other")
             kind[computed_in] = kind.get(computed_in, 0) + 1
     return counts
 
