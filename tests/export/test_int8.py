@@ -36,7 +36,7 @@ def invoke(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     directory = make_bundle(tmp_path_factory.mktemp("int8") / "bundle", make_network())
-    result = invoke(directory, "--int8", "--compute-capability", "8.6")
+    result = invoke(directory, "--int8", "--compute-capability", "7.5", "--compute-capability", "8.6")
     assert result.exit_code == 0, result.output
     return directory, result.output
 
@@ -69,6 +69,8 @@ def test_the_engine_is_of_the_form_for_tensorrt(made: tuple[Path, str]) -> None:
     bundle = Bundle.open(made[0])
     record = EngineRecord.read(bundle.path(record_name(ENGINE)))
     assert (record.precision, record.onnx_sha256) == ("int8", bundle.files[ONNX_INT8_TENSORRT])
+    assert record.compute_capabilities == ("8.6",)
+    assert f"{ENGINE} is not for compute capability 7.5, which has no such matrix products" in made[1]
 
 
 def test_the_cpu_runs_it_when_asked_and_fp32_otherwise(quantised: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 
 _ON_CPU = "ONNX Runtime on the CPU"
+_TURING = "7.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +236,17 @@ class _Run:
         return OnnxRuntimeBackend(path, self._model.contract, "cpu").infer
 
     def _build_engines(self, onnx: Path, pattern: str, precision: EnginePrecision, *, kept: int) -> None:
-        for flavour, target in self._targets.items():
+        for flavour, asked in self._targets.items():
             name = pattern.replace("*", flavour)
+            target = asked
+            # TensorRT for RTX multiplies matrices there in half precision only, and not in INT8 with float results.
+            if precision == "int8" and flavour == "tensorrt_rtx" and "matrix products" in self.operations[onnx.name]:
+                others = tuple(capability for capability in asked.compute_capabilities if capability != _TURING)
+                target = replace(asked, compute_capabilities=others)
+            if target != asked:
+                self.notes.append(f"{name} is not for compute capability {_TURING}, which has no such matrix products")
+            if not target.compute_capabilities:
+                continue
             record = build_engine(
                 flavour,
                 target,
