@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.training.data.media import count_up
 
 from metfa.training.data.workers import Ended, Made, work
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def gather(items: list[int], patience: float = 60) -> tuple[dict[int, list[int]], dict[int, str | None]]:
@@ -43,6 +49,19 @@ def test_items_that_fail_crash_or_hang_end_with_the_reason_and_the_others_are_do
     }
     assert set(endings) == set(range(30))
     assert all(results[number] == list(range(number % 5)) for number in range(30))
+
+
+def test_a_script_need_not_be_guarded(tmp_path: Path) -> None:
+    """Other users of multiprocessing must put everything below ``if __name__ == "__main__"``."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from metfa.training.data.decoding import first_picture\n"
+        "from metfa.training.data.forms import list_domain\n"
+        "from metfa.training.data.workers import work\n"
+        "print(len(list(work(first_picture, list_domain('phantom:A').entries[:2]))))\n"
+    )
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("4\n", "")
 
 
 def test_whoever_stops_listening_ends_the_processes() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pickle import UnpicklingError
+from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import cv2
@@ -129,7 +131,8 @@ class _Worker(Generic[Item, Result]):
         self.silence = 0.0
         self.connection, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(theirs, function), daemon=True)
-        self._process.start()
+        with _unknown_main():
+            self._process.start()
         theirs.close()
         try:
             self.connection.recv()
@@ -138,7 +141,7 @@ class _Worker(Generic[Item, Result]):
             raise DataError(
                 expected="to be able to start a process that decodes",
                 received="one that ended at once",
-                remedy="in a script, call metfa from below: if __name__ == '__main__'",
+                remedy="free memory, or raise the limit on processes",
             ) from None
 
     def give(self, items: Mapping[int, Item]) -> None:
@@ -164,6 +167,17 @@ class _Worker(Generic[Item, Result]):
         self._process.kill()
         self._process.join()
         self.connection.close()
+
+
+@contextmanager
+def _unknown_main() -> Iterator[None]:
+    """Keep processes that are started from importing the script that runs, which need not expect that."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(connection: Connection, function: Callable[[Item], Iterator[Result]]) -> None:
