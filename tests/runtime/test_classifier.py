@@ -54,7 +54,7 @@ def test_a_precision_that_is_not_there_cannot_be_asked_for(bundle: Path) -> None
 def test_what_is_no_model_is_refused(bundle: Path, content: bytes) -> None:
     with bundles.updating(bundle, keep=lambda _: True) as stage:
         (stage / bundles.ONNX).write_bytes(content)
-    with pytest.raises(BackendError, match="export the bundle again with metfa-export"):
+    with pytest.raises(BundleError, match="export the bundle again with metfa-export"):
         PlaneClassifier.load(bundle)
 
 

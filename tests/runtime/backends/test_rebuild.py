@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,19 +51,24 @@ class RunsOnTheCpu:
         return logits
 
 
-@pytest.fixture
-def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle with graphs and no engine, on a host that seems to have a GPU."""
+@pytest.fixture(scope="module")
+def _graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = make_network()
-    directory = make_bundle(tmp_path / "bundle", network)
+    directory = make_bundle(tmp_path_factory.mktemp("graphs") / "bundle", network)
     with updating(directory, keep=lambda _: True) as stage:
         export_onnx(deploy(network, "fp32"), make_contract(network), stage / ONNX)
         export_onnx(deploy(network, "fp16"), make_contract(network), stage / ONNX_FP16)
+    return directory
+
+
+@pytest.fixture
+def bundle(_graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle with graphs and no engine, on a host that seems to have a GPU."""
     monkeypatch.setattr(gpu, "current_device", lambda: gpu.Device("NVIDIA RTX A2000", "8.6"))
     monkeypatch.setattr(tensorrt, "current_device", lambda: gpu.Device("NVIDIA RTX A2000", "8.6"))
     monkeypatch.setattr(tensorrt, "TensorRtBackend", RunsOnTheCpu)
     monkeypatch.setattr(rebuild, "installed_flavours", lambda: ("tensorrt_rtx",))
-    return directory
+    return shutil.copytree(_graphs, tmp_path / "bundle")
 
 
 def test_a_device_builds_its_engine_and_finds_it_the_next_time(bundle: Path) -> None:
