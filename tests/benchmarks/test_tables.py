@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / domain / label).mkdir(parents=True)
             for number in range(8):
                 image = generator.integers(0, 60, (32, 32)).astype(np.uint8)
-                image[box, 8:24] = brightness
+                image[box, 2 * number : 2 * number + 16] = brightness
                 assert cv2.imwrite(str(folder / domain / label / f"{number}.png"), image)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
