@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.accelerators.cuda import CUDAAccelerator
 from torch import Tensor, nn
 
 from metfa.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from lightning_fabric import Fabric
 
     from .config import TrainingPrecision
 
@@ -37,6 +37,9 @@ def make_fabric(device: str | None, processes: int = 1, precision: TrainingPreci
     Raises:
         TrainingError: there are no such devices.
     """
+    from lightning_fabric import Fabric  # takes seconds to import, and only training needs it
+    from lightning_fabric.accelerators.cuda import CUDAAccelerator
+
     try:
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if found.type not in {"cpu", "cuda"}:
@@ -57,7 +60,8 @@ def make_fabric(device: str | None, processes: int = 1, precision: TrainingPreci
         raise TrainingError(
             expected=f"{processes} GPUs, one for each of --devices", received=f"{present}", remedy="lower --devices"
         )
-    torch.set_float32_matmul_precision("high")  # TF32 where there is one
+    if found.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32; on a CPU it would mean something else
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would print of every process
     return Fabric(
         accelerator=found.type,
