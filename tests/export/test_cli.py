@@ -162,6 +162,14 @@ def test_options_that_do_not_go_together(arguments: list[str], message: str) -> 
     assert message in result.output
 
 
+def test_another_export_says_what_it_removes(exported: Path) -> None:
+    gone = sorted(name for name in contents(exported) if "fp16" in name)
+    result = invoke(exported)
+    assert result.exit_code == 0, result.output
+    assert f"removed what an earlier export made: {', '.join(gone)}\n" in result.output
+    assert not [name for name in contents(exported) if "fp16" in name]
+
+
 def test_batches_and_workspace_reach_the_engine(trained: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX, whose builder works without a GPU")
     result = invoke(trained, "--fp16", "--batch", "1,4,16", "--workspace", "64", "--compute-capability", "8.6")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from metfa.runtime.errors import BundleError
+from metfa.runtime.errors import BundleError, OutputError
 from metfa.training.config import MethodName, TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.evaluation.network import infer
@@ -110,3 +110,17 @@ def test_a_damaged_candidate_is_named(tmp_path: Path, content: bytes) -> None:
         candidates.validators(12)
     with pytest.raises(BundleError, match=r"00000012\.safetensors"):
         candidates.networks(12, make_network().config)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_candidate(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    candidates = Candidates(tmp_path, make_frames(hide(make_store(4, 120))))
+    method = make_method(config, "metfa-v")
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(OutputError, match="received No space left on device; free space"):
+        candidates.add(1, method)
+    assert list(tmp_path.rglob("*.safetensors")) == []

@@ -122,10 +122,9 @@ def main(  # click passes the options by name
     _require("--calibration and --keep", calibration or keep, "--int8", int8)
     builder = compute_capabilities or batch or workspace
     _require("--compute-capability, --batch and --workspace", builder, "--fp16 and --int8", fp16 or int8)
-    require_extra("export", "torch", "safetensors", "onnx", "onnxscript")
+    require_extra("export", "torch", "safetensors", "onnx", "onnxscript", "markdown")
     require_extra("cpu", "onnxruntime")
     from .artefacts import EngineOptions, Int8Options, export, load_model
-    from .card import write_card
     from .frames import calibration_frames, default_frames, read_frames
     from .serving.directory import require_absent
 
@@ -154,7 +153,17 @@ def main(  # click passes the options by name
         made = export(model, compared, stage, fp16=fp16, int8=options, engine=engine, worst=worst)
         report = "\n".join(_describe(made, stage))
     click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
+    _finish(directory, held, triton=triton, deepstream=deepstream)
+
+
+def _finish(directory: Path, held: Bundle | None, *, triton: Path | None, deepstream: Path | None) -> None:
+    """Write what is made of a whole bundle, and say what is no longer in it."""
+    from .card import write_card
+
     finished = Bundle.open(directory)
+    before = {name for name in held.files if is_exported(name) and name not in {CARD, CARD_PAGE}} if held else set()
+    if removed := sorted(before - set(finished.files)):
+        click.echo(f"removed what an earlier export made: {', '.join(removed)}")
     write_card(finished)
     click.echo(f"wrote {CARD} and {CARD_PAGE}")
     if triton:

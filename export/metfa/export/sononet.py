@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from metfa.runtime.bundle import CONTRACT, WEIGHTS
@@ -23,7 +22,7 @@ from metfa.runtime.contract import (
 from metfa.runtime.errors import BundleError, ExportError
 from metfa.runtime.files import write_text, writing_to
 from metfa.training.model import Normalise
-from metfa.training.weights import read_tensors
+from metfa.training.weights import read_tensors, save_tensors
 
 from .graph import DeployedModel, Model, SmallLinear
 from .precision import fold_batch_norms
@@ -132,7 +131,7 @@ def save_sononet(network: SonoNet, directory: Path) -> None:
         OutputError: a file cannot be written.
     """
     with writing_to(directory):
-        save_file(network.state_dict(), directory / WEIGHTS)
+        save_tensors(network.state_dict(), directory / WEIGHTS)
     write_text(directory / CONTRACT, sononet_contract().to_json())
 
 

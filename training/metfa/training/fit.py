@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ from .config import TrainingConfig
 from .data.sampling import BalancedSampler, ShuffledSampler
 from .methods import Batch
 from .parallel import Encoding, any_process
-from .weights import read_metadata, read_tensors
+from .weights import read_metadata, read_tensors, save_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +161,7 @@ class Trainer:
                     raise TrainingError(
                         expected="finite terms of the objective",
                         received=f"{name} = {value} at step {step}",
-                        remedy="lower --learning-rate or the weight of that term, then train again",
+                        remedy="lower --learning-rate or the weight of that term, or raise --images-per-class",
                     )
             lines.append(json.dumps({"step": step, **last}) + "\n")
         self._pending.clear()
@@ -183,7 +182,7 @@ class Trainer:
                     if value is not None:
                         state[f"optimiser.{number}.{index}.{name}"] = value
         with replacing(self._directory / CHECKPOINT) as temporary:
-            save_file(state, temporary, {"step": str(self.step), "config": records.to_json(self._config)})
+            save_tensors(state, temporary, {"step": str(self.step), "config": records.to_json(self._config)})
 
     def restore(self) -> None:
         """Go back to the checkpoint in the directory; metrics of later steps are dropped.

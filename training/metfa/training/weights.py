@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from metfa.runtime import records
@@ -18,7 +18,7 @@ from metfa.runtime.errors import BundleError
 from .model import Network, NetworkConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from metfa.runtime.bundle import Bundle
@@ -49,9 +49,14 @@ class Reference:
     calibration: Tensor
 
 
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors; a full disk is an ``OSError`` here, as of any file, not one of that library."""
+    path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+
+
 def save_network(network: Network, directory: Path) -> None:
     """Write the network's weights and configuration into ``directory``."""
-    save_file(network.state_dict(), directory / WEIGHTS)
+    save_tensors(network.state_dict(), directory / WEIGHTS)
     (directory / NETWORK).write_text(records.to_json(network.config), encoding="utf-8")
 
 
@@ -87,7 +92,7 @@ def load_network(bundle: Bundle) -> Network:
 
 def save_reference(reference: Reference, directory: Path) -> None:
     """Write reference frames into ``directory``."""
-    save_file({name: tensor.contiguous() for name, tensor in asdict(reference).items()}, directory / REFERENCE)
+    save_tensors(asdict(reference), directory / REFERENCE)
 
 
 def load_reference(bundle: Bundle) -> Reference:

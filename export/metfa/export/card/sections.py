@@ -92,7 +92,7 @@ def _data(bundle: Bundle) -> Iterator[str]:
         for reason, count in domain.skipped.items():
             yield f"Skipped {count}: {plain(reason)}."
         if domain.divided:
-            yield f"{domain.divided} groups are in more than one split, as the data came: scores are too good."
+            yield f"In more than one split, as the data came: {domain.divided} groups; scores are too good."
 
 
 def _training(bundle: Bundle) -> Iterator[str]:

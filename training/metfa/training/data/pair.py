@@ -128,6 +128,6 @@ def _labels(source: PreparedDomain, target: PreparedDomain) -> tuple[str, ...]:
         raise DataError(
             expected=f"the source's classes ({', '.join(labels)}) in the target {target.name}",
             received=", ".join(target.classes),
-            remedy="rename the target's class folders, or put its images into one folder without classes",
+            remedy="rename the target's classes, or name it without labels: as one folder, or with ?label=none",
         )
     return labels

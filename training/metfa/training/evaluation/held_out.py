@@ -94,7 +94,7 @@ def read_held_out(bundle: Bundle, specification: str, *, region: Roi | Literal["
         raise DataError(
             expected=f"the classes of the model ({', '.join(contract.labels)}) in {specification}",
             received=", ".join(sorted(unknown)),
-            remedy="rename the class folders, or move those of other classes away",
+            remedy="name the classes as the model does, and leave out images of others",
         )
     seen = seen_in_training(bundle, domain)[rows]
     if seen.all():

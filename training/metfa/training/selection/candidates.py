@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from metfa.runtime import records
 from metfa.runtime.errors import BundleError, TrainingError
@@ -20,7 +19,7 @@ from ..data.store import FrameSequence, FrameStore
 from ..evaluation.network import infer
 from ..methods import Role
 from ..model import Network, NetworkConfig
-from ..weights import read_metadata, read_tensors
+from ..weights import read_metadata, read_tensors, save_tensors
 from .validators import Validators, validate
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Candidates:
             raise TrainingError(
                 expected="finite outputs of the network",
                 received=f"NaN or infinity after step {step}",
-                remedy="lower --learning-rate or the weights of the terms, then train again",
+                remedy="lower --learning-rate or the weights of the terms, or raise --images-per-class",
             )
         validators = validate(
             target.probabilities.astype(np.float64),
@@ -88,7 +87,7 @@ class Candidates:
             supervised_accuracy=self._accuracy(networks, method.supervision[-1]),
         )
         with replacing(self._path(step)) as temporary:
-            save_file(_together(exported, networks["source"]), temporary, {_RECORD: records.to_json(validators)})
+            save_tensors(_together(exported, networks["source"]), temporary, {_RECORD: records.to_json(validators)})
         return validators
 
     def steps(self) -> list[int]:

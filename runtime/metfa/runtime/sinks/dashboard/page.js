@@ -114,7 +114,9 @@ function setNumber(id, value, unit = "", warn = false) {
   element(id).classList.toggle("warn", warn);
 }
 
-function showDevice({ verdict, devices }) {
+function showDevice({ verdict, devices: inFull }) {
+  // Of a path, the end tells the devices apart.
+  const devices = inFull.map((device) => ({ ...device, name: device.name.split("/").pop() }));
   element("device").hidden = false;
   const place = ["source", "target"].indexOf(verdict);
   const known = devices.map(({ name }) => name).join(" and ");
