@@ -29,11 +29,12 @@ graph = onnx.load(sys.argv[1])
 height, width = (dimension.dim_value for dimension in graph.graph.input[0].type.tensor_type.shape.dim[2:])
 frame = graph.graph.input[0].name
 grey = [
-    helper.make_node("ReduceMean", ["images"], ["grey"], axes=[1], keepdims=1),
+    helper.make_node("ReduceMean", ["images", "channels"], ["grey"], keepdims=1),
     helper.make_node("Mul", ["grey", "levels"], ["scaled"]),
     helper.make_node("Cast", ["scaled"], [frame], to=TensorProto.UINT8),
 ]
 graph.graph.initializer.append(helper.make_tensor("levels", TensorProto.FLOAT, [], [255.0]))
+graph.graph.initializer.append(helper.make_tensor("channels", TensorProto.INT64, [1], [1]))
 for node in reversed(grey):
     graph.graph.node.insert(0, node)
 graph.graph.node.append(helper.make_node("Softmax", ["logits"], ["output0"], axis=1))

@@ -28,7 +28,7 @@ from .loading import measure_loading
 from .steps import configuration, measure, measure_games
 
 METHODS = ("source-only", "dann", "adda", "mme", "metfa-v")
-SCALING_STEPS = 6
+SCALING_STEPS = 4
 
 
 @click.command(cls=Command)

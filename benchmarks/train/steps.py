@@ -149,7 +149,7 @@ def measure(config: TrainingConfig, steps: int) -> StepCost:
                 stack.enter_context(mock.patch.object(losses, name, _cheapest))
             _timed(times["limit"], bench.train, images)
     middle = {name: median(values) for name, values in times.items()}
-    passes = 1 if config.method in {"source-only", "adabn"} else 2
+    passes = 1 if config.method in {"source-only", "adabn", "adda"} else 2  # ADDA in its first stage
     return StepCost(
         whole=middle["sampling"] + middle["augmentation"] + middle["step"],
         images=passes * bench.batch_size,
