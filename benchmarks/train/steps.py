@@ -15,18 +15,21 @@ import torch
 from metfa.runtime.contract import Normalisation
 from metfa.training import losses
 from metfa.training.augment import augment
-from metfa.training.config import OPTIMISATION, PRESETS, Augmentation, TrainingConfig
+from metfa.training.cli.run_options import make_config
+from metfa.training.cli.train import main as metfa_train
 from metfa.training.data.sampling import BalancedSampler, ShuffledSampler
 from metfa.training.data.store import FrameStore
 from metfa.training.methods import Batch, build_method
 from metfa.training.model import Network, NetworkConfig
+
+from ..tables.runs import NOT_OF_A_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from metfa.training.config import MethodName
+    from metfa.training.config import MethodName, TrainingConfig
     from metfa.training.methods import Method
 
 Arguments = ParamSpec("Arguments")
@@ -37,33 +40,12 @@ IMAGES = 600  # of each domain
 
 
 def configuration(method: MethodName, preset: str, size: tuple[int, int]) -> TrainingConfig:
-    """Return a run with the defaults of ``metfa-train`` and so many steps that no schedule ends."""
-    return TrainingConfig(
-        source="A",
-        target="B",
-        source_region=None,
-        target_region=None,
-        strict=False,
-        method=method,
-        encoder=PRESETS[preset].encoder,
-        height=size[0],
-        width=size[1],
-        embedding=PRESETS[preset].embedding,
-        steps=10_000,
-        candidates=1,
-        images_per_class=5,
-        learning_rate=OPTIMISATION[method].learning_rate / 100,  # noise has nothing to learn, and may diverge
-        momentum=0.9,
-        weight_decay=OPTIMISATION[method].weight_decay,
-        prototype_temperature=0.05,
-        alignment_temperature=2.0,
-        augmentation=Augmentation(flip=True, noise=0.1, extended=False),
-        ramp=True,
-        game="one-pass",
-        precision="fp32",
-        selection="last",
-        seed=0,
-    )
+    """Return a run with the defaults of ``metfa-train``, and so many steps that no schedule ends."""
+    height, width = size
+    arguments = ["--method", method, "--preset", preset, "--input-size", f"{height}x{width}", "--steps", "10000"]
+    values = metfa_train.make_context("metfa-train", arguments).params
+    config = make_config(**{name: value for name, value in values.items() if name not in NOT_OF_A_RUN})
+    return replace(config, learning_rate=config.learning_rate / 100)  # noise has nothing to learn, and may diverge
 
 
 @dataclass(frozen=True, slots=True)
