@@ -77,7 +77,7 @@ def main(directory: Path, output: Path) -> None:
             try:
                 backend, _ = load_backend(bundle, name, precision)
             except MetfaError as refusal:  # noqa: PERF203  # there are nine
-                refused.append(f"{name} {precision}: {refusal.received}")
+                refused.append(f"{name} {precision}: {refusal}")
             else:
                 loaded.setdefault(f"{name} {precision}", backend)
     size = bundle.contract.input

@@ -43,7 +43,7 @@ def main(output: Path) -> None:
     run("metfa-export", bundles["MetFA"], "--fp16")
     clip, events = output / "phantom-B.mp4", output / "phantom-B.jsonl"
     stream = ("--bundle", bundles["MetFA"], "--device", "phantom:B", "--seconds", SECONDS, "--no-window")
-    run("metfa-stream", *stream, "--output", clip, "--events", events)
+    run("metfa-stream", *stream, "--output", clip, "--events", events, "--overwrite")
 
     evaluations = {name: json.loads((bundle / EVALUATION).read_text()) for name, bundle in bundles.items()}
     picture = output / "demo.png"

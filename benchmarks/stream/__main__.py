@@ -54,7 +54,7 @@ RATES = (30.0, 60.0)  # frames per second of live sources
 def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None, output: Path) -> None:
     """Time a frame of bare decoding, of bare inference and of the stream, in turns; starts, memory, ages, peers."""
     bundle = Bundle.open(directory)
-    backend, choice = load_backend(bundle)
+    backend, _ = load_backend(bundle)
     classifier = PlaneClassifier(bundle.contract, backend)
     size = bundle.contract.input
     with tempfile.TemporaryDirectory() as temporary:
@@ -105,7 +105,7 @@ def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None,
     report = {
         "benchmark": "stream",
         "host": host(),
-        "backend": choice,
+        "backend": backend.description,
         "artefacts": {name: hash_ for name, hash_ in bundle.files.items() if name.endswith((".onnx", ".engine"))},
         "source": {"clip": str(clip) if clip else "synthetic", "sha256": digest, "description": description},
         "repetitions": repetitions,
@@ -118,7 +118,9 @@ def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None,
         "notes": notes,
     }
     write_text(output, json.dumps(report, indent=2) + "\n")
-    click.echo(f"{choice}\n{description}\n\n{'':12}{'wall':>8}{'CPU':>8}   ms a frame, median of {repetitions}")
+    click.echo(
+        f"{backend.description}\n{description}\n\n{'':12}{'wall':>8}{'CPU':>8}   ms a frame, median of {repetitions}"
+    )
     for name in passes:
         walls = [cost.wall_ms for cost in costs[name]]
         click.echo(f"{name:12}{wall[name]:8.2f}{cpu[name]:8.2f}   ({min(walls):.2f} to {max(walls):.2f})")

@@ -62,7 +62,7 @@ def test_a_folder_becomes_events_and_a_video(bundle: Path, folder: Path, tmp_pat
     ]
     assert frames_in(video) == 3
     backend, source, window = result.stderr.splitlines()
-    assert backend.startswith("backend: ONNX Runtime ")
+    assert re.fullmatch(r"backend: ONNX Runtime \S+ on the CPU, model\.onnx", backend)
     assert source == f"source: 3 images in {folder}"
     assert window == "window: none (no display: neither DISPLAY nor WAYLAND_DISPLAY is set)"
     assert result.stdout.startswith("3 frames, 0 dropped, ")
@@ -119,7 +119,7 @@ def test_the_sector_is_found_and_reported_once(bundle: Path, tmp_path: Path) -> 
         "sector: 100,50,250,200 of 400x300"
     ]
     assert {event["label"] for event in events_in(events)} == {"bright"}
-    run("--bundle", bundle, "--device", frames, "--roi", "full", "--events", events)
+    run("--bundle", bundle, "--device", frames, "--roi", "full", "--events", events, "--overwrite")
     assert {event["label"] for event in events_in(events)} == {"grey"}
 
 
@@ -203,6 +203,38 @@ def test_browsers_are_served_until_the_end(bundle: Path) -> None:
     summary, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert " frames, " in summary
+
+
+@pytest.mark.parametrize(("option", "name"), [("--events", "scan.jsonl"), ("--output", "scan.mp4")])
+def test_a_file_that_exists_is_replaced_only_where_that_is_wanted(
+    bundle: Path, folder: Path, tmp_path: Path, option: str, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("an earlier scan")
+    refused = run("--bundle", bundle, "--device", folder, option, path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"Error: expected a new file for {option}, received {path}, which exists; "
+        "choose another path, or replace it with --overwrite\n"
+    )
+    assert path.read_text() == "an earlier scan"
+    replaced = run("--bundle", bundle, "--device", folder, option, path, "--overwrite")
+    assert replaced.returncode == 0, replaced.stderr
+    assert b"an earlier scan" not in path.read_bytes()
+
+
+def test_reasons_against_faster_backends_are_told_where_asked_or_where_there_is_a_gpu(
+    bundle: Path, folder: Path
+) -> None:
+    arguments = ["--bundle", str(bundle), "--device", str(folder), "--no-window"]
+    _, tensorrt, cuda, _ = run(*arguments, "--verbose").stderr.splitlines()
+    assert tensorrt.startswith("backend: not tensorrt: expected a TensorRT engine in FP16 in ")
+    assert cuda.startswith("backend: not cuda: ")
+    with_gpu = "from metfa.runtime.backends import choice; choice.has_nvidia_gpu = lambda: True; "
+    command = [sys.executable, "-c", with_gpu + COMMAND[-1], *arguments]
+    _, remark, source = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+    assert remark == tensorrt
+    assert source.startswith("source: ")
 
 
 def test_the_token_is_taken_from_the_environment(bundle: Path, folder: Path) -> None:

@@ -207,7 +207,7 @@ def test_an_unusable_record_of_training_is_refused(here: Path, text: str) -> Non
         (["--data", "B", "--roi", "0,0,900,900"], "64x48 pixels, beyond which the region 0,0,900,900 reaches"),
         (["--data", "B", "--roi", "1,2"], "expected auto, full, contract or x,y,width,height"),
         (["--data", "B", "--precision", "fp16", "--backend", "cpu"], "expected model.fp16.onnx in the bundle"),
-        (["--data", "B", "--backend", "tensorrt"], "not tensorrt: the bundle holds no engine"),
+        (["--data", "B", "--backend", "tensorrt"], "expected a TensorRT engine in FP16"),
         (["--data", "B", "--output", "file/scores"], "expected to be able to write"),
         (["--data", "B", "--bundle", "nothing"], "expected a bundle in nothing, received no such directory"),
         (["--data", "B", "--bundle", "trained"], "expected an exported model in the bundle trained"),

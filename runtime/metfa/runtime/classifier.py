@@ -26,7 +26,8 @@ class PlaneClassifier:
 
     Attributes:
         contract: the model's contract.
-        backend_choice: which engine runs it, and why.
+        backend_choice: which engine runs it.
+        backend_refusals: why each faster one does not, the fastest first.
         sector: which part of each image the model sees.
     """
 
@@ -36,10 +37,11 @@ class PlaneClassifier:
         backend: Backend,
         *,
         region: Roi | Literal["contract"] = "contract",
-        backend_choice: str = "",
+        backend_refusals: tuple[str, ...] = (),
     ) -> None:
         self.contract = contract
-        self.backend_choice = backend_choice or backend.description
+        self.backend_choice = backend.description
+        self.backend_refusals = backend_refusals
         self._backend = backend
         self.sector = SectorTracker(contract.input.region if region == "contract" else region)
 
@@ -68,10 +70,10 @@ class PlaneClassifier:
             ExportError, OutputError: an engine that ``rebuild`` asked for cannot be built or written.
         """
         bundle = Bundle.open(Path(directory))
-        loaded, choice = load_backend(bundle, backend, precision, rebuild=rebuild)
+        loaded, refusals = load_backend(bundle, backend, precision, rebuild=rebuild)
         size = bundle.contract.input
         loaded.infer(np.zeros((1, 1, size.height, size.width), np.uint8))
-        return cls(bundle.contract, loaded, region=region, backend_choice=choice)
+        return cls(bundle.contract, loaded, region=region, backend_refusals=refusals)
 
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
         """Classify one image, uint8 [H, W] or [H, W, 3] (BGR) of any size.

@@ -123,6 +123,8 @@ class _StreamCommand(Command):
     help="Show the stream to browsers, such as on 127.0.0.1:8080. On an address that other machines reach, they need a "
     "token: that of METFA_TOKEN, or else one that is made up and printed.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace the files of --output and --events, where they exist.")
+@click.option("--verbose", is_flag=True, help="Say why no faster backend runs the model.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 def main(  # click passes the options by name
@@ -142,6 +144,8 @@ def main(  # click passes the options by name
     collect_limit: CollectionLimit,
     window: bool | None,
     serve: Address | None,
+    overwrite: bool,
+    verbose: bool,
     limit: int | None,
     seconds: float | None,
 ) -> None:
@@ -155,7 +159,7 @@ def main(  # click passes the options by name
     from .streaming import stream
     from .summary import StreamStatistics
 
-    _refuse_to_overwrite(device, output, events)
+    _refuse_to_overwrite(device, {"--output": output, "--events": events}, overwrite=overwrite)
     statistics = StreamStatistics()
     device_check: DeviceSink | None = None
     collection: CollectionSink | None = None
@@ -169,7 +173,7 @@ def main(  # click passes the options by name
                 rebuild=rebuild,
             )
             classifier.sector.report = _report_sector
-            _say(f"backend: {classifier.backend_choice}")
+            _report_backend(classifier, verbose=verbose)
             source = stack.enter_context(
                 open_source(device, CaptureFormat(size, rate, pixels), notify=lambda line: _say(f"source: {line}"))
             )
@@ -263,6 +267,16 @@ def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Ca
         raise errors[0]
 
 
+def _report_backend(classifier: PlaneClassifier, *, verbose: bool) -> None:
+    """Say what runs the model, and why nothing faster does, where asked or where there is a GPU for it."""
+    from .backends.choice import has_nvidia_gpu
+
+    _say(f"backend: {classifier.backend_choice}")
+    refusals = classifier.backend_refusals
+    for refusal in refusals if verbose else refusals[:1] if has_nvidia_gpu() else ():
+        _say(f"backend: {refusal}")
+
+
 def _report_sector(region: Region | None, width: int, height: int) -> None:
     found = f"{region} of {width}x{height}" if region else f"none found, the model sees all of {width}x{height}"
     _say(f"sector: {found}")
@@ -328,16 +342,31 @@ def _open_window(title: str, labels: Sequence[str], *, required: bool | None) ->
         return None
 
 
-def _refuse_to_overwrite(device: str, output: Path | None, events: Path | None) -> None:
-    if output is not None and events is not None and output.resolve() == events.resolve():
+def _refuse_to_overwrite(device: str, outputs: dict[str, Path | None], *, overwrite: bool) -> None:
+    """Refuse files that would replace each other, the source, or, unless that is wanted, what is there.
+
+    Pipes and devices are no files: nothing is lost of them.
+    """
+    files = {option: path for option, path in outputs.items() if path is not None}
+    if len({path.resolve() for path in files.values()}) < len(files):
         raise OutputError(
-            expected="two files for --output and --events", received=f"{output} twice", remedy="choose another path"
+            expected=f"two files for {' and '.join(files)}",
+            received=f"{next(iter(files.values()))} twice",
+            remedy="choose another path",
         )
     source = Path(device)
-    for path in (output, events):
-        if path is not None and path.exists() and source.exists() and path.samefile(source):
+    for option, path in files.items():
+        if not path.is_file():
+            continue
+        if source.exists() and path.samefile(source):
             raise OutputError(
                 expected="an output beside the source",
                 received=f"{path}, the source itself",
                 remedy="choose another path",
+            )
+        if not overwrite:
+            raise OutputError(
+                expected=f"a new file for {option}",
+                received=f"{path}, which exists",
+                remedy="choose another path, or replace it with --overwrite",
             )

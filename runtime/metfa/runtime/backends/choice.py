@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -21,17 +22,13 @@ BackendName = Literal["tensorrt", "cuda", "cpu"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class _UnsuitableError(Exception):
-    """Why a backend is not for this host; its message completes the sentence «not TensorRT: …»."""
-
-
 def load_backend(
     bundle: Bundle,
     backend: BackendName | None = None,
     precision: Precision | None = None,
     *,
     rebuild: bool = False,
-) -> tuple[Backend, str]:
+) -> tuple[Backend, tuple[str, ...]]:
     """Load the bundle's best artefact for this host.
 
     FP16, where the bundle has it, is the default on a GPU, FP32 on the CPU (which computes in FP32 anyway). INT8 is
@@ -44,7 +41,7 @@ def load_backend(
         rebuild: whether to build an engine here where the bundle has none that suits this host.
 
     Returns:
-        The backend, and a line that says which was chosen and why.
+        The backend, and why each faster one does not run the bundle here, the fastest first.
 
     Raises:
         BackendError: no backend works here, or the one asked for does not.
@@ -56,41 +53,56 @@ def load_backend(
         "cuda": _load_cuda,
         "cpu": _load_cpu,
     }
-    refusals = []
+    refusals: dict[BackendName, MetfaError] = {}
     for name in candidates:
         try:
             loaded = loaders[name](bundle, precision)
-        except _UnsuitableError as refusal:
-            refusals.append(f"not {name}: {refusal}")
-            continue
         except MetfaError as refusal:
-            if backend is not None or name == "cpu":
+            if backend is not None or (name == "cpu" and _onnxruntime_installed()):
                 raise
-            refusals.append(f"not {name}: {refusal}")
+            refusals[name] = refusal
             continue
-        reason = "asked for" if backend else "; ".join(refusals) or "the fastest"
-        return loaded, f"{loaded.description} ({reason})"
+        return loaded, tuple(f"not {name}: {refusal}" for name, refusal in refusals.items())
     raise BackendError(
-        expected=f"an inference engine for {bundle.directory} on this host",
-        received="; ".join(refusals),
+        expected=f"an inference engine that runs {bundle.directory} on this host",
+        received="none (" + "; ".join(f"{name}: {refusal.received}" for name, refusal in refusals.items()) + ")",
         remedy="pip install 'metfa[cpu]' (or 'metfa[cuda]', 'metfa[tensorrt]' with an NVIDIA GPU)",
     )
 
 
+def has_nvidia_gpu() -> bool:
+    """Return whether this host has an NVIDIA GPU that its driver knows, whatever packages are installed."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
 def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool) -> Backend:
     if precision == "fp32":
-        raise _UnsuitableError("engines are FP16 and FP32 was asked for")
+        raise BackendError(
+            expected="FP16 or INT8, which TensorRT engines compute in",
+            received="FP32",
+            remedy="choose another precision, or another backend",
+        )
     engines = bundle.matching(bundles.ENGINE_PATTERN_INT8 if precision == "int8" else bundles.ENGINE_PATTERN)
-    if precision == "int8":
-        rebuild = False  # an INT8 engine is calibrated and compared where the frames are
-        if not engines:
-            raise _UnsuitableError("the bundle holds no INT8 engine (metfa-export --int8 builds one)")
+    rebuild = rebuild and precision != "int8"  # an INT8 engine is calibrated and compared where the frames are
     if not engines and not rebuild:
-        raise _UnsuitableError("the bundle holds no engine (metfa-export --fp16 or metfa-stream --rebuild builds one)")
+        raise _no_engine(bundle, "INT8" if precision == "int8" else "FP16")
     if not installed_flavours():
-        raise _UnsuitableError(f"neither {' nor '.join(FLAVOURS)} is installed")
+        raise BackendError(
+            expected=f"{' or '.join(FLAVOURS)}, to run {engines[0] if engines else 'an engine'}",
+            received="a Python environment without them",
+            remedy="pip install 'metfa[tensorrt]' (or 'metfa[rtx]')",
+        )
     if not cuda_bindings_installed():
-        raise _UnsuitableError("cuda-python is not installed")
+        raise BackendError(
+            expected="cuda-python beside TensorRT",
+            received="a Python environment without it",
+            remedy="pip install 'metfa[tensorrt]' (or 'metfa[rtx]')",
+        )
     from .tensorrt import load_engine
 
     try:
@@ -104,14 +116,42 @@ def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool
     return rebuild_engine(bundle)
 
 
+def _no_engine(bundle: Bundle, wanted: Literal["FP16", "INT8"]) -> BackendError:
+    """Return the refusal of a bundle without an engine in the precision that is wanted; it names those in the other."""
+    pattern, other = {
+        "FP16": (bundles.ENGINE_PATTERN_INT8, "int8"),
+        "INT8": (bundles.ENGINE_PATTERN, "fp16"),
+    }[wanted]
+    others = bundle.matching(pattern)
+    remedies = [f"take {'it' if len(others) == 1 else 'one of them'} with --precision {other}"] if others else []
+    # Another export replaces the last: what the bundle holds must be asked for again.
+    both = others or (wanted == "INT8" and bundles.ONNX_FP16 in bundle.files)
+    remedies.append(f"build one with metfa-export {'--fp16 --int8' if both else f'--{wanted.lower()}'}")
+    if wanted == "FP16" and bundles.ONNX_FP16 in bundle.files:
+        remedies.append("here with metfa-stream --rebuild")
+    return BackendError(
+        expected=f"a TensorRT engine in {wanted} in the bundle {bundle.directory}",
+        received=f"only {' and '.join(others)}" if others else "none",
+        remedy=", or ".join(remedies),
+    )
+
+
 def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
     _require_onnxruntime()
     from .onnxruntime import OnnxRuntimeBackend, can_use_cuda
 
     if not can_use_cuda():
-        raise _UnsuitableError("the installed ONNX Runtime has no CUDA provider")
+        raise BackendError(
+            expected="an ONNX Runtime with CUDA",
+            received="one without",
+            remedy="with an NVIDIA GPU, pip uninstall onnxruntime and pip install 'metfa[cuda]'",
+        )
     if precision == "int8":
-        raise _UnsuitableError("INT8 is for TensorRT and the CPU")
+        raise BackendError(
+            expected="FP32 or FP16, which ONNX Runtime computes in on a GPU",
+            received="INT8",
+            remedy="choose another precision, or TensorRT or the CPU",
+        )
     return OnnxRuntimeBackend(
         _onnx(bundle, precision or ("fp16" if bundles.ONNX_FP16 in bundle.files else "fp32")), bundle.contract, "cuda"
     )
@@ -125,8 +165,16 @@ def _load_cpu(bundle: Bundle, precision: Precision | None) -> Backend:
 
 
 def _require_onnxruntime() -> None:
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise _UnsuitableError("onnxruntime is not installed")
+    if not _onnxruntime_installed():
+        raise BackendError(
+            expected="the package onnxruntime",
+            received="a Python environment without it",
+            remedy="pip install 'metfa[cpu]' (or 'metfa[cuda]' with an NVIDIA GPU)",
+        )
+
+
+def _onnxruntime_installed() -> bool:
+    return importlib.util.find_spec("onnxruntime") is not None
 
 
 def _onnx(bundle: Bundle, precision: Precision) -> Path:

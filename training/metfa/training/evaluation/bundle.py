@@ -100,7 +100,7 @@ class BundleEvaluation:
         record: what was measured.
         embeddings: of the frames that were scored.
         source: of another domain, to show beside them; None where none was asked for.
-        backend_choice: which engine ran the model, and why.
+        backend_choice: which engine ran the model.
     """
 
     record: EvaluationRecord
@@ -141,7 +141,7 @@ def evaluate_bundle(
             received="one that was only trained",
             remedy="run metfa-export first",
         )
-    loaded, choice = load_backend(bundle, backend, precision)
+    loaded, _ = load_backend(bundle, backend, precision)
     held_out = read_held_out(bundle, specification, region=region)
     beside = None if source is None else read_held_out(bundle, source)
     inference = _infer(loaded, held_out)
@@ -173,7 +173,7 @@ def evaluate_bundle(
         None
         if beside is None
         else Embeddings(utf8(beside.name), _infer(loaded, beside).embedding, beside.store.labels),
-        choice,
+        loaded.description,
     )
 
 
