@@ -20,6 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import click
+import cv2
 
 from metfa.runtime import Observation, PlaneClassifier, StreamStatistics, open_source, stream
 from metfa.runtime.bundle import DEFAULT_DIRECTORY
@@ -70,6 +71,7 @@ class Minute:
 )
 def main(directory: Path, minutes: int, port: int, output: Path) -> None:
     """Stream for MINUTES, with a record of every frame written, and print a line for each minute."""
+    cv2.setNumThreads(1)  # as metfa-stream does
     classifier = PlaneClassifier.load(directory)
     whole, rows = StreamStatistics(), []
     with tempfile.TemporaryDirectory() as temporary:

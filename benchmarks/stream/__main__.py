@@ -53,6 +53,7 @@ RATES = (30.0, 60.0)  # frames per second of live sources
 )
 def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None, output: Path) -> None:
     """Time a frame of bare decoding, of bare inference and of the stream, in turns; starts, memory, ages, peers."""
+    cv2.setNumThreads(1)  # as metfa-stream does
     bundle = Bundle.open(directory)
     backend, _ = load_backend(bundle)
     classifier = PlaneClassifier(bundle.contract, backend)

@@ -174,6 +174,7 @@ class _Instant:
 
     description = "instant"
     artefact = ""
+    concurrency = 1
 
     def __init__(self, contract: ModelContract) -> None:
         self._inference = Inference(

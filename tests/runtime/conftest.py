@@ -118,13 +118,19 @@ def make_observation(
 class FakeClassifier:
     """A function in the place of a model; notes how often it was told to restart."""
 
-    def __init__(self, classify: Callable[[NDArray[np.uint8]], Prediction], contract: ModelContract) -> None:
+    def __init__(
+        self, classify: Callable[[NDArray[np.uint8]], Prediction], contract: ModelContract, *, concurrency: int = 1
+    ) -> None:
         self.contract = contract
+        self.concurrency = concurrency
         self.restarts = 0
         self._classify = classify
 
-    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        return self._classify(image)
+    def see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return image
+
+    def classify(self, picture: NDArray[np.uint8]) -> Prediction:
+        return self._classify(picture)
 
     def restart(self) -> None:
         self.restarts += 1

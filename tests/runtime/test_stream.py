@@ -99,6 +99,44 @@ def test_a_file_waits_for_the_classifier() -> None:
         assert source.taken < 10
 
 
+def test_frames_of_a_file_are_classified_at_once_and_stay_in_order() -> None:
+    both_are_classified = threading.Barrier(2, timeout=10)
+
+    def classify_in_pairs(image: NDArray[np.uint8]) -> Prediction:
+        both_are_classified.wait()
+        time.sleep(0.002 * (image[0, 0] % 3))  # later frames are ready first
+        return by_parity(image)
+
+    fake = FakeClassifier(classify_in_pairs, CONTRACT, concurrency=2)
+    observations = observations_of(stream(Pictures(40), fake))
+    assert [each.frame.index for each in observations] == list(range(40))
+    assert [each.prediction.label for each in observations] == [f"plane {index % 2}" for index in range(40)]
+
+
+def test_of_frames_that_are_classified_at_once_those_before_an_error_come_first() -> None:
+    def refuse_the_seventh(image: NDArray[np.uint8]) -> Prediction:
+        if image[0, 0] == 7:
+            raise LOST
+        time.sleep(0.002)
+        return by_parity(image)
+
+    items = stream(Pictures(10), FakeClassifier(refuse_the_seventh, CONTRACT, concurrency=3))
+    assert [each.frame.index for each in observations_of(list(islice(items, 7)))] == list(range(7))
+    with pytest.raises(SourceError, match="look after it"):
+        next(items)
+
+
+def test_a_live_frame_has_the_classifier_for_itself() -> None:
+    inside: list[int] = []
+
+    def count_threads(image: NDArray[np.uint8]) -> Prediction:
+        inside.append(threading.get_ident())
+        return by_parity(image)
+
+    list(stream(Pictures(5, live=True), FakeClassifier(count_threads, CONTRACT, concurrency=4)))
+    assert set(inside) == {threading.get_ident()}
+
+
 def test_of_a_live_source_only_the_newest_frame_is_classified() -> None:
     source = Pictures(1000, live=True)
 

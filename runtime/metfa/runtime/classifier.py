@@ -26,6 +26,7 @@ class PlaneClassifier:
 
     Attributes:
         contract: the model's contract.
+        concurrency: how many threads may be in :meth:`classify` at once.
         backend_choice: which engine runs it.
         backend_refusals: why each faster one does not, the fastest first.
         sector: which part of each image the model sees.
@@ -40,6 +41,7 @@ class PlaneClassifier:
         backend_refusals: tuple[str, ...] = (),
     ) -> None:
         self.contract = contract
+        self.concurrency = backend.concurrency
         self.backend_choice = backend.description
         self.backend_refusals = backend_refusals
         self._backend = backend
@@ -81,9 +83,17 @@ class PlaneClassifier:
         Raises:
             SourceError: the image is of another type or shape, or the region reaches beyond it.
         """
+        return self.classify(self.see(image))
+
+    def see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what the model sees of a stream's next image, uint8 [H, W] of the contract's size; as above."""
         size = self.contract.input
         tensor = preprocess(image, height=size.height, width=size.width, region=self.sector.region(image))
-        inference = self._backend.infer(tensor[np.newaxis])
+        return tensor.reshape(size.height, size.width)
+
+    def classify(self, picture: NDArray[np.uint8]) -> Prediction:
+        """Classify what the model sees, uint8 [H, W] of the contract's size."""
+        inference = self._backend.infer(picture[np.newaxis, np.newaxis])
         probabilities = inference.calibrated(self.contract.decision.temperature)[0].astype(np.float32)
         best = int(probabilities.argmax())
         return Prediction(
@@ -92,7 +102,7 @@ class PlaneClassifier:
             probabilities,
             inference.embedding[0],
             inference.logits[0],
-            picture=tensor[0],
+            picture=picture,
         )
 
     def restart(self) -> None:

@@ -159,6 +159,7 @@ def main(  # click passes the options by name
     from .streaming import stream
     from .summary import StreamStatistics
 
+    _keep_opencv_to_one_thread()
     _refuse_to_overwrite(device, {"--output": output, "--events": events}, overwrite=overwrite)
     statistics = StreamStatistics()
     device_check: DeviceSink | None = None
@@ -227,8 +228,18 @@ def main(  # click passes the options by name
         raise
     _summarise(statistics, device_check)
     if collection is not None:
-        roi = classifier.contract.input.region if region == "contract" else region
-        click.echo(f"collection: {len(collection)} frames; metfa-train --target {collect} --target-roi {roi or 'full'}")
+        _tell_of_collection(collection, collect, classifier.contract.input.region if region == "contract" else region)
+
+
+def _keep_opencv_to_one_thread() -> None:
+    """Leave the cores to inference: a frame is so small that waking more threads costs more than they save."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _tell_of_collection(collection: CollectionSink, directory: Path | None, roi: Roi) -> None:
+    click.echo(f"collection: {len(collection)} frames; metfa-train --target {directory} --target-roi {roi or 'full'}")
 
 
 def _say(line: str) -> None:

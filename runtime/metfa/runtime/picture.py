@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,10 @@ def sharpness(picture: NDArray[np.uint8]) -> float:
 
     Its square is the focus measure of Pech-Pacheco et al., ICPR 2000.
     """
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(picture, cv2.CV_16S))
-    return float(deviation.item())
+    laplacian = np.asarray(cv2.Laplacian(picture, cv2.CV_16S))
+    # A tenth of the time of cv2.meanStdDev, which has no fast path for this type.
+    mean_square = cv2.norm(laplacian, cv2.NORM_L2SQR) / laplacian.size
+    return math.sqrt(max(mean_square - cv2.mean(laplacian)[0] ** 2, 0.0))
 
 
 class PictureWatch:

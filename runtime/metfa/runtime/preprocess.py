@@ -43,7 +43,7 @@ def preprocess(image: NDArray[np.uint8], *, height: int, width: int, region: Reg
         if halved == (rows, columns):
             break
         even = grey[: rows // halved[0] * halved[0], : columns // halved[1] * halved[1]]
-        grey = np.asarray(cv2.resize(even, halved[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+        grey = np.asarray(cv2.resize(even, halved[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)[np.newaxis]
 
 

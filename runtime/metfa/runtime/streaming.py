@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,8 +35,17 @@ class Classifier(Protocol):
         """Labels, and how to decide."""
         ...
 
-    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        """Classify one image."""
+    @property
+    def concurrency(self) -> int:
+        """How many threads may be in :meth:`classify` at once, ≥ 1."""
+        ...
+
+    def see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what the model sees of the stream's next image."""
+        ...
+
+    def classify(self, picture: NDArray[np.uint8]) -> Prediction:
+        """Classify what the model sees."""
         ...
 
     def restart(self) -> None:
@@ -51,8 +62,9 @@ def stream(
     """Classify the frames of ``source``, and decide what they show.
 
     Of a live source only the newest frame is kept: what came while the last one was classified is dropped, which shows
-    as a gap in ``frame.index``. Of other sources every frame is classified. Frames that were captured before the source
-    failed are classified before its error is raised.
+    as a gap in ``frame.index``. Of other sources every frame is classified, several at once where the classifier can:
+    that takes longer for each, and less for all. Frames that were captured before the source failed are classified
+    before its error is raised.
 
     Args:
         source: open; it is iterated over in another thread, and not closed.
@@ -73,26 +85,24 @@ def stream(
     thread.start()
     contract = classifier.contract
     decide = (Decider if source.continuous else StillDecider)(contract.decision, contract.labels)
+    at_once = 1 if source.live else classifier.concurrency
     first: Frame | None = None
     session = 0
     error: Exception | None = None
+    predictions = _predict(mailbox, classifier, at_once, stop)
     try:
-        while not stop():
+        while True:
             try:
-                frame = mailbox.take(_POLL_SECONDS)
-                if frame is None:
-                    break
-                if frame.session != session:
-                    session = frame.session
-                    classifier.restart()
-                    if (event := decide.restart()) is not None:
-                        yield event
-                prediction = classifier(frame.image)
-            except Empty:
-                continue
+                frame, prediction = next(predictions)
+            except StopIteration:
+                break
             except Exception as failure:  # what was decided comes before it
                 error = failure
                 break
+            if frame.session != session:
+                session = frame.session
+                if (event := decide.restart()) is not None:
+                    yield event
             first = first or frame
             seconds = frame.captured_at - first.captured_at if source.live else frame.index / source.rate
             decision, event = decide(frame, prediction, seconds)
@@ -104,8 +114,61 @@ def stream(
         if error is not None:
             raise error
     finally:
+        predictions.close()
         mailbox.close()
         thread.join(_JOIN_SECONDS)
+
+
+def _predict(
+    mailbox: _Mailbox, classifier: Classifier, at_once: int, stop: Callable[[], bool]
+) -> Generator[tuple[Frame, Prediction]]:
+    """Classify what comes into ``mailbox``, and yield it in its order.
+
+    Args:
+        mailbox: where the frames come from.
+        classifier: what is asked.
+        at_once: by how many threads; one is the caller's own.
+        stop: asked before each frame whether to end.
+
+    Raises:
+        Exception: what taking, seeing or classifying a frame failed with, after those before it.
+    """
+    waiting: deque[tuple[Frame, Callable[[], Prediction]]] = deque()
+    session = 0
+    ended = False
+    error: Exception | None = None
+    with ThreadPoolExecutor(at_once, "metfa inference") as pool:  # starts no thread before it is used
+        try:
+            while not stop():
+                # One more than are worked on, so that no thread waits for the caller.
+                while not ended and len(waiting) < (at_once + 1 if at_once > 1 else 1):
+                    try:
+                        frame = mailbox.take(0 if waiting else _POLL_SECONDS)
+                        if frame is None:
+                            ended = True
+                            break
+                        if frame.session != session:
+                            session = frame.session
+                            classifier.restart()
+                        picture = classifier.see(frame.image)
+                    except Empty:
+                        break
+                    except Exception as failure:
+                        ended, error = True, failure
+                        break
+                    if at_once > 1:
+                        waiting.append((frame, pool.submit(classifier.classify, picture).result))
+                    else:
+                        waiting.append((frame, partial(classifier.classify, picture)))
+                if waiting:
+                    frame, prediction = waiting.popleft()
+                    yield frame, prediction()
+                elif ended:
+                    break
+            if error is not None:
+                raise error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _capture(source: Source, mailbox: _Mailbox) -> None:

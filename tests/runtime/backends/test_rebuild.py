@@ -35,6 +35,8 @@ ENGINE = "model.fp16.tensorrt_rtx.engine"
 class RunsOnTheCpu:
     """Takes the place of the engine on its GPU, and computes what ``distort`` makes of the FP16 graph's logits."""
 
+    concurrency = 1
+
     def __init__(self, path: Path, record: EngineRecord, contract: ModelContract) -> None:
         assert path.stat().st_size > 1000
         assert record.compute_capabilities == ("8.6",)

@@ -45,6 +45,11 @@ class Backend(Protocol):
         """The name of the model's file in its bundle."""
         ...
 
+    @property
+    def concurrency(self) -> int:
+        """How many threads may be in :meth:`infer` at once, and are faster together than one, ≥ 1."""
+        ...
+
     def infer(self, frames: NDArray[np.uint8]) -> Inference:
         """Run the model on ``frames``, uint8 [N, 1, H, W] of the contract's size."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 import onnxruntime
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+_MOST_AT_ONCE = 4  # frames; each needs memory for its activations
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -40,6 +43,8 @@ class OnnxRuntimeBackend:
     def __init__(self, path: Path, contract: ModelContract, device: Literal["cpu", "cuda"]) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: its warnings about placement say nothing to a user
+        # Its threads otherwise wait in a loop, and take the cores from decoding, sinks and other programs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=[_PROVIDERS[device]])
         except Exception as cause:  # its exceptions derive from RuntimeError and ValueError alike
@@ -69,6 +74,7 @@ class OnnxRuntimeBackend:
                 remedy="export the bundle again with metfa-export",
             )
         _require_interface(self._session, path, contract)
+        self.concurrency = min(len(os.sched_getaffinity(0)), _MOST_AT_ONCE) if device == "cpu" else 1
         self.artefact = path.name
         self.description = f"ONNX Runtime {onnxruntime.__version__} on the {device.upper()}, {path.name}"
 

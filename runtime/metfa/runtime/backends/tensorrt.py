@@ -82,7 +82,7 @@ def check_record(record: EngineRecord, path: Path, contract: ModelContract) -> N
 class TensorRtBackend:
     """A TensorRT plan with its execution contexts, its stream and buffers for its largest batch.
 
-    The batch of a live stream runs as a CUDA graph.
+    The batch of a live stream runs as a CUDA graph. One thread at a time: there is one set of buffers.
 
     Args:
         path: the plan.
@@ -92,6 +92,8 @@ class TensorRtBackend:
     Raises:
         BackendError: the plan is not for this host, with the reason, or it cannot be loaded.
     """
+
+    concurrency = 1
 
     def __init__(self, path: Path, record: EngineRecord, contract: ModelContract) -> None:
         check_record(record, path, contract)
