@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from metfa.runtime import Bundle, ModelContract, PlaneClassifier, Region
 from metfa.runtime import bundle as bundles
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.errors import BackendError, BundleError
+from metfa.runtime.errors import BackendError, BundleError, SourceError
 from metfa.runtime.images import read_image
 
-from .conftest import LABELS, grey, make_contract, make_onnx
+from .conftest import LABELS, grey, make_bundle, make_contract, make_onnx
 
 
 @pytest.mark.parametrize(("level", "label"), [(0, "dark"), (127, "grey"), (255, "bright")])
@@ -24,6 +29,33 @@ def test_the_label_is_that_of_the_model(bundle: Path, level: int, label: str) ->
     assert prediction.probabilities.dtype == np.float32
     assert prediction.probabilities.sum() == pytest.approx(1)
     assert prediction.embedding == pytest.approx([level / 255])
+
+
+def run_readme(directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run the README's Python, as it is, in ``directory``."""
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+
+
+def test_the_readme_runs_and_says_what_is_missing(tmp_path: Path, contract: ModelContract) -> None:
+    assert "BundleError: expected a bundle in runs/metfa, received no such directory" in run_readme(tmp_path).stderr
+    make_bundle(tmp_path / "runs" / "metfa", contract)
+    last_line = run_readme(tmp_path).stderr.splitlines()[-1]
+    assert last_line == (
+        "metfa.runtime.errors.SourceError: expected to be able to read frame.png, received No such file or directory; "
+        "correct its permissions or the path"
+    )
+    assert cv2.imwrite(str(tmp_path / "frame.png"), grey(255))
+    result = run_readme(tmp_path)
+    assert (result.stdout.split()[0], result.stderr) == ("bright", "")
+
+
+@pytest.mark.parametrize("image", [None, "frame.png", [[0, 1], [2, 3]]])
+def test_what_is_no_array_is_refused_with_the_function_that_makes_one(bundle: Path, image: Any) -> None:
+    with pytest.raises(SourceError, match=r"received an object of type \w+; read it with metfa\.runtime\.read_image"):
+        PlaneClassifier.load(bundle)(image)
 
 
 def test_only_the_region_counts(bundle: Path) -> None:

@@ -148,7 +148,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, received: s
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.png"):
-        with pytest.raises(SourceError, match="expected an image in"):
+        with pytest.raises(SourceError, match="expected to be able to read"):
             read_image(path)
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .contract import DecisionSpec, ModelContract, Region
     from .errors import MetfaError
     from .frame import Decision, Frame, Observation, PlaneEvent, Prediction
+    from .images import read_image
     from .sources import CaptureFormat, Source, open_source
     from .streaming import stream
     from .summary import StreamStatistics, StreamSummary
@@ -38,6 +39,7 @@ __all__ = [
     "StreamStatistics",
     "StreamSummary",
     "open_source",
+    "read_image",
     "stream",
 ]
 
@@ -58,6 +60,7 @@ _MODULES = {
     "StreamStatistics": "summary",
     "StreamSummary": "summary",
     "open_source": "sources",
+    "read_image": "images",
     "stream": "streaming",
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .backends.choice import load_backend
 from .bundle import Bundle
+from .errors import SourceError
 from .frame import Prediction
 from .preprocess import preprocess
 from .sector import SectorTracker
@@ -83,6 +84,12 @@ class PlaneClassifier:
         Raises:
             SourceError: the image is of another type or shape, or the region reaches beyond it.
         """
+        if not isinstance(image, np.ndarray):
+            raise SourceError(
+                expected="an image as an array of numbers",
+                received=f"an object of type {type(image).__name__}",
+                remedy="read it with metfa.runtime.read_image, which says what is wrong (cv2.imread returns None)",
+            )
         return self.classify(self.see(image))
 
     def see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

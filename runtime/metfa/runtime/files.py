@@ -39,7 +39,7 @@ def writing_to(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path | str) -> Iterator[None]:
     """Turn what the operating system says about ``path`` into a :class:`SourceError`."""
     try:
         yield

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from .errors import SourceError
+from .files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path | str) -> NDArray[np.uint8]:
     """Decode an image file, whatever its name says of its format.
 
     Of 16-bit files the eight highest bits are kept: the range is the one that the file declares, not the one that its
@@ -37,10 +38,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         SourceError: the file cannot be read, or is no image, or is truncated or damaged.
     """
-    try:
+    with reading(path):
         content = np.fromfile(path, np.uint8)
-    except OSError as cause:
-        raise _unreadable(path, cause.strerror or str(cause)) from None
     if not content.size:
         raise _unreadable(path, "an empty file")
     try:
@@ -118,5 +117,5 @@ def _on_black(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)
 
 
-def _unreadable(path: Path, received: str) -> SourceError:
+def _unreadable(path: Path | str, received: str) -> SourceError:
     return SourceError(expected=f"an image in {path}", received=received, remedy="replace or remove the file")

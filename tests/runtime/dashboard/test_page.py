@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from ..chromium import EXECUTABLE, Page
@@ -71,8 +72,15 @@ def test_the_page_follows_the_stream_without_complaints(tmp_path: Path) -> None:
         time.sleep(0.2)
         page.wait_for(lambda: (page.text("#state") or "").startswith("no frame for"))
         assert page.complaints == []
-        stream.dashboard.close()
+        stream.put(observe(900, image=np.zeros((40, 56), np.uint8), status="frozen"))
+        stream.put(end(900, "Abdominal"))
+        stream.dashboard.close()  # before the page can ask for the two pictures
         page.wait_for(lambda: page.text("#state") == "ended")
+        page.wait_for(lambda: page.evaluate("picture.naturalWidth") == 56)
+        page.wait_for(
+            lambda: page.evaluate("[...document.images].filter((one) => one.naturalWidth === 64).length") == 2
+        )
+        assert page.text("#snapshots b") == "Abdominal"
         assert page.text("#label") == "frozen picture"
         with Stream(port=stream.port, token="correct-horse_battery") as another, Scan(another):
             page.wait_for(lambda: page.text("#label") == LABELS[0])

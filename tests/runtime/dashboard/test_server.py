@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import math
@@ -285,13 +286,77 @@ def test_the_end_is_told_with_the_last_frame(stream: Stream) -> None:
         stream.dashboard.close()
         messages = list(viewer.messages())
     assert [data["index"] for name, data in messages if name == "frame"] == [99]
-    assert messages[-1] == ("end", {})
+    (*_, end_of_stream, (name, picture)) = messages
+    assert end_of_stream == ("end", {})
+    assert name == "picture"
+    assert decode(base64.b64decode(picture["jpeg"])).mean() == pytest.approx(99, abs=2)
     with pytest.raises(ConnectionRefusedError):
         get(stream, "/")
     stream.dashboard.close()
 
 
-def test_a_viewer_that_stops_reading_is_let_go_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_at_the_end_comes_with_its_best_frame(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_FETCH_SECONDS", math.inf)
+    with closing(Viewer(stream)) as viewer:
+        stream.put(observe(30))
+        stream.put(end(30))
+        viewer.next("event")
+        stream.put(observe(75))
+        stream.put(end(75, "Abdominal"))
+        stream.dashboard.close()  # before anybody can have asked for a picture
+        messages = viewer.passed + list(viewer.messages())
+    assert [data["plane"] for name, data in messages if name == "event"] == ["Abdominal"]
+    best = {data["number"]: decode(base64.b64decode(data["jpeg"])).mean() for name, data in messages if name == "best"}
+    assert best == {1: pytest.approx(20, abs=2), 2: pytest.approx(65, abs=2)}
+
+
+def test_best_frames_that_could_be_asked_for_are_not_sent_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_FETCH_SECONDS", 0.0)
+    with closing(Viewer(stream)) as viewer:
+        stream.put(end(30))
+        viewer.next("event")
+        stream.dashboard.close()
+        assert [name for name, _ in viewer.messages() if name in {"best", "end", "picture"}] == ["end"]
+
+
+def test_viewers_are_told_of_the_end_only_when_the_board_shows_the_last_frame(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last tick is held up until every viewer has had its turn."""
+    with closing(Viewer(stream)) as viewer:
+        viewer.next("hello")
+        loop, tick = stream.dashboard._server._loop, stream.dashboard._board.tick
+        stream.put(observe(98))
+        viewer.next("frame")
+
+        def hold_up() -> None:
+            stream.dashboard._board.put(observe(99))  # as if it came at the very end
+            tick()
+
+        loop.call_soon_threadsafe(lambda: monkeypatch.setattr(stream.dashboard._board, "tick", hold_up))
+        stream.dashboard.close()
+        assert [data["index"] for name, data in viewer.messages() if name == "frame"][-1] == 99
+
+
+def test_a_viewer_that_stops_reading_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_FAREWELL_SECONDS", 0.05)
+    monkeypatch.setattr(server, "_SEND_SECONDS", 600.0)
+    noise = np.random.default_rng(0).integers(0, 256, (1400, 1280), np.uint8)
+    with Stream() as stream, socket.socket() as stuck:
+        stream.put(observe(0, image=noise))
+        with closing(Viewer(stream)) as viewer:
+            viewer.next("frame")
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect(("127.0.0.1", stream.port))
+        stuck.sendall(b"GET /picture HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        stuck.recv(1)
+        stream.dashboard.close()
+        assert not stream.dashboard._server._thread.is_alive()
+
+
+def test_a_viewer_that_stops_reading_is_is_let_go_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_SEND_SECONDS", 0.2)
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1280), np.uint8)
     with Stream() as stream, ExitStack() as stack:

@@ -83,6 +83,7 @@ function onEvent(event) {
   const shown = make("li");
   const picture = make("img");
   picture.src = `snapshots/${event.number}`;
+  picture.id = `best-${event.number}`;
   picture.alt = `Best frame of ${event.plane}`;
   const caption = make("p");
   caption.append(make("b", event.plane), make("span", `${percent(event.confidence)} · ${clock(event.best)}`));
@@ -91,6 +92,13 @@ function onEvent(event) {
   element("snapshots").prepend(shown);
   while (element("snapshots").children.length > 24) element("snapshots").lastChild.remove();
   element("frozen").hidden = false;
+}
+
+// When the stream ends, pictures that may not have come when they were asked for come by themselves.
+const toUrl = ({ jpeg }) => `data:image/jpeg;base64,${jpeg}`;
+
+function onBest(message) {
+  element(`best-${message.number}`).src = toUrl(message);
 }
 
 function onStatistics(summary) {
@@ -176,6 +184,12 @@ function showPicture() {
   loading = true;
   again = false;
   next.src = `picture?${asked++}`;
+}
+
+function onPicture(message) {
+  loading = true;
+  again = false;
+  next.src = toUrl(message);
 }
 
 function loaded() {
@@ -302,6 +316,7 @@ stream.onopen = () => { connected = true; };
 stream.onerror = () => { connected = false; showState(); };
 for (const [name, handle] of Object.entries({
   hello: onHello, frame: onFrame, event: onEvent, statistics: onStatistics, end: () => { ended = true; showState(); },
+  best: onBest, picture: onPicture,
 })) {
   stream.addEventListener(name, (message) => handle(JSON.parse(message.data)));
 }

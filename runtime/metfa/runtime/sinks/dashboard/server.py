@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import threading
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 _FRAME_SECONDS = 1 / 15  # between two frames that viewers are shown
 _IDLE_SECONDS = 20.0  # that a connection may be silent
 _SEND_SECONDS = 5.0  # that a viewer may take for what it was sent
-_FAREWELL_SECONDS = 0.5  # for all viewers together, when the stream ends
+_FAREWELL_SECONDS = 0.8  # for all viewers together, when the stream ends
+_FETCH_SECONDS = 3.0  # that a viewer may take to ask for the best frame of an event that it was told of
 _WRITE_BUFFER = 1 << 16  # bytes that may wait for a viewer before it counts as slow
 _MOST_CONNECTIONS = 256
 
@@ -57,7 +59,8 @@ class DashboardServer:
     ========================  ======================================================================
 
     Nothing waits for a viewer in a queue: each is sent what is the newest when it has taken what came before, and is
-    let go when that takes it too long.
+    let go when that takes it too long. When the stream ends nothing can be asked for any more: viewers of ``/events``
+    are sent the last pictures unasked.
 
     Args:
         listening: a socket that clients can connect to; it is closed with the server.
@@ -74,7 +77,8 @@ class DashboardServer:
         self._access = access
         self._board = board
         self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._ended = asyncio.Event()  # and the board shows the last that there was
         self._connections: set[asyncio.Task[None]] = set()
         # A daemon: nothing that is only looked at may hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name="metfa dashboard", daemon=True)
@@ -83,7 +87,7 @@ class DashboardServer:
     def close(self) -> None:
         """Tell the viewers that the stream ended, and let them go; may be called twice."""
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._ended.set)
+            self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
 
     def _run(self) -> None:
@@ -99,10 +103,10 @@ class DashboardServer:
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._connected, sock=self._listening, limit=LARGEST_HEAD)
         try:
-            while not self._ended.is_set() and self.error is None:
+            while not self._closing.is_set() and self.error is None:
                 self._board.tick()
                 with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._ended.wait(), _FRAME_SECONDS)
+                    await asyncio.wait_for(self._closing.wait(), _FRAME_SECONDS)
             self._board.tick()
         finally:
             self._ended.set()
@@ -124,8 +128,10 @@ class DashboardServer:
                 return
             while not self._ended.is_set() and await self._answer_one(reader, viewer):
                 pass
-        except (OSError, asyncio.TimeoutError, asyncio.CancelledError):
-            pass  # the viewer is gone or too slow, or the stream is over
+        except (OSError, asyncio.TimeoutError):
+            pass  # the viewer is gone or too slow
+        except asyncio.CancelledError:  # it was too slow at the end of the stream
+            writer.transport.abort()
         except Exception as error:
             self.error = error
         finally:
@@ -206,6 +212,7 @@ class DashboardServer:
         board = self._board
         messages = [("hello", board.greeting())]
         number, event, statistics_at = 0, 0, -1.0
+        told_at: dict[int, float] = {}  # of events
         while True:
             ended = self._ended.is_set()  # before looking, so that the last frame is not missed
             if board.frame is not None and board.number != number:
@@ -213,6 +220,7 @@ class DashboardServer:
                 messages.append(("frame", board.frame))
             for message in board.events_after(event):
                 event = message["number"]
+                told_at[event] = self._loop.time()
                 messages.append(("event", message))
             if board.statistics and board.statistics["time"] != statistics_at:
                 statistics_at = board.statistics["time"]
@@ -222,10 +230,21 @@ class DashboardServer:
             if messages:
                 await viewer.send_events(messages)
             if ended:
+                await self._send_last_pictures(viewer, told_at)
                 return
             messages = []
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _FRAME_SECONDS)
+
+    async def _send_last_pictures(self, viewer: _Viewer, told_at: dict[int, float]) -> None:
+        """Send what the viewer may not have got when it could still ask: the latest best frames and the last frame."""
+        for number, told in told_at.items():
+            best = self._board.best_frame(number)
+            if best is not None and self._loop.time() - told < _FETCH_SECONDS:
+                await viewer.send_events([("best", {"number": number, "jpeg": base64.b64encode(best).decode()})])
+        picture = await asyncio.to_thread(self._board.picture)
+        if picture is not None:
+            await viewer.send_events([("picture", {"jpeg": base64.b64encode(picture).decode()})])
 
 
 class _Viewer:
