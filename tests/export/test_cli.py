@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from metfa.export import artefacts
 from metfa.export.cli import main
 from metfa.export.graph import deploy
-from metfa.runtime.bundle import CONTRACT, ONNX, ONNX_FP16, PARITY, WEIGHTS, Bundle, updating
+from metfa.runtime.bundle import CARD, CONTRACT, ONNX, ONNX_FP16, PARITY, WEIGHTS, Bundle, updating
 from metfa.runtime.classifier import PlaneClassifier
 from metfa.training.weights import REFERENCE
 
@@ -87,6 +87,25 @@ def test_an_artefact_beyond_tolerance_stays_out(exported: Path, monkeypatch: pyt
     monkeypatch.setattr(artefacts, "deploy", _deploy_wrongly)
     assert "model.onnx (ONNX Runtime on the CPU) to agree with PyTorch" in refused(invoke(exported, "--fp16"))
     assert contents(exported) == before
+
+
+def test_what_passed_is_kept_where_fp16_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        artefacts,
+        "deploy",
+        lambda network, precision: (deploy if precision == "fp32" else _deploy_wrongly)(network, precision),
+    )
+    result = invoke(trained, "--fp16", "--deepstream", tmp_path / "deepstream")
+    assert result.exit_code == 1
+    error = result.output.splitlines()[-1]
+    assert error.startswith(f"Error: expected {ONNX_FP16} (ONNX Runtime on the CPU) to agree with PyTorch")
+    assert "; the bundle holds the rest; look at the frames with --worst DIR, " in error
+    bundle = Bundle.open(trained)
+    assert {ONNX, PARITY, CARD} < bundle.files.keys()
+    assert not [name for name in contents(trained) if "fp16" in name]
+    assert not (tmp_path / "deepstream").exists()
 
 
 @pytest.mark.parametrize("passes", [True, False])

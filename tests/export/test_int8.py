@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from metfa.export.cli import main
-from metfa.export.gate import TOLERANCES, Tolerance
+from metfa.export.gate import TOLERANCES, Gate, Tolerance
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.bundle import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT, PARITY, Bundle, updating
 from metfa.runtime.engine import EngineRecord, record_name
-from metfa.runtime.errors import BackendError, BundleError
+from metfa.runtime.errors import BackendError, BundleError, ParityError
 from metfa.training.weights import REFERENCE
 
 from .networks import make_bundle, make_frames, make_network
@@ -103,22 +104,59 @@ def test_another_run_makes_the_same_bytes_and_an_export_without_int8_leaves_none
     assert not Bundle.open(quantised).matching("model.int8.*")
 
 
-def test_what_is_beyond_tolerance_stays_out_and_the_layer_to_keep_is_named(
+def test_what_is_beyond_tolerance_stays_out_the_rest_is_kept_and_the_command_that_is_printed_works(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """hidden.3 does most of the damage here: all layers come to 0.003 and 0.004, the others to below 0.0009."""
-    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    before = {path.name for path in trained.iterdir()}
     monkeypatch.setitem(TOLERANCES, "int8", dataclasses.replace(TOLERANCES["int8"], probability_difference=0.0015))
-    result = invoke(trained, "--int8")
+    given = [str(trained), "--fp16", "--int8", "--compute-capability", "8.6"]
+    result = invoke(*given)
     assert result.exit_code == 1
-    (line,) = result.output.splitlines()
-    assert f"expected {ONNX_INT8} (ONNX Runtime on the CPU) to agree with PyTorch" in line
-    assert line.endswith("it passes with these layers in FP32: metfa-export --int8 --keep hidden.3")
-    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
-    result = invoke(trained, "--int8", "--keep", "hidden.3", "--compute-capability", "8.6")
+    *printed, first, second = result.output.splitlines()
+    assert first.startswith(f"Error: expected {ONNX_INT8} (ONNX Runtime on the CPU) to agree with PyTorch")
+    assert second.startswith(f"Error: expected {ONNX_INT8_TENSORRT} (Q/DQ in float32, as TensorRT rounds) to agree")
+    command = shlex.join(["metfa-export", *given, "--keep", "hidden.3"])
+    for error in (first, second):
+        assert error.endswith(f"; the bundle holds the rest; with these layers in FP32 it passes: {command}")
+    assert not [line for line in printed if "int8" in line]
+    added = {path.name for path in trained.iterdir()} - before
+    assert {ONNX, ONNX_FP16, PARITY} < added
+    assert not [name for name in added if "int8" in name]
+    report = json.loads((trained / PARITY).read_text())
+    assert {comparison["artefact"] for comparison in report["comparisons"]} == {ONNX, ONNX_FP16}
+    assert report["graphs"].keys() == {ONNX, ONNX_FP16}
+    result = invoke(*shlex.split(command)[1:])
     assert result.exit_code == 0, result.output
+    assert Bundle.open(trained).files.keys() > {ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT}
     products = f"{ENGINE}: 15 convolutions in int8, 1 matrix products in float32, 2 matrix products in int8"
     assert products in result.output
+
+
+def test_one_form_passes_without_the_other(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_through = Gate.let_through
+
+    def refuse(gate: Gate, artefact: str, *arguments: Any, remedy: Any = None) -> None:
+        if artefact == ONNX_INT8_TENSORRT:
+            raise ParityError(expected="agreement", received="less", remedy="no remedy")
+        let_through(gate, artefact, *arguments, remedy=remedy)
+
+    monkeypatch.setattr(Gate, "let_through", refuse)
+    result = invoke(trained, "--int8")
+    assert result.exit_code == 1
+    assert result.output.endswith("\nError: expected agreement, received less; the bundle holds the rest; no remedy\n")
+    assert Bundle.open(trained).matching("model.int8.*") == [ONNX_INT8]
+
+
+def test_a_refusal_takes_nothing_out_of_the_bundle(quantised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in quantised.iterdir()}
+    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr("metfa.export.artefacts.find_layers_to_keep", lambda *_, **__: None)
+    result = invoke(quantised, "--int8")
+    assert result.exit_code == 1
+    assert [line.split(" ")[0] for line in result.output.splitlines()] == ["Error:", "Error:"]
+    assert "; the bundle is as it was; no layers to keep in FP32 would help: export without --int8" in result.output
+    assert {path.name: path.read_bytes() for path in quantised.iterdir()} == before
 
 
 def test_where_no_layer_would_help_it_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from metfa.runtime.backends.engine_builder import Target, build_engine, find_target
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -24,9 +27,10 @@ from metfa.runtime.engine import (
     EngineRecord,
     cuda_bindings_installed,
     installed_flavours,
+    record_name,
     require_precision,
 )
-from metfa.runtime.errors import BackendError, ExportError
+from metfa.runtime.errors import BackendError, ExportError, ParityError
 from metfa.runtime.files import write_text
 from metfa.runtime.records import to_json
 from metfa.training.weights import load_network
@@ -43,8 +47,7 @@ from .sensitivity import find_layers_to_keep
 from .sononet import METHOD, load_sononet, sononet_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -79,10 +82,12 @@ class Int8Options:
 
     Attributes:
         calibration: unlabelled frames of the target, which give the ranges.
+        command: the command line that asks for it; where INT8 is refused, options are added that let it through.
         keep: names of layers that stay in float32.
     """
 
     calibration: FrameSet
+    command: str
     keep: tuple[str, ...] = ()
 
 
@@ -94,11 +99,22 @@ class Export:
         parity: what the gate measured.
         engines: record of each engine, by file name.
         notes: why an engine was not built or not compared, one sentence each.
+        refusals: why artefacts of reduced precision were left out again, by file name.
     """
 
     parity: ParityReport
     engines: dict[str, EngineRecord]
     notes: tuple[str, ...]
+    refusals: dict[str, ParityError]
+
+
+class _Int8Form(NamedTuple):
+    """One of the INT8 graphs, and what runs it for the comparison."""
+
+    form: Form
+    name: str
+    computed_by: str
+    runner: Callable[[Path], Callable[[NDArray[np.uint8]], Inference]]
 
 
 def load_model(bundle: Bundle) -> Model:
@@ -136,7 +152,8 @@ def export(
             for nowhere.
 
     Raises:
-        ExportError: an artefact cannot be made, is not in its precision, or is beyond its tolerance.
+        ExportError: an artefact cannot be made or is not in its precision.
+        ParityError: the FP32 graph is beyond its tolerance; of others the result says so.
         OutputError: a file cannot be written.
     """
     targets, notes = _find_targets(engine.compute_capabilities) if fp16 or int8 else ({}, [])
@@ -150,7 +167,7 @@ def export(
         SCHEMA, software(), run.gate.compared_on, tuple(run.gate.comparisons), run.operations, run.graphs
     )
     write_text(directory / PARITY, to_json(report))
-    return Export(report, run.engines, (*notes, *run.notes))
+    return Export(report, run.engines, (*notes, *run.notes), run.refusals)
 
 
 class _Run:
@@ -164,6 +181,7 @@ class _Run:
         self.operations: dict[str, OperationCounts] = {}
         self.engines: dict[str, EngineRecord] = {}
         self.notes: list[str] = []
+        self.refusals: dict[str, ParityError] = {}
         self._model = model
         self._directory = directory
         self._engine = engine
@@ -177,52 +195,66 @@ class _Run:
 
     def write_fp16(self) -> None:
         half, path = self._model.deploy("fp16"), self._directory / ONNX_FP16
-        export_onnx(half, self._model.contract, path)
-        self._inspect(path)
-        require_precision(ONNX_FP16, self._prove(path), "fp16")
-        self.gate.let_through(ONNX_FP16, "fp16", _ON_CPU, self._on_cpu(path))
-        rounded = partial(run_module, half_arithmetic(half))
-        self.gate.let_through(ONNX_FP16, "fp16", "half arithmetic in PyTorch", rounded)
-        self._build_engines(path, ENGINE_PATTERN, "fp16", kept=0)
+        with self._unless_refused(ONNX_FP16):
+            export_onnx(half, self._model.contract, path)
+            self._inspect(path)
+            require_precision(ONNX_FP16, self._prove(path), "fp16")
+            self.gate.let_through(ONNX_FP16, "fp16", _ON_CPU, self._on_cpu(path))
+            rounded = partial(run_module, half_arithmetic(half))
+            self.gate.let_through(ONNX_FP16, "fp16", "half arithmetic in PyTorch", rounded)
+        if ONNX_FP16 not in self.refusals:
+            self._build_engines(path, ENGINE_PATTERN, "fp16", kept=0)
 
     def write_int8(self, options: Int8Options) -> None:
         quantiser = Quantiser(self._directory / ONNX, options.calibration.frames)
-        self._write_int8_form("cpu", ONNX_INT8, _ON_CPU, self._on_cpu, quantiser, options)
-        exact = "Q/DQ in float32, as TensorRT rounds"
-        self._write_int8_form("tensorrt", ONNX_INT8_TENSORRT, exact, simulate, quantiser, options)
-        path = self._directory / ONNX_INT8_TENSORRT
-        self._build_engines(path, ENGINE_PATTERN_INT8, "int8", kept=len(options.keep))
+        forms = (
+            _Int8Form("cpu", ONNX_INT8, _ON_CPU, self._on_cpu),
+            _Int8Form("tensorrt", ONNX_INT8_TENSORRT, "Q/DQ in float32, as TensorRT rounds", simulate),
+        )
+        kept = len(options.keep)
+        remedy = cache(partial(self._int8_remedy, forms, quantiser, options))  # the same for both
+        for form in forms:
+            path = self._directory / form.name
+            with self._unless_refused(form.name):
+                quantiser.write(form.form, path, keep=options.keep)
+                self._inspect(path)
+                require_precision(form.name, self._prove(path), "int8", kept=kept)
+                self.gate.let_through(form.name, "int8", form.computed_by, form.runner(path), remedy=remedy)
+        if ONNX_INT8_TENSORRT not in self.refusals:
+            self._build_engines(self._directory / ONNX_INT8_TENSORRT, ENGINE_PATTERN_INT8, "int8", kept=kept)
 
-    def _write_int8_form(
-        self,
-        form: Form,
-        name: str,
-        computed_by: str,
-        runner: Callable[[Path], Callable[[NDArray[np.uint8]], Inference]],
-        quantiser: Quantiser,
-        options: Int8Options,
-    ) -> None:
-        path = self._directory / name
-        quantiser.write(form, path, keep=options.keep)
-        self._inspect(path)
-        require_precision(name, self._prove(path), "int8", kept=len(options.keep))
+    def _int8_remedy(self, forms: Sequence[_Int8Form], quantiser: Quantiser, options: Int8Options) -> str:
+        """Return the command with which both forms pass."""
+        with tempfile.TemporaryDirectory() as candidates:
 
-        def keeping(layers: Sequence[str]) -> Callable[[NDArray[np.uint8]], Inference]:
-            quantiser.write(form, path, keep=(*options.keep, *layers))
-            return runner(path)
+            def keeping(form: _Int8Form, layers: Sequence[str]) -> Callable[[NDArray[np.uint8]], Inference]:
+                path = Path(candidates, form.name)
+                quantiser.write(form.form, path, keep=(*options.keep, *layers))
+                return form.runner(path)
 
-        def remedy() -> str:
             layers = find_layers_to_keep(
                 [layer.name for layer in quantiser.layers if layer.name not in options.keep],
-                distance=lambda kept: self.gate.distance("int8", keeping(kept)),
-                passes=lambda kept: self.gate.would_let_through("int8", keeping(kept)),
+                distance=lambda kept: sum(self.gate.distance("int8", keeping(form, kept)) for form in forms),
+                passes=lambda kept: all(self.gate.would_let_through("int8", keeping(form, kept)) for form in forms),
             )
-            if layers is None:
-                return "the bundle is as it was; no layers to keep in FP32 would help: export without --int8"
-            kept = " ".join(f"--keep {layer}" for layer in (*options.keep, *layers))
-            return f"the bundle is as it was; it passes with these layers in FP32: metfa-export --int8 {kept}"
+        if layers is None:
+            return "no layers to keep in FP32 would help: export without --int8"
+        kept = " ".join(f"--keep {layer}" for layer in layers)
+        return f"with these layers in FP32 it passes: {options.command} {kept}"
 
-        self.gate.let_through(name, "int8", computed_by, runner(path), remedy=remedy)
+    @contextmanager
+    def _unless_refused(self, name: str) -> Iterator[None]:
+        """Leave the artefact that the block makes out again where the gate refuses it, and note why."""
+        try:
+            yield
+        except ParityError as refusal:
+            self.refusals[name] = refusal
+            for file in (name, record_name(name)):
+                (self._directory / file).unlink(missing_ok=True)
+            self.graphs.pop(name, None)
+            self.operations.pop(name, None)
+            self.engines.pop(name, None)
+            self.gate.forget(name)
 
     def _inspect(self, path: Path) -> None:
         require_inference_only(path)
@@ -279,7 +311,8 @@ class _Run:
             self.notes.append(f"{built}: it is not for this {device.name}")
             return
         backend = TensorRtBackend(path, record, self._model.contract)
-        self.gate.let_through(path.name, record.precision, f"{record.flavour} on {device.name}", backend.infer)
+        with self._unless_refused(path.name):
+            self.gate.let_through(path.name, record.precision, f"{record.flavour} on {device.name}", backend.infer)
 
 
 def _find_targets(compute_capabilities: Sequence[str]) -> tuple[dict[Flavour, Target], list[str]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from metfa.runtime.bundle import CARD, CARD_PAGE, DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
-from metfa.runtime.command import Command, require_extra
+from metfa.runtime.command import Command, require_extra, typed_arguments
 from metfa.runtime.engine import LIVE_BATCH
-from metfa.runtime.errors import OutputError
+from metfa.runtime.errors import OutputError, ParityError
 from metfa.runtime.parameters import BatchType, RoiType
 
 if TYPE_CHECKING:
@@ -145,14 +146,20 @@ def main(  # click passes the options by name
     compared = (read_frames(frames, size, region),) if frames else default_frames(held, size)
     options = None
     if int8:
-        options = Int8Options(read_frames(calibration, size, region) if calibration else calibration_frames(held), keep)
+        calibrating = read_frames(calibration, size, region) if calibration else calibration_frames(held)
+        options = Int8Options(calibrating, shlex.join(["metfa-export", *typed_arguments()]), keep)
     with updating(directory, keep=lambda name: not (weights or is_exported(name))) as stage:
         if weights:
             save_sononet(network, stage)
         engine = EngineOptions(compute_capabilities, batch or LIVE_BATCH, workspace * 2**20 if workspace else None)
         made = export(model, compared, stage, fp16=fp16, int8=options, engine=engine, worst=worst)
+        if held and not made.refusals.keys().isdisjoint(held.files):
+            _refuse(made, "the bundle is as it was")  # rather than without what an earlier export made
         report = "\n".join(_describe(made, stage))
     click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
+    if made.refusals:
+        _finish(directory, held, triton=None, deepstream=None)  # which could not be written again
+        _refuse(made, "the bundle holds the rest")
     _finish(directory, held, triton=triton, deepstream=deepstream)
 
 
@@ -175,6 +182,17 @@ def _finish(directory: Path, held: Bundle | None, *, triton: Path | None, deepst
 
         config = write_deepstream(finished, deepstream)
         click.echo(f"wrote {deepstream}, for: nvinfer config-file-path={config}")
+
+
+def _refuse(made: Export, state: str) -> NoReturn:
+    """Say of each artefact that the gate refused why it did, and what became of the bundle."""
+    *others, last = (
+        ParityError(expected=refusal.expected, received=refusal.received, remedy=f"{state}; {refusal.remedy}")
+        for refusal in made.refusals.values()
+    )
+    for refusal in others:
+        click.echo(f"Error: {refusal}", err=True)
+    raise last
 
 
 def _require(options: str, given: object, others: str, present: object) -> None:

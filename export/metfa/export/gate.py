@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from metfa.runtime.errors import ExportError
+from metfa.runtime.errors import ParityError
 
 from .parity import Compared, Comparison, measure, run_in_batches, run_module, summarise
 from .worst import find_worst, write_worst
@@ -54,8 +54,8 @@ TOLERANCES: dict[Precision, Tolerance] = {
 
 _REMEDIES: dict[Precision, str] = {
     "fp32": "the bundle is as it was; look at the frames with --worst DIR, and report this",
-    "fp16": "the bundle is as it was; look at the frames with --worst DIR, export without --fp16, or train again",
-    "int8": "the bundle is as it was; look at the frames with --worst DIR, or export without --int8",
+    "fp16": "look at the frames with --worst DIR, export without --fp16, or train again",
+    "int8": "look at the frames with --worst DIR, or export without --int8",
 }
 
 
@@ -77,7 +77,7 @@ def require_parity(comparison: Comparison, remedy: Callable[[], str] | None = No
         remedy: finds what to do if it is refused; None for what goes with its precision.
 
     Raises:
-        ExportError: on the frames of a domain, it is beyond the tolerance of its precision.
+        ParityError: on the frames of a domain, it is beyond the tolerance of its precision.
     """
     tolerance = TOLERANCES[comparison.precision]
     for name, domain in comparison.domains.items():
@@ -85,7 +85,7 @@ def require_parity(comparison: Comparison, remedy: Callable[[], str] | None = No
         if is_within(overall, tolerance):
             continue
         label, worst = max(domain.classes.items(), key=lambda item: (1 - item[1].top1, item[1].probability_difference))
-        raise ExportError(
+        raise ParityError(
             expected=(
                 f"{comparison.artefact} ({comparison.computed_by}) to agree with PyTorch on {tolerance.top1:.0%} of "
                 f"the frames of {name}, with probabilities within {tolerance.probability_difference:g} and embeddings "
@@ -148,7 +148,7 @@ class Gate:
             remedy: finds what to do if it is refused; None for what goes with its precision.
 
         Raises:
-            ExportError: it is beyond its tolerance.
+            ParityError: it is beyond its tolerance.
             OutputError: the worst frames cannot be drawn.
         """
         domains, worst = {}, []
@@ -160,6 +160,10 @@ class Gate:
         comparison = Comparison(artefact, precision, computed_by, domains)
         require_parity(comparison, remedy)
         self.comparisons.append(comparison)
+
+    def forget(self, artefact: str) -> None:
+        """Keep nothing of what was measured of an artefact."""
+        self.comparisons = [comparison for comparison in self.comparisons if comparison.artefact != artefact]
 
     def would_let_through(self, precision: Precision, infer: Callable[[NDArray[np.uint8]], Inference]) -> bool:
         """Return whether what ``infer`` runs is within the tolerance of ``precision``; nothing is kept."""

@@ -13,6 +13,8 @@ from .errors import MetfaError, MissingExtraError
 if TYPE_CHECKING:
     from types import FrameType
 
+_TYPED = "metfa.typed"
+
 
 class Command(click.Command):
     """A click command that ends with one line and exit code 1 where a :class:`MetfaError` is raised.
@@ -21,14 +23,19 @@ class Command(click.Command):
     half-written is cleared away.
     """
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
         """Parse the command line."""
+        typed = tuple(args)  # parsing takes them out of the list
         try:
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(info_name, args, parent, **extra)
         except MetfaError as error:
             raise click.ClickException(str(error)) from None
         except click.UsageError as error:
             raise _OneLineUsageError(error.format_message()) from None
+        context.meta[_TYPED] = typed
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -41,6 +48,12 @@ class Command(click.Command):
             raise _OneLineUsageError(error.format_message()) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
+
+
+def typed_arguments() -> tuple[str, ...]:
+    """Return what was typed after the name of the :class:`Command` that runs."""
+    typed: tuple[str, ...] = click.get_current_context().meta[_TYPED]
+    return typed
 
 
 class _OneLineUsageError(click.ClickException):

@@ -13,7 +13,8 @@
     ├── DataError           images that cannot be trained on
     ├── TrainingError       training cannot go on
     ├── StudyError          a study directory that is damaged, in use, or of another study
-    └── ExportError         an artefact cannot be made, or does not compute what the model computes
+    └── ExportError         an artefact cannot be made
+        └── ParityError     it does not compute what the model computes
 """
 
 from __future__ import annotations
@@ -75,3 +76,7 @@ class StudyError(MetfaError):
 
 class ExportError(MetfaError):
     """An artefact cannot be made, or does not compute what the model computes."""
+
+
+class ParityError(ExportError):
+    """An artefact does not compute what the model computes, within its tolerance."""
