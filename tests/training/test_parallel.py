@@ -59,7 +59,8 @@ for name in methods:
     trainer = Trainer(method, source, target, into, Candidates(into / "candidates", frames), fabric)
     with Interruption() as interruption:
         assert trainer.run(interruption)
-    save_file(dict(method.state_dict()), into / f"end-{fabric.global_rank}.safetensors")
+    end = {name: value.contiguous() for name, value in method.state_dict().items()}
+    save_file(end, into / f"end-{fabric.global_rank}.safetensors")
 """
 
 

@@ -206,7 +206,9 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.normalise = Normalise(config.normalisation)
+        # Convolutions with the channels side by side in memory; see docs/benchmarks.md for what that gains.
         self.encoder = ENCODERS[config.encoder]()
+        self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
         self.embedding = GaussianEmbedding(config.features, config.embedding)
         self.classifier = PrototypeClassifier(config.embedding, config.classes, config.temperature)
 
