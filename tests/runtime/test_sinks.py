@@ -155,7 +155,7 @@ def test_a_video_appears_when_it_is_complete(tmp_path: Path, name: str) -> None:
         assert not path.exists()
     assert list(path.parent.iterdir()) == [path]
     path = path.rename(tmp_path / "video.mp4")
-    assert shapes_of(path) == [(120, 160, 3)] * 5
+    assert shapes_of(path) == [(120, 160, 3)] * 5  # too small for a band
 
 
 def test_frames_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None:
@@ -164,6 +164,21 @@ def test_frames_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None
         for index, shape in enumerate([(120, 160), (200, 100, 3), (10, 400, 4), (1, 1), (121, 160, 1)]):
             sink.write(observe(index, image=np.zeros(shape, np.uint8)))
     assert shapes_of(path) == [(120, 160, 3)] * 5
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (479, 641, 3)])
+def test_the_video_shows_all_of_the_frame(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "video.mp4"
+    scene = cv2.resize(np.random.default_rng(0).integers(0, 255, (6, 8)).astype(np.uint8), shape[1::-1])
+    image = scene if len(shape) == 2 else cv2.cvtColor(scene, cv2.COLOR_GRAY2BGR)
+    with VideoSink(path, 25, LABELS) as sink:
+        sink.write(observe(0, image=image.astype(np.uint8)))
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    received, picture = capture.read()
+    assert received
+    height, width = shape[:2]
+    assert picture.shape == ((height + 67 + 1) // 2 * 2, (width + 1) // 2 * 2, 3)
+    assert np.abs(picture[:height, :width, 1].astype(int) - scene).mean() < 4
 
 
 def test_dropped_frames_keep_their_time(tmp_path: Path) -> None:
@@ -281,14 +296,31 @@ def test_anything_can_be_annotated(
     frame = Frame(image, 0, captured_at=0.0, source="anything")
     observation = make_observation(frame, make_prediction(best, probabilities, PICTURE), plane=best if shown else None)
     picture = annotate(image, observation, labels)
-    assert picture.shape == (height, width, 3)
     assert picture.dtype == np.uint8
+    assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0
+    assert 0 <= picture.shape[1] - width <= 1
+    assert height <= picture.shape[0] <= 2 * height + 1
+    assert (picture[:height, :width] == 100).all()  # nothing of the frame is hidden
     assert (image == 100).all()
 
 
-def test_the_bars_are_as_long_as_their_probabilities() -> None:
-    picture = annotate(np.zeros((480, 640, 3), np.uint8), observe(), LABELS)
-    assert accent_in(picture[60:]).sum(axis=1).max() == round(70 * 0.8125)
+@pytest.mark.parametrize(("count", "bars"), [(2, 2), (6, 6), (14, 14), (16, 16), (40, 16)])
+def test_the_bars_are_as_long_as_their_probabilities(count: int, bars: int) -> None:
+    labels = [f"plane {index}" for index in range(count)]
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(count)).astype(np.float32)
+    frame = observe().frame
+    observation = make_observation(frame, make_prediction(labels[0], probabilities, PICTURE))
+    band = annotate(np.zeros((480, 640, 3), np.uint8), observation, labels)[480 + 40 :]
+    grey, dark = ((band == level).all(axis=2) for level in (190, 64))
+    track = grey | dark
+    filled = {
+        (row // 17, left): int(grey[row, left : left + 70].sum())
+        for row in range(len(band))
+        for left in range(1, band.shape[1] - 70)
+        if track[row, left : left + 70].all() and not track[row, left - 1]
+    }
+    expected = [round(70 * float(probability)) for probability in np.sort(probabilities)[-bars:]]
+    assert sorted(filled.values()) == expected
 
 
 def accent_in(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -301,9 +333,8 @@ def test_what_is_not_decided_is_not_highlighted(status: Status) -> None:
     black = np.zeros((480, 640, 3), np.uint8)
     picture = annotate(black, observation, LABELS)
     assert not accent_in(picture).any()
-    assert picture[:40].max() < 200  # quiet
-    assert picture[:40].any()  # and yet there
-    assert annotate(black, observe(), LABELS)[:40].max() == 255
+    assert 100 < picture[480:520].max() < 200  # quiet, and yet there
+    assert annotate(black, observe(), LABELS)[480:520].max() == 255
 
 
 def test_fitting_keeps_the_proportions() -> None:

@@ -29,8 +29,8 @@ _LONGEST_GAP = 5  # frames; filling longer ones would cost the live stream more 
 class VideoSink(Sink):
     """An MP4 of the annotated frames. It appears under its name, complete, when it is closed; without frames, never.
 
-    All frames have the size of the first; others are fitted into it. Where a live source dropped frames, the last one
-    stays for their time (up to five frames), so that the video plays at the pace of life.
+    All frames have the size of the first, with a band below it; others are fitted into it. Where a live source dropped
+    frames, the last one stays for their time (up to five frames), so that the video plays at the pace of life.
 
     Args:
         path: the file, ``….mp4``.
@@ -54,7 +54,7 @@ class VideoSink(Sink):
         self._labels = labels
         self._replacement = Replacement(path)
         self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)  # width, height
+        self._size = (0, 0)  # width and height of the frames
         self._frames = 0
         self._next_index = 0
         self._check_at = 0
@@ -65,8 +65,9 @@ class VideoSink(Sink):
         if self._writer is None:
             self._size = (frame.image.shape[1], frame.image.shape[0])
             self._next_index = frame.index
-            self._writer = self._open()
         picture = annotate(fit(frame.image, *self._size), observation, self._labels)
+        if self._writer is None:
+            self._writer = self._open(picture.shape[1], picture.shape[0])
         for _ in range(min(frame.index - self._next_index + 1, _LONGEST_GAP)):
             self._writer.write(picture)
             self._frames += 1
@@ -86,12 +87,11 @@ class VideoSink(Sink):
         finally:
             self._replacement.discard()
 
-    def _open(self) -> cv2.VideoWriter:
+    def _open(self, width: int, height: int) -> cv2.VideoWriter:
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         with utf8_name(self._replacement.temporary) as name:
-            writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, codec, self._rate, self._size)
+            writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, codec, self._rate, (width, height))
         if not writer.isOpened():
-            width, height = self._size
             raise OutputError(
                 expected=f"to be able to encode {self._path}",
                 received=f"a refusal of {width}x{height} pixels at {self._rate:g} frames/s",
