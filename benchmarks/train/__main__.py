@@ -48,10 +48,10 @@ def main(preset: str, size: tuple[int, int], steps: int, output: Path) -> None:
     for name, cost in costs.items():
         click.echo(
             f"{name:13}{cost.whole:9.1f}{cost.sampling:10.2f}{cost.augmentation:9.1f}{cost.step:9.1f}{cost.limit:9.1f}"
-            f"   {1000 * cost.images / cost.whole:.0f} images/s, {cost.limit / cost.whole:.3f} of the limit"
+            f"   {1000 * cost.images / cost.whole:.0f} images/s, {cost.of_the_limit:.3f} of the limit"
         )
     metfa, source = costs["metfa-v"], costs["source-only"]
-    own = 1 - metfa.limit / metfa.step
+    own = metfa.own_terms / metfa.step
     per_image = (metfa.whole / metfa.images) / (source.whole / source.images)
     games = measure_games(configuration("metfa-v", preset, (height, width)), steps)
     click.echo(f"MetFA-V's own terms: {own:.1%} of its step; per image {per_image:.2f} times source-only")
@@ -76,7 +76,6 @@ def main(preset: str, size: tuple[int, int], steps: int, output: Path) -> None:
         "height": height,
         "width": width,
         "ms_per_step": {name: asdict(cost) for name, cost in costs.items()},
-        "of_the_limit": {name: cost.limit / cost.whole for name, cost in costs.items()},
         "own_terms_share": own,
         "metfa_to_source_only_per_image": per_image,
         "alternating_to_one_pass": games,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from unittest import mock
 
 import numpy as np
@@ -37,6 +38,7 @@ Result = TypeVar("Result")
 
 CLASSES = 6
 IMAGES = 600  # of each domain
+TERMS = ("prior", "reconstruction", "entropy", "metric", "alignment")  # MetFA's, and MME's
 
 
 def configuration(method: MethodName, preset: str, size: tuple[int, int]) -> TrainingConfig:
@@ -58,6 +60,8 @@ class StepCost:
         augmentation: normalisation, noise, mirroring.
         step: the method's own, on a batch that is ready.
         limit: the same with every term but the cross-entropy replaced by a mean: forward and backward of its networks.
+        own_terms: forward and backward of those terms by themselves, on tensors like those of a step.
+        of_the_limit: the limit as a share of the whole, step by step.
         images: how many the method's encoders see.
     """
 
@@ -66,6 +70,8 @@ class StepCost:
     augmentation: float
     step: float
     limit: float
+    own_terms: float
+    of_the_limit: float
     images: int
 
 
@@ -121,22 +127,50 @@ def measure(config: TrainingConfig, steps: int) -> StepCost:
     bench = Bench(config)
     images = bench.augment(bench.sample())
     bench.train(images)
-    times: dict[str, list[float]] = {"sampling": [], "augmentation": [], "step": [], "limit": []}
+    terms = _terms(bench, images)
+    times: dict[str, list[float]] = {"sampling": [], "augmentation": [], "step": [], "limit": [], "own_terms": []}
     for _ in range(steps):
         frames = _timed(times["sampling"], bench.sample)
         images = _timed(times["augmentation"], bench.augment, frames)
         _timed(times["step"], bench.train, images)
         with ExitStack() as stack:
-            for name in ("prior", "reconstruction", "entropy", "metric", "alignment"):
+            for name in TERMS:
                 stack.enter_context(mock.patch.object(losses, name, _cheapest))
             _timed(times["limit"], bench.train, images)
+        _timed(times["own_terms"], _evaluate, terms)
     middle = {name: median(values) for name, values in times.items()}
+    wholes = map(sum, zip(times["sampling"], times["augmentation"], times["step"], strict=True))
     passes = 1 if config.method in {"source-only", "adabn", "adda"} else 2  # ADDA in its first stage
     return StepCost(
         whole=middle["sampling"] + middle["augmentation"] + middle["step"],
+        of_the_limit=median(limit / whole for limit, whole in zip(times["limit"], wholes, strict=True)),
         images=passes * bench.batch_size,
         **middle,
     )
+
+
+def _terms(bench: Bench, images: list[Tensor]) -> list[Callable[[], Tensor]]:
+    """Return the terms that a step computes, each on tensors of its own."""
+    terms: list[Callable[[], Tensor]] = []
+
+    def noting(term: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def note(*tensors: Tensor, **named: Any) -> Tensor:
+            own = [each.detach().requires_grad_(each.is_floating_point()) for each in tensors]
+            terms.append(partial(term, *own, **named))
+            return term(*tensors, **named)
+
+        return note
+
+    with ExitStack() as stack:
+        for name in TERMS:
+            stack.enter_context(mock.patch.object(losses, name, noting(getattr(losses, name))))
+        bench.train(images)
+    return terms
+
+
+def _evaluate(terms: list[Callable[[], Tensor]]) -> None:
+    for term in terms:
+        term().backward()  # type: ignore[no-untyped-call]
 
 
 def measure_games(config: TrainingConfig, steps: int) -> float:
