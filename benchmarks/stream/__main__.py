@@ -135,7 +135,11 @@ def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None,
             f"{age['dropped']} dropped"
         )
     for name, cost in peers.items():
-        click.echo(f"{name}: {cost['wall_ms']:.1f} ms a frame, {cost['inference_ms']:.1f} of them inference")
+        beside = cost["wall_ms"] - cost["inference_ms"] - wall["decoding"]
+        click.echo(
+            f"{name}: {cost['wall_ms']:.1f} ms a frame, {cost['inference_ms']:.1f} of them inference; beside that "
+            f"and decoding {beside:.1f}, {beside / wall['rest']:.1f} times metfa-stream's"
+        )
     for note in notes:
         click.echo(note)
 

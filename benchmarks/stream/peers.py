@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 ULTRALYTICS = """
 import json, sys, time
+import torch
+try:
+    import torchvision
+except RuntimeError:  # one that was built for another PyTorch: its Python code will do, once its operators are known
+    operators = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):  # of detectors; a classifier calls neither
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
