@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,6 +156,48 @@ def test_no_bundle_and_no_place_for_one_are_one_line(tmp_path: Path) -> None:
     weights.touch()
     refused(invoke("--sononet", weights, "--bundle", tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("room", ["half a graph", "a graph, not what calibration writes"])
+def test_a_full_disk_is_one_line_and_leaves_the_bundle_as_it_was(exported: Path, room: str) -> None:
+    size = (exported / ONNX).stat().st_size
+    limit = size // 2 if room == "half a graph" else size + 10
+    before = contents(exported)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # of a file, as if the disk were full
+    try:
+        result = invoke(exported, "--int8")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "expected to be able to write" in refused(result)
+    assert contents(exported) == before
+
+
+@pytest.mark.parametrize("step", ["export_onnx", "write_text"])
+def test_ctrl_c_at_first_and_at_last_is_one_line_and_leaves_the_bundle_as_it_was(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = contents(trained)
+    monkeypatch.setattr(artefacts, "installed_flavours", lambda: ())
+    monkeypatch.setattr(artefacts, step, interrupt)
+    result = invoke(trained, "--fp16")
+    assert (result.exit_code, result.output.strip()) == (1, "Aborted!")
+    assert contents(trained) == before
+
+
+def test_a_signal_while_it_writes_leaves_the_bundle_as_it_was(trained: Path) -> None:
+    before = contents(trained)
+    command = [str(Path(sys.executable).with_name("metfa-export")), str(trained), "--fp16"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(trained.glob(".stage-*")) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    printed, error = process.communicate(timeout=60)
+    assert (process.returncode, printed, error.strip()) == (1, "", "Aborted!")
+    assert contents(trained) == before
 
 
 def test_a_bundle_that_cannot_be_written_is_one_line(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

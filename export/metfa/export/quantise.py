@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shutil
 import tempfile
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -24,7 +28,7 @@ from onnxruntime.quantization import (
 
 from metfa.runtime.backends import Inference
 from metfa.runtime.errors import ExportError
-from metfa.runtime.files import replacing
+from metfa.runtime.files import replacing, writing_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -169,15 +173,25 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # without types
 
 
 def _calibrate(path: Path, frames: NDArray[np.uint8]) -> TensorsData:
-    """Return the range of every activation."""
-    with _quiet(), tempfile.TemporaryDirectory() as temporary:
-        calibrator = create_calibrator(
-            path,
-            [*_QUANTISED, "MaxPool", "Relu"],
-            augmented_model_path=str(Path(temporary, "augmented.onnx")),
-            calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"percentile": PERCENTILE},
-        )
+    """Return the range of every activation.
+
+    Raises:
+        OutputError: there is no room for what the library writes.
+    """
+    with _quiet(), tempfile.TemporaryDirectory() as temporary, writing_to(Path(temporary)):
+        # The library writes beside the graph, too.
+        graph = Path(temporary, path.name)
+        shutil.copyfile(path, graph)
+        try:
+            calibrator = create_calibrator(
+                graph,
+                [*_QUANTISED, "MaxPool", "Relu"],
+                augmented_model_path=str(Path(temporary, "augmented.onnx")),
+                calibrate_method=CalibrationMethod.Percentile,
+                extra_options={"percentile": PERCENTILE},
+            )
+        except DecodeError:  # a full disk cut off what ONNX wrote, which does not say so
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         for start in range(0, len(frames), _CHUNK):
             calibrator.collect_data(_Reader(frames[start : start + _CHUNK]))
         return calibrator.compute_data()
