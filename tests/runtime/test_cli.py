@@ -391,6 +391,10 @@ def address_of_another_machine(_: Path) -> list[str]:
     return ["--serve", "192.0.2.1:8080"]
 
 
+def source_too_long_for_a_file(folder: Path) -> list[str]:
+    return ["--device", f"gst:{'x' * 300}", "--events", str(folder / "notes.txt"), "--overwrite"]
+
+
 def output_that_is_the_source(folder: Path) -> list[str]:
     clip = write_clip(folder / "clip.mp4", frames=5)
     return ["--device", str(clip), "--events", str(clip)]
@@ -426,6 +430,7 @@ def output_that_is_the_source(folder: Path) -> list[str]:
         snapshots_that_cannot_be_written,
         events_on_a_full_disk,
         address_of_another_machine,
+        source_too_long_for_a_file,
         output_that_is_the_source,
     ],
 )

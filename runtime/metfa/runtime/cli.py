@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -365,11 +365,13 @@ def _refuse_to_overwrite(device: str, outputs: dict[str, Path | None], *, overwr
             received=f"{next(iter(files.values()))} twice",
             remedy="choose another path",
         )
-    source = Path(device)
     for option, path in files.items():
         if not path.is_file():
             continue
-        if source.exists() and path.samefile(source):
+        is_source = False
+        with suppress(OSError):  # where the source is no file, or even too long for a file's name
+            is_source = path.samefile(device)
+        if is_source:
             raise OutputError(
                 expected="an output beside the source",
                 received=f"{path}, the source itself",
