@@ -140,7 +140,7 @@ def _begin(jobs: int) -> None:
     """Prepare a process for its runs: its share of the cores, and no progress bars beside the table's own."""
     os.environ["TQDM_DISABLE"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the table, which ends its processes
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))  # as OMP_NUM_THREADS says, where it is set
 
 
 def _carry_out(run: Run, bundle: Path, options: tuple[str, ...]) -> str:
