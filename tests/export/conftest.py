@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from metfa.export.cli import main
@@ -12,6 +13,8 @@ from .networks import make_bundle, make_network
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import Tensor, nn
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,30 @@ def exported(_exported: tuple[Path, str], tmp_path: Path) -> Path:
 def printed(_exported: tuple[Path, str]) -> str:
     """What that command printed."""
     return _exported[1]
+
+
+@pytest.fixture(scope="session")
+def _programs() -> dict[object, Any]:
+    return {}
+
+
+@pytest.fixture
+def graphs_are_remembered(_programs: dict[object, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's exporter, which takes seconds, traces no network twice; everything after it happens as ever.
+
+    For tests of the command, not of the graph.
+    """
+    trace = torch.onnx.export
+
+    def remember(model: nn.Module, frames: tuple[Tensor], **options: Any) -> Any:
+        settings = [
+            (name, {key: str(value) for key, value in vars(part).items() if not key.startswith("_")})
+            for name, part in model.named_modules()
+        ]
+        weights = tuple((name, str(value.dtype), value.numpy().tobytes()) for name, value in model.state_dict().items())
+        key = (repr(model), repr(settings), weights, frames[0].shape)
+        if key not in _programs:
+            _programs[key] = trace(model, frames, **options)
+        return _programs[key]
+
+    monkeypatch.setattr(torch.onnx, "export", remember)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from metfa.runtime.backends.choice import Precision
     from metfa.training.model import Network
 
+pytestmark = pytest.mark.usefixtures("graphs_are_remembered")
+
 
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)

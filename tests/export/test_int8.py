@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ENGINE = "model.int8.tensorrt_rtx.engine"
 
+pytestmark = pytest.mark.usefixtures("graphs_are_remembered")
+
 
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
