@@ -15,14 +15,13 @@ import click
 import torch
 from tqdm import tqdm
 
-from metfa.runtime.bundle import MANIFEST
+from metfa.runtime.bundle import CHECKPOINT, MANIFEST, UNFINISHED
+from metfa.runtime.command import INTERRUPTED
 from metfa.runtime.contract import Roi
 from metfa.runtime.errors import MetfaError
 from metfa.training.cli.run_options import make_config
-from metfa.training.cli.train import INTERRUPTED
 from metfa.training.cli.train import main as metfa_train
 from metfa.training.config import MethodName
-from metfa.training.fit import CHECKPOINT, UNFINISHED
 from metfa.training.parallel import make_fabric
 from metfa.training.train import train
 

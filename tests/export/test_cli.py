@@ -186,7 +186,7 @@ def test_ctrl_c_at_first_and_at_last_is_one_line_and_leaves_the_bundle_as_it_was
     monkeypatch.setattr(artefacts, "installed_flavours", lambda: ())
     monkeypatch.setattr(artefacts, step, interrupt)
     result = invoke(trained, "--fp16")
-    assert (result.exit_code, result.output.strip()) == (1, "Aborted!")
+    assert (result.exit_code, result.output.strip()) == (130, "Interrupted; the same command begins anew")
     assert contents(trained) == before
 
 
@@ -198,7 +198,7 @@ def test_a_signal_while_it_writes_leaves_the_bundle_as_it_was(trained: Path) -> 
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     printed, error = process.communicate(timeout=60)
-    assert (process.returncode, printed, error.strip()) == (1, "", "Aborted!")
+    assert (process.returncode, printed, error.strip()) == (130, "", "Interrupted; the same command begins anew")
     assert contents(trained) == before
 
 

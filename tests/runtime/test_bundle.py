@@ -32,6 +32,24 @@ def test_no_bundle(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
+def test_a_run_that_was_interrupted_is_told_how_to_go_on(tmp_path: Path) -> None:
+    directory = tmp_path / "my run"
+    (directory / bundles.UNFINISHED).mkdir(parents=True)
+    (directory / bundles.UNFINISHED / bundles.CHECKPOINT).write_bytes(b"whatever")
+    with pytest.raises(
+        BundleError, match=r"training was interrupted; go on with metfa-train --resume --bundle '.*run'$"
+    ):
+        Bundle.open(directory)
+
+
+def test_a_bundle_that_was_only_trained_names_the_command_that_exports_it(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    opened.require_exported()
+    del opened.files[bundles.ONNX]
+    with pytest.raises(BundleError, match=r"received one that was only trained; run metfa-export .* --fp16$"):
+        opened.require_exported()
+
+
 @pytest.mark.parametrize("name", [bundles.CONTRACT, bundles.ONNX])
 @pytest.mark.parametrize("edit", ["append", "truncate", "empty", "remove"])
 def test_an_edited_file_is_refused(bundle: Path, name: str, edit: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from metfa.runtime.bundle import DEVICES, Bundle
+from metfa.runtime.bundle import CHECKPOINT, DEVICES, UNFINISHED, Bundle
 from metfa.runtime.contract import Region
 from metfa.runtime.drift import read_device_statistics
 from metfa.training import development
@@ -21,7 +21,7 @@ from metfa.training import train as training
 from metfa.training.cli.train import main
 from metfa.training.config import CONFIG, Augmentation, MethodName, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameStore
-from metfa.training.fit import CHECKPOINT, METRICS, UNFINISHED
+from metfa.training.fit import METRICS
 from metfa.training.methods import METHODS
 from metfa.training.selection.rule import choose
 from metfa.training.selection.validators import Validators
@@ -261,6 +261,41 @@ def test_a_terminated_run_is_resumed_to_the_same_bits(source: Path, target: Path
     assert resumed.exit_code == 0, resumed.output
     for file in ("model.safetensors", METRICS):
         assert (bundles[0] / file).read_bytes() == (bundles[1] / file).read_bytes()
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["nothing saved", "a checkpoint"])
+def test_an_interruption_outside_of_the_steps_tells_how_to_go_on(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """While pictures are decoded; of a run that was begun before, or not."""
+
+    def interrupt(_: object) -> None:
+        if begun:
+            (bundle / UNFINISHED).mkdir(parents=True)
+            (bundle / UNFINISHED / CHECKPOINT).write_bytes(b"")
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training, "read_pair", interrupt)
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL)
+    assert result.exit_code == 130
+    assert result.output == (
+        f"Interrupted; go on with: metfa-train --resume --bundle {bundle}\n"
+        if begun
+        else "Interrupted; nothing was saved yet, the same command begins anew\n"
+    )
+    assert bundle.exists() == begun
+
+
+def test_a_bundle_that_cannot_be_written_is_refused_before_pictures_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(training, "read_pair", pytest.fail)
+    for bundle in (tmp_path / "file", tmp_path / "file" / "bundle", Path("/proc/bundle")):
+        result = run("--bundle", bundle, *SMALL)
+        assert result.exit_code == 1
+        assert result.output.startswith(f"Error: expected to be able to write {bundle}, received ")
+        assert result.output.count("\n") == 1
 
 
 def test_a_finished_bundle_is_replaced_only_when_told(source: Path, target: Path, bundle: Path) -> None:

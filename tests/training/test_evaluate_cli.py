@@ -210,7 +210,12 @@ def test_an_unusable_record_of_training_is_refused(here: Path, text: str) -> Non
         (["--data", "B", "--backend", "tensorrt"], "expected a TensorRT engine in FP16"),
         (["--data", "B", "--output", "file/scores"], "expected to be able to write"),
         (["--data", "B", "--bundle", "nothing"], "expected a bundle in nothing, received no such directory"),
-        (["--data", "B", "--bundle", "trained"], "expected an exported model in the bundle trained"),
+        (
+            ["--data", "B", "--bundle", "trained"],
+            "expected an exported model in the bundle trained, received one that was only trained; run metfa-export "
+            "trained --fp16",
+        ),
+        (["--data", "B", "--bundle", "begun"], "go on with metfa-train --resume --bundle begun"),
         (["--data", "B", "--bundle", "cut"], "received a file that was changed or truncated since"),
         ([], "--data"),
     ],
@@ -220,6 +225,8 @@ def test_bad_input_is_one_line_and_leaves_no_file(here: Path, arguments: list[st
     shutil.copytree("bundle", "trained")
     with updating(here / "trained", keep=lambda name: name not in (ONNX, "parity.json")):
         pass
+    Path("begun/unfinished").mkdir(parents=True)
+    Path("begun/unfinished/checkpoint.safetensors").write_bytes(b"begun")
     shutil.copytree("bundle", "cut")
     os.truncate(f"cut/{ONNX}", 1000)
     shutil.copytree("B/blob", "strange/heart")
@@ -257,6 +264,6 @@ def test_an_interrupted_evaluation_leaves_no_file(here: Path, monkeypatch: pytes
 
     monkeypatch.setattr(evaluation_files, "tsne", interrupted)
     result = run("--data", "B", "--backend", "cpu")
-    assert result.exit_code == 1
-    assert result.output.splitlines()[-1] == "Aborted!"
+    assert result.exit_code == 130
+    assert result.output.splitlines()[-1] == "Interrupted; the same command begins anew"
     assert not (here / "runs").exists()

@@ -11,13 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metfa.runtime.bundle import CHECKPOINT
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.training.batch_norm import adopt_statistics
 from metfa.training.config import MethodName, TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.evaluation.network import evaluate
-from metfa.training.fit import CHECKPOINT, METRICS, Trainer, candidate_steps, read_config
+from metfa.training.fit import METRICS, Trainer, candidate_steps, read_config
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network
 from metfa.training.parallel import make_fabric

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
@@ -44,6 +45,12 @@ PARITY = "parity.json"
 CARD = "MODEL_CARD.md"
 CARD_PAGE = "MODEL_CARD.html"
 DEVICES = "devices.json"
+UNFINISHED = "unfinished"
+"""The directory inside a bundle that holds a training run until it is finished."""
+
+CHECKPOINT = "checkpoint.safetensors"
+"""The file in it that ``metfa-train --resume`` goes on from."""
+
 ENGINE_PATTERN = "model.fp16.*.engine"
 ENGINE_PATTERN_INT8 = "model.int8.*.engine"
 
@@ -102,6 +109,19 @@ class Bundle:
             require_self_contained(path)
         return path
 
+    def require_exported(self) -> None:
+        """Make sure that there is a model that can be run.
+
+        Raises:
+            BundleError: it was only trained.
+        """
+        if not (self.matching("*.onnx") or self.matching("*.engine")):
+            raise BundleError(
+                expected=f"an exported model in the bundle {self.directory}",
+                received="one that was only trained",
+                remedy=f"run metfa-export {shlex.quote(str(self.directory))} --fp16",
+            )
+
     def matching(self, pattern: str) -> list[str]:
         """Return the names of the bundle's files that match the glob ``pattern``, sorted."""
         return sorted(name for name in self.files if Path(name).match(pattern))
@@ -115,6 +135,12 @@ def read_manifest(directory: Path) -> dict[str, str]:
     """
     path = directory / MANIFEST
     if not path.is_file():
+        if (directory / UNFINISHED / CHECKPOINT).is_file():
+            raise BundleError(
+                expected=f"a finished bundle in {directory}",
+                received="one whose training was interrupted",
+                remedy=f"go on with metfa-train --resume --bundle {shlex.quote(str(directory))}",
+            )
         raise BundleError(
             expected=f"a bundle in {directory}",
             received=f"a directory without {MANIFEST}" if directory.is_dir() else "no such directory",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +13,17 @@ from .errors import MetfaError, MissingExtraError
 if TYPE_CHECKING:
     from types import FrameType
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C or SIGTERM ended, as shells give it."""
+
 _TYPED = "metfa.typed"
 
 
 class Command(click.Command):
     """A click command that ends with one line and exit code 1 where a :class:`MetfaError` is raised.
 
-    Options that do not fit end it with one line, too, and exit code 2. SIGTERM ends it like Ctrl-C: what is
-    half-written is cleared away.
+    Options that do not fit end it with one line, too, and exit code 2. SIGTERM ends it like Ctrl-C, with one line and
+    exit code 130: what is half-written is cleared away.
     """
 
     def make_context(
@@ -46,6 +49,8 @@ class Command(click.Command):
             raise click.ClickException(str(error)) from None
         except click.UsageError as error:
             raise _OneLineUsageError(error.format_message()) from None
+        except KeyboardInterrupt:
+            raise InterruptedCommand("the same command begins anew") from None
         finally:
             signal.signal(signal.SIGTERM, previous)
 
@@ -54,6 +59,16 @@ def typed_arguments() -> tuple[str, ...]:
     """Return what was typed after the name of the :class:`Command` that runs."""
     typed: tuple[str, ...] = click.get_current_context().meta[_TYPED]
     return typed
+
+
+class InterruptedCommand(click.ClickException):
+    """Ctrl-C or SIGTERM ended a command; the message tells how to go on."""
+
+    exit_code = INTERRUPTED
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print one line that is no error's."""
+        click.echo(f"Interrupted; {self.message}", file=file, err=True)
 
 
 class _OneLineUsageError(click.ClickException):

@@ -38,6 +38,19 @@ def writing_to(path: Path) -> Iterator[None]:
         ) from None
 
 
+def require_writable(directory: Path) -> None:
+    """Make sure, before work is done for it, that files can be made in a directory that may not exist yet.
+
+    Nothing is left behind.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    with writing_to(directory):
+        existing = next(each for each in (directory, *directory.absolute().parents) if each.exists())
+        tempfile.TemporaryDirectory(prefix=".metfa-", dir=existing).cleanup()
+
+
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
     """Turn what the operating system says about ``path`` into a :class:`SourceError`."""

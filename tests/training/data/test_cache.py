@@ -152,7 +152,7 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing_half_written(
         else:
             process.send_signal(signals)
         output, errors = process.communicate()
-    assert (process.returncode, output, errors.strip()) == (1, "", "Aborted!")
+    assert (process.returncode, output, errors.strip()) == (130, "", "Interrupted; the same command begins anew")
     assert [each.name for folder in cache.iterdir() for each in folder.iterdir()] == ["lock"]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from metfa.runtime import records
+from metfa.runtime.bundle import CHECKPOINT
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import replacing, write_text, writing_to
 
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from .selection.candidates import Candidates
     from .selection.validators import Validators
 
-UNFINISHED = "unfinished"
-"""The directory inside a bundle that holds a run until it is finished."""
-
-CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 CHECKPOINT_INTERVAL = 500
 METRICS_INTERVAL = 10

@@ -11,8 +11,10 @@ import torch
 
 from metfa.runtime import bundle as bundles
 from metfa.runtime import records
+from metfa.runtime.bundle import CHECKPOINT, UNFINISHED
 from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
 from metfa.runtime.errors import BundleError
+from metfa.runtime.files import require_writable
 
 from .calibration import calibrate
 from .config import CONFIG
@@ -24,7 +26,7 @@ from .development import NORMALISATION, ROLES, develop
 from .device_statistics import device_statistics
 from .evaluation.network import evaluate, infer
 from .evaluation.scores import Scores
-from .fit import CHECKPOINT, METRICS, UNFINISHED
+from .fit import METRICS
 from .selection.validators import Validators
 from .weights import Reference, save_network, save_reference
 
@@ -115,8 +117,10 @@ def train(
     """
     unfinished = directory / UNFINISHED
     with fabric.rank_zero_first():  # the first fills the store, the others find it filled
-        if fabric.is_global_zero and not resume:
-            _clear(directory, overwrite=overwrite)
+        if fabric.is_global_zero:
+            require_writable(directory)
+            if not resume:
+                _clear(directory, overwrite=overwrite)
         pair = read_pair(config)
     if fabric.is_global_zero:
         on_data(pair)

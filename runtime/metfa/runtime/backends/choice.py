@@ -45,8 +45,9 @@ def load_backend(
 
     Raises:
         BackendError: no backend works here, or the one asked for does not.
-        BundleError: the artefact is missing, damaged or edited.
+        BundleError: nothing was exported yet, or the artefact is missing, damaged or edited.
     """
+    bundle.require_exported()
     candidates: tuple[BackendName, ...] = ("tensorrt", "cuda", "cpu") if backend is None else (backend,)
     loaders: dict[BackendName, Callable[[Bundle, Precision | None], Backend]] = {
         "tensorrt": partial(_load_tensorrt, rebuild=rebuild),

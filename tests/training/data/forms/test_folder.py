@@ -81,18 +81,44 @@ def test_what_is_no_image_is_skipped_and_listed(tmp_path: Path) -> None:
     (tmp_path / "a" / "notes.txt").write_text("no image, recording or DICOM file")
     (tmp_path / "a" / "gone.png").symlink_to("nowhere.png")
     (tmp_path / "a" / "self.png").symlink_to("self.png")
-    (tmp_path / "readme.md").write_text("about these")
+    (tmp_path / "stray.txt").write_text("about these")
     (tmp_path / ".DS_Store").write_bytes(b"")
     os.mkfifo(tmp_path / "a" / "pipe.png")
     listing = list_domain(str(tmp_path))
     assert [entry.medium.name for entry in listing.entries] == [str(tmp_path / "a" / "1.png")]
     assert skipped(listing) == {
-        str(tmp_path / "readme.md"): "beside class folders",
+        str(tmp_path / "stray.txt"): "beside class folders",
         str(tmp_path / "a" / "notes.txt"): "no image, recording or DICOM file",
         str(tmp_path / "a" / "gone.png"): "No such file or directory",
         str(tmp_path / "a" / "self.png"): "Too many levels of symbolic links",
         str(tmp_path / "a" / "pipe.png"): "no file",
     }
+
+
+@pytest.mark.parametrize("folder", [".", "a"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "readme.md",
+        "README",
+        "LICENSE.txt",
+        "Licence",
+        "CITATION.cff",
+        "Thumbs.db",
+        "desktop.ini",
+        "SHA256SUMS",
+        "a.md5",
+    ],
+)
+def test_what_is_known_to_be_beside_the_pictures_is_left_alone(tmp_path: Path, folder: str, name: str) -> None:
+    write(tmp_path / "a" / "1.png")
+    (tmp_path / folder / name).write_text("no picture")
+    assert list_domain(str(tmp_path)).skipped == ()
+
+
+def test_a_picture_and_a_class_may_have_such_a_name(tmp_path: Path) -> None:
+    write(tmp_path / "readme" / "license.png")
+    assert summary(tmp_path) == [("readme/license.png", "readme", None, None)]
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:

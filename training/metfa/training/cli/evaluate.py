@@ -9,6 +9,7 @@ import click
 
 from metfa.runtime.bundle import DEFAULT_DIRECTORY, Bundle
 from metfa.runtime.command import Command, require_extra
+from metfa.runtime.files import require_writable
 from metfa.runtime.parameters import RoiType
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def main(  # click passes the options by name
     from ..evaluation.bundle import evaluate_bundle
     from ..evaluation.files import write_evaluation
 
+    require_writable(output)
     evaluation = evaluate_bundle(
         Bundle.open(directory),
         data,

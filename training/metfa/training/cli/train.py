@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metfa.runtime.bundle import DEFAULT_DIRECTORY
-from metfa.runtime.command import Command, require_extra
+from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED
+from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra
 from metfa.runtime.errors import MetfaError
 
 from .run_options import domain_options, make_config, run_options
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from ..config import TrainingConfig
     from ..train import Evaluation
-
-INTERRUPTED = 130
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
@@ -64,7 +63,7 @@ def main(
     """
     require_extra("train", "torch", "lightning_fabric", "safetensors", "sklearn", "tqdm")
     from ..data.report import describe
-    from ..fit import UNFINISHED, read_config
+    from ..fit import read_config
     from ..parallel import make_fabric
     from ..train import train
 
@@ -79,7 +78,7 @@ def main(
         return
     fabric = make_fabric(device, devices, config.precision)
     fabric.launch()
-    with _silent_but_for_the_first(fabric):
+    with _silent_but_for_the_first(fabric), _interruptible(bundle):
         evaluation = train(
             config,
             bundle,
@@ -91,8 +90,7 @@ def main(
     if not fabric.is_global_zero:
         return
     if evaluation is None:
-        click.echo(f"Interrupted; go on with: metfa-train --resume --bundle {bundle}", err=True)
-        sys.exit(INTERRUPTED)
+        raise _interrupted(bundle)
     click.echo(_summary(evaluation, config))
     click.echo(f"Next: metfa-export {bundle} --fp16")
 
@@ -102,10 +100,25 @@ def _silent_but_for_the_first(fabric: Fabric) -> Iterator[None]:
     """Let the first of several processes alone say what went wrong; the others end with it."""
     try:
         yield
-    except (MetfaError, RuntimeError):  # the latter where another process has gone
+    except (MetfaError, RuntimeError, InterruptedCommand) as cause:  # RuntimeError where another process has gone
         if fabric.is_global_zero:
             raise
-        sys.exit(1)
+        sys.exit(INTERRUPTED if isinstance(cause, InterruptedCommand) else 1)
+
+
+@contextmanager
+def _interruptible(bundle: Path) -> Iterator[None]:
+    """Tell how to go on where Ctrl-C or SIGTERM ends what cannot end between two steps, such as decoding."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _interrupted(bundle) from None
+
+
+def _interrupted(bundle: Path) -> InterruptedCommand:
+    if (bundle / UNFINISHED / CHECKPOINT).exists():
+        return InterruptedCommand(f"go on with: metfa-train --resume --bundle {shlex.quote(str(bundle))}")
+    return InterruptedCommand("nothing was saved yet, the same command begins anew")
 
 
 def _draw_preview(config: TrainingConfig, path: Path) -> None:

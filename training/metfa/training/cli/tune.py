@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from metfa.runtime.command import Command, require_extra
+from metfa.runtime.command import Command, InterruptedCommand, require_extra
 from metfa.runtime.files import write_text
 
 from .run_options import domain_options, make_config, plain_options, run_options
-from .train import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,8 +77,7 @@ def main(
             best = winner(finished, adapts=study.adapts)
             click.echo("\n".join(_summary(finished, best, adapts=study.adapts)))
     except KeyboardInterrupt:
-        click.echo("Interrupted; the same command goes on.", err=True)
-        sys.exit(INTERRUPTED)
+        raise InterruptedCommand("the same command goes on") from None
     path = output or directory / TUNED
     tuned = {**plain_options(ctx.command, options), **best.parameters}
     write_text(path, json.dumps(tuned, indent=2, ensure_ascii=False) + "\n")

@@ -11,9 +11,8 @@ from tqdm import tqdm
 
 from metfa.runtime.backends import Backend, Inference
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.bundle import ENGINE_PATTERN
 from metfa.runtime.contract import Roi, software
-from metfa.runtime.errors import BackendError, BundleError
+from metfa.runtime.errors import BackendError
 from metfa.runtime.files import utf8
 
 from .held_out import HeldOut, read_held_out
@@ -135,12 +134,6 @@ def evaluate_bundle(
         DataError, SourceError, ProfileError: the images cannot be read, or are not labelled with the model's classes.
         OutputError: the cache of prepared frames cannot be written.
     """
-    if not (bundle.matching("*.onnx") or bundle.matching(ENGINE_PATTERN)):
-        raise BundleError(
-            expected=f"an exported model in the bundle {bundle.directory}",
-            received="one that was only trained",
-            remedy="run metfa-export first",
-        )
     loaded, _ = load_backend(bundle, backend, precision)
     held_out = read_held_out(bundle, specification, region=region)
     beside = None if source is None else read_held_out(bundle, source)

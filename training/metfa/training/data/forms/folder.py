@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from ..listing import Split
     from .files import Files
 
+_ABOUT = frozenset({"readme", "license", "licence", "copying", "changelog", "citation", "notice", "checksums"})
+_TEXTS = frozenset({"", ".md", ".txt", ".rst", ".html", ".pdf", ".cff"})
+_OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "md5sums", "sha1sums", "sha256sums", "sha512sums"})
+_CHECKSUMS = frozenset({".md5", ".sha1", ".sha256", ".sha512"})
+
 DICOM_DIRECTORY = "DICOMDIR"
 """The file that an exported medium has at its root; the folders beside it are patients and studies, not classes."""
 
@@ -23,7 +28,8 @@ def list_folder(folder: Path, files: Files) -> None:
     """Collect the media of a folder, sorted by name.
 
     ``CLASS/FILE`` is labelled, ``FILE`` is not; a folder inside a class folder, ``CLASS/PATIENT/…``, is taken for a
-    patient. Hidden files are left alone.
+    patient. Hidden files are left alone, and so are those that are known to be no pictures: readmes, licences,
+    checksums and what file managers leave behind.
 
     Raises:
         DataError: a class folder holds nothing that can be used.
@@ -74,8 +80,17 @@ def _descend(folder: Path, files: Files, *, label: str | None, split: Split | No
 def _children(folder: Path) -> list[Path]:
     with reading(folder):
         return sorted(
-            child for child in folder.iterdir() if not child.name.startswith(".") and child.name != DICOM_DIRECTORY
+            child
+            for child in folder.iterdir()
+            if not (child.name.startswith(".") or child.name == DICOM_DIRECTORY or _is_beside_the_point(child))
         )
+
+
+def _is_beside_the_point(path: Path) -> bool:
+    """Return whether a file is known to be no picture, by its name."""
+    name, suffix = path.name.lower(), path.suffix.lower()
+    named = name in _OF_SYSTEMS or suffix in _CHECKSUMS or (path.stem.lower() in _ABOUT and suffix in _TEXTS)
+    return named and not path.is_dir()
 
 
 def _is_loop(folder: Path, files: Files) -> bool:
