@@ -199,6 +199,32 @@ def test_closing_waits_for_nothing(state: str) -> None:
     unblock.set()
 
 
+def test_closing_just_as_it_connects_again_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    unblock = threading.Event()
+    device = Device([[failing(LostError("gone"))]])
+
+    def connect() -> Connected:
+        if device.attempts:
+            unblock.wait(10)
+        return device.connect()
+
+    source = LiveSource("probe", connect, lambda _: None)
+    begin = live._Reader
+
+    def begin_and_close(connect: Callable[[], live.Connection]) -> live._Reader:
+        reader = begin(connect)
+        source.close()
+        return reader
+
+    monkeypatch.setattr(live, "_Reader", begin_and_close)
+    monkeypatch.setattr(live, "_OPEN_SECONDS", 60)
+    thread = threading.Thread(target=lambda: list(source), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    unblock.set()
+
+
 def test_another_size_begins_another_session() -> None:
     device, said = Device([[picture(), picture(), picture(7, 24, 32), picture(7, 24, 32)]]), list[str]()
     with LiveSource("probe", device.connect, said.append) as source:

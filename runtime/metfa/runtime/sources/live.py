@@ -127,6 +127,8 @@ class LiveSource(Source):
         back_off = _SHORTEST_BACK_OFF
         while not self._closed.wait(back_off):
             self._reader = _Reader(self._connect)
+            if self._closed.is_set():  # meanwhile, and only the reader before it was told
+                self._reader.abandon()
             if self._reader.has_picture(_OPEN_SECONDS):
                 self._notify(f"back after {time.monotonic() - lost_at:.1f} s")
                 return True
