@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,11 +13,15 @@ import pytest
 
 from metfa.runtime import Bundle, ModelContract, PlaneClassifier, Region
 from metfa.runtime import bundle as bundles
+from metfa.runtime.backends import Inference
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.errors import BackendError, BundleError, SourceError
 from metfa.runtime.images import read_image
 
 from .conftest import LABELS, grey, make_bundle, make_contract, make_onnx
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @pytest.mark.parametrize(("level", "label"), [(0, "dark"), (127, "grey"), (255, "bright")])
@@ -56,6 +60,20 @@ def test_the_readme_runs_and_says_what_is_missing(tmp_path: Path, contract: Mode
 def test_what_is_no_array_is_refused_with_the_function_that_makes_one(bundle: Path, image: Any) -> None:
     with pytest.raises(SourceError, match=r"received an object of type \w+; read it with metfa\.runtime\.read_image"):
         PlaneClassifier.load(bundle)(image)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_what_is_not_finite_is_no_prediction(contract: ModelContract, broken: float) -> None:
+    class Overflowing:
+        description, artefact, concurrency = "an engine in FP16", "", 1
+
+        def infer(self, frames: NDArray[np.uint8]) -> Inference:
+            logits = np.zeros((len(frames), len(LABELS)), np.float32)
+            logits[0, 1] = broken
+            return Inference(logits, np.zeros((len(frames), 1), np.float32))
+
+    with pytest.raises(BackendError, match=rf"an engine in FP16, received the logits .*{broken}.*--precision fp32"):
+        PlaneClassifier(contract, Overflowing())(grey(0))
 
 
 def test_only_the_region_counts(bundle: Path) -> None:

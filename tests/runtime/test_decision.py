@@ -279,6 +279,15 @@ def test_the_best_frame_is_certain_and_sharp() -> None:
     assert event.best.index == 60 + (0.65 * 3 > 0.98 * 2)
 
 
+def test_a_rejected_frame_is_not_the_best() -> None:
+    stream = show("4CH", 0, 1)
+    sharp = np.asarray(np.clip(SCENE + 3 * (PICTURES[0] - SCENE.astype(float)), 0, 255), np.uint8)
+    stream[60] = Seen(stream[60].time, CERTAIN["4CH"], rejected=True, picture=sharp)
+    _, (event,) = run(stream)
+    assert event.start_index < 60 < event.end_index
+    assert event.best.index != 60
+
+
 @given(st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=9))
 def test_rejection_scores(values: list[float]) -> None:
     logits = np.array(values, np.float32)

@@ -126,6 +126,19 @@ def test_of_frames_that_are_classified_at_once_those_before_an_error_come_first(
         next(items)
 
 
+def test_a_request_to_stop_does_not_wait_for_frames_that_are_worked_on() -> None:
+    answer = threading.Event()
+
+    def never(image: NDArray[np.uint8]) -> Prediction:
+        answer.wait()
+        return by_parity(image)
+
+    answers = iter([False, False, True])
+    items = stream(Pictures(10), FakeClassifier(never, CONTRACT, concurrency=2), stop=lambda: next(answers))
+    assert list(items) == []
+    answer.set()
+
+
 def test_a_live_frame_has_the_classifier_for_itself() -> None:
     inside: list[int] = []
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .backends.choice import load_backend
 from .bundle import Bundle
-from .errors import SourceError
+from .errors import BackendError, SourceError
 from .frame import Prediction
 from .preprocess import preprocess
 from .sector import SectorTracker
@@ -99,8 +99,18 @@ class PlaneClassifier:
         return tensor.reshape(size.height, size.width)
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:
-        """Classify what the model sees, uint8 [H, W] of the contract's size."""
+        """Classify what the model sees, uint8 [H, W] of the contract's size.
+
+        Raises:
+            BackendError: the model returns numbers that are not finite.
+        """
         inference = self._backend.infer(picture[np.newaxis, np.newaxis])
+        if not np.isfinite(inference.logits).all():
+            raise BackendError(
+                expected=f"finite numbers of {self._backend.description}",
+                received=f"the logits {np.array2string(inference.logits[0], precision=3, max_line_width=1000)}",
+                remedy="use --precision fp32 or another --backend, and report this",
+            )
         probabilities = inference.calibrated(self.contract.decision.temperature)[0].astype(np.float32)
         best = int(probabilities.argmax())
         return Prediction(

@@ -122,10 +122,11 @@ class Decider:
             elapsed_ms = 0.0
         if state.unusable is not None:
             return Decision(state.unusable, None, 0.0), ended
-        seen = 0.0 if is_rejected(prediction, self._spec.rejection) else prediction.probabilities
+        rejected = is_rejected(prediction, self._spec.rejection)
+        seen = 0.0 if rejected else prediction.probabilities
         self._average += -math.expm1(-elapsed_ms / self._spec.smoothing_ms) * (seen - self._average)
         ended = ended or self._leave()
-        self._follow(frame, prediction, time)
+        self._follow(frame, prediction, time, rejected=rejected)
         return self._decision(), ended
 
     def restart(self) -> PlaneEvent | None:
@@ -148,7 +149,7 @@ class Decider:
         self._run = None
         return self._event(run)
 
-    def _follow(self, frame: Frame, prediction: Prediction, time: float) -> None:
+    def _follow(self, frame: Frame, prediction: Prediction, time: float, *, rejected: bool) -> None:
         """Let the frame count for the plane that is seen, if one is."""
         likeliest = self._likeliest()
         if self._run is None and self._average[likeliest] >= self._spec.enter:
@@ -156,7 +157,8 @@ class Decider:
         if self._run is not None:
             run = self._run
             run.shown = run.shown or 1000 * (time - run.start) >= self._spec.dwell_ms
-            quality = float(prediction.probabilities[run.plane]) * sharpness(prediction.picture)
+            certainty = 0.0 if rejected else float(prediction.probabilities[run.plane])
+            quality = certainty * sharpness(prediction.picture)
             run.add(frame, time, average=float(self._average[run.plane]), quality=quality)
 
     def _decision(self) -> Decision:

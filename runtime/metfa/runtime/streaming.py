@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from queue import Empty
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from .decision import Decider, StillDecider
 from .frame import Frame, Observation, PlaneEvent, Prediction
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
     from .contract import ModelContract
     from .sources import Source
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 _READ_AHEAD = 4  # frames of a file that wait while one is classified
 _POLL_SECONDS = 0.1  # how long a request to stop may go unnoticed while no frame comes
@@ -133,42 +135,56 @@ def _predict(
     Raises:
         Exception: what taking, seeing or classifying a frame failed with, after those before it.
     """
-    waiting: deque[tuple[Frame, Callable[[], Prediction]]] = deque()
+    waiting: deque[tuple[Frame, Future[Prediction]]] = deque()
+    most = at_once + 1 if at_once > 1 else 1  # one more than are worked on, so that no thread waits for the caller
+    pool = ThreadPoolExecutor(at_once, "metfa inference") if at_once > 1 else _Inline()
     session = 0
     ended = False
     error: Exception | None = None
-    with ThreadPoolExecutor(at_once, "metfa inference") as pool:  # starts no thread before it is used
-        try:
-            while not stop():
-                # One more than are worked on, so that no thread waits for the caller.
-                while not ended and len(waiting) < (at_once + 1 if at_once > 1 else 1):
-                    try:
-                        frame = mailbox.take(0 if waiting else _POLL_SECONDS)
-                        if frame is None:
-                            ended = True
-                            break
-                        if frame.session != session:
-                            session = frame.session
-                            classifier.restart()
-                        picture = classifier.see(frame.image)
-                    except Empty:
+    try:
+        while not stop():
+            while not ended and len(waiting) < most:
+                try:
+                    frame = mailbox.take(0 if waiting else _POLL_SECONDS)
+                    if frame is None:
+                        ended = True
                         break
-                    except Exception as failure:
-                        ended, error = True, failure
-                        break
-                    if at_once > 1:
-                        waiting.append((frame, pool.submit(classifier.classify, picture).result))
-                    else:
-                        waiting.append((frame, partial(classifier.classify, picture)))
-                if waiting:
-                    frame, prediction = waiting.popleft()
-                    yield frame, prediction()
-                elif ended:
+                    if frame.session != session:
+                        session = frame.session
+                        classifier.restart()
+                    picture = classifier.see(frame.image)
+                except Empty:
                     break
-            if error is not None:
-                raise error
-        finally:
-            pool.shutdown(cancel_futures=True)
+                except Exception as failure:
+                    ended, error = True, failure
+                    break
+                waiting.append((frame, pool.submit(classifier.classify, picture)))
+            if waiting:
+                frame, prediction = waiting[0]
+                if wait([prediction], _POLL_SECONDS).done:
+                    waiting.popleft()
+                    yield frame, prediction.result()
+            elif ended:
+                break
+        if error is not None:
+            raise error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # nobody needs what is still being worked on
+
+
+class _Inline(Executor):
+    """Does what it is given at once, in the caller's thread."""
+
+    def submit(
+        self, function: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> Future[_Result]:
+        """Return what became of it."""
+        future: Future[_Result] = Future()
+        try:
+            future.set_result(function(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def _capture(source: Source, mailbox: _Mailbox) -> None:
