@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +61,34 @@ def test_every_frame_of_a_cine_comes_at_its_rate(tmp_path: Path, grey: np.ndarra
         assert "Somebody" not in source.description
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert (np.stack([frame.image for frame in frames]) == grey).all()
+
+
+@pytest.mark.parametrize(
+    ("told", "rate"),
+    [
+        ({"CineRate": "50", "FrameTime": "40", "RecommendedDisplayFrameRate": "30"}, 50),
+        ({"FrameTime": "40", "RecommendedDisplayFrameRate": "30"}, 25),
+        ({"CineRate": "0", "FrameTime": "40"}, 25),
+        ({"CineRate": "-1", "FrameTime": "0", "RecommendedDisplayFrameRate": "15"}, 15),
+        ({"CineRate": "", "FrameTime": "-40"}, 30),
+        ({"FrameTime": "1e-320", "RecommendedDisplayFrameRate": "15"}, 15),
+        ({"FrameTime": "inf"}, 30),
+        ({}, 30),
+    ],
+)
+def test_the_rate_is_the_first_that_can_be_of_the_acquisition_then_of_the_display(
+    tmp_path: Path, grey: np.ndarray, told: dict[str, str], rate: float
+) -> None:
+    path = write(tmp_path / "cine.dcm", grey, "MONOCHROME2")
+    dataset = pydicom.dcmread(path)
+    del dataset.FrameTime
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that no machine should write
+        for name, value in told.items():
+            setattr(dataset, name, value)
+        dataset.save_as(path)
+    with open_source(str(path)) as source:
+        assert source.rate == rate
 
 
 def test_monochrome1_is_inverted(tmp_path: Path, grey: np.ndarray) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from metfa.runtime import Frame, open_source
 from metfa.runtime.errors import SourceError
-from metfa.runtime.sources import live
+from metfa.runtime.sources import CaptureFormat, live
 from metfa.runtime.sources.live import LiveSource, LostError
 
 from .conftest import grey
@@ -293,6 +293,27 @@ def test_a_driver_that_does_not_open_is_refused(monkeypatch: pytest.MonkeyPatch)
     unblock.set()
 
 
+@pytest.mark.parametrize("spec", ["http://127.0.0.1/scan", "rtsp://127.0.0.1/scan", "/dev/video0"])
+def test_an_error_of_opencv_while_opening_is_a_refusal(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+    def fail(*_: object) -> None:
+        raise cv2.error("OpenCV: error\n in function 'open'")
+
+    monkeypatch.setattr("cv2.VideoCapture", fail)
+    refusals: list[str] = []
+
+    def try_to_open() -> None:
+        try:
+            open_source(spec)
+        except SourceError as refusal:
+            refusals.append(str(refusal))
+
+    thread = threading.Thread(target=try_to_open, daemon=True)
+    thread.start()
+    thread.join(10)
+    (refusal,) = refusals
+    assert refusal.startswith(f"expected an answer of {spec}, received OpenCV: error in function 'open'; check ")
+
+
 class FakeCapture:
     """An OpenCV capture that reads a script: pictures, or None for a failure; the last entry is repeated for ever."""
 
@@ -342,6 +363,41 @@ def test_one_frame_that_cannot_be_decoded_is_no_loss(monkeypatch: pytest.MonkeyP
     levels, said = read_sessions(monkeypatch, "rtsp://127.0.0.1/scan", 1)
     assert levels == [1, 2, 3]
     assert said[0] == "lost: it delivers nothing any more; reconnecting"
+
+
+@pytest.mark.parametrize(
+    ("spec", "description"),
+    [
+        ("rtsp://nurse:my secret@cam/1", "live stream rtsp://cam/1"),
+        ("srt://cam:9?passphrase=secret&mode=caller", "live stream srt://cam:9?passphrase=***"),
+        (
+            "gst:rtspsrc location=rtsp://nurse:secret@cam/1 ! appsink",
+            "pipeline rtspsrc location=rtsp://cam/1 ! appsink",
+        ),
+        (
+            """gst:rtspsrc location="rtsp://cam" user-id=nurse user-pw = 'my secret' ! appsink""",
+            'pipeline rtspsrc location="rtsp://cam" user-id=*** user-pw = *** ! appsink',
+        ),
+        (
+            'gst:souphttpsrc location=http://cam/?pwd=secret proxy-pw="my secret" ! appsink',
+            "pipeline souphttpsrc location=http://cam/?pwd=*** proxy-pw=*** ! appsink",
+        ),
+    ],
+)
+def test_users_and_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch, spec: str, description: str) -> None:
+    monkeypatch.setattr("cv2.VideoCapture", FakeCapture)
+    monkeypatch.setattr("cv2.videoio_registry.getStreamBackends", lambda: [cv2.CAP_GSTREAMER])
+    monkeypatch.setattr(FakeCapture, "script", [grey(1)])
+    monkeypatch.setattr(FakeCapture, "positions", [0.0])
+    with open_source(spec) as source:
+        shown = [source.description, next(iter(source)).source]
+    assert shown[0] == f"{description}, 0x0 pixels, 30 frames/s"
+    monkeypatch.setattr(FakeCapture, "isOpened", lambda _: False)
+    for wanted in (CaptureFormat(), CaptureFormat(rate=30)):
+        with pytest.raises(SourceError) as refusal:
+            open_source(spec, wanted)
+        shown.append(str(refusal.value))
+    assert not [text for text in shown if "secret" in text or "nurse" in text]
 
 
 def test_a_sender_that_was_started_again_is_another_session(monkeypatch: pytest.MonkeyPatch) -> None:

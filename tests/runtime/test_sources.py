@@ -238,25 +238,35 @@ def test_a_pipeline_needs_an_opencv_with_gstreamer() -> None:
 
 
 @contextmanager
-def piped(content: bytes) -> Iterator[None]:
-    """Let standard input hold ``content`` and then end."""
-    reading, writing = os.pipe()
+def standard_input(descriptor: int) -> Iterator[None]:
+    """Let standard input be what an open file is, which is closed afterwards."""
     before = os.dup(0)
-    os.dup2(reading, 0)
-
-    def write() -> None:
-        with suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
-            pipe.write(content)
-
-    thread = threading.Thread(target=write)
-    thread.start()
+    os.dup2(descriptor, 0)
     try:
         yield
     finally:
         os.dup2(before, 0)
-        for descriptor in (before, reading):
-            os.close(descriptor)
-        thread.join()
+        for each in (before, descriptor):
+            os.close(each)
+
+
+@contextmanager
+def piped(*contents: bytes, blocking: bool = True) -> Iterator[None]:
+    """Let standard input hold ``contents``, with a little time before each but the first, and then end."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, blocking)
+
+    def write() -> None:
+        with suppress(BrokenPipeError), os.fdopen(writing, "wb", buffering=0) as pipe:
+            for number, content in enumerate(contents):
+                time.sleep(0.05 * bool(number))
+                pipe.write(content)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with standard_input(reading):
+        yield
+    thread.join()
 
 
 def jpeg(level: int, height: int = 48, width: int = 64) -> bytes:
@@ -283,7 +293,32 @@ def test_damaged_jpeg_pictures_are_skipped() -> None:
     damaged = b"\xff\xd8\xff no picture \xff\xd9"
     with piped(jpeg(10) + damaged + damaged + jpeg(20)), open_source("-", notify=said.append) as source:
         assert [frame.index for frame in source] == [0, 1]
-    assert said == ["2 damaged JPEG pictures on standard input were skipped"]
+    assert said == ["damaged JPEG pictures on standard input that were skipped: 2"]
+
+
+@pytest.mark.parametrize("kept", [3, -2], ids=["its beginning", "all but its end"])
+def test_a_jpeg_picture_that_is_cut_off_by_the_end_is_said(kept: int) -> None:
+    said: list[str] = []
+    with piped(jpeg(10) + jpeg(20) + jpeg(30)[:kept]), open_source("-", notify=said.append) as source:
+        assert [frame.index for frame in source] == [0, 1]
+    assert said == ["the last JPEG picture on standard input was cut off by its end, and left out"]
+
+
+@pytest.mark.parametrize("wanted", [CaptureFormat(), CaptureFormat((64, 48), None, "gray")], ids=["JPEG", "raw"])
+def test_a_pipe_that_does_not_wait_is_waited_for(wanted: CaptureFormat) -> None:
+    with piped(b"", jpeg(10) if wanted.size is None else grey(10).tobytes(), blocking=False):
+        with open_source("-", wanted) as source:
+            frames = list(source)
+        assert not os.get_blocking(0)  # it is not ours alone
+    assert [round(float(frame.image.mean())) for frame in frames] == [10]
+
+
+@pytest.mark.parametrize("wanted", [CaptureFormat(), CaptureFormat((64, 48), None, "gray")], ids=["JPEG", "raw"])
+def test_standard_input_that_cannot_be_read_is_refused(wanted: CaptureFormat, tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with standard_input(folder), open_source("-", wanted) as source:
+        _, error = read_to_error(source)
+    assert (error.expected, error.received) == ("to be able to read standard input", "Is a directory")
 
 
 def test_another_size_on_standard_input_is_another_session() -> None:

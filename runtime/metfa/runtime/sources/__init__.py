@@ -13,6 +13,7 @@ from .camera import open_camera
 from .gstreamer import open_pipeline
 from .images import Images
 from .network import open_url
+from .opencv import without_credentials
 from .simulator import SimulatedDevice
 from .stdin import StandardInput
 from .video import Recording
@@ -69,7 +70,7 @@ def _refuse_format(spec: str, wanted: CaptureFormat) -> None:
     if wanted != _ANY:
         raise SourceError(
             expected="a camera, or - for standard input, with --size, --rate or --format",
-            received=f"{spec!r}, which has a format of its own",
+            received=f"{without_credentials(spec)!r}, which has a format of its own",
             remedy="leave them out",
         )
 

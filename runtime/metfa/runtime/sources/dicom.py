@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from contextlib import contextmanager
@@ -68,10 +69,14 @@ class DicomCine(Source):
 
 
 def _rate(dataset: Any) -> float:
-    for name in ("CineRate", "RecommendedDisplayFrameRate"):
-        if dataset.get(name):
-            return float(dataset.get(name))
-    return 1000 / float(dataset.FrameTime) if dataset.get("FrameTime") else _DEFAULT_RATE
+    """Return the frames per second of the acquisition, else those of its display, else a plausible number."""
+    milliseconds = float(dataset.get("FrameTime") or 0)
+    candidates = (
+        float(dataset.get("CineRate") or 0),
+        1000 / milliseconds if milliseconds else 0.0,
+        float(dataset.get("RecommendedDisplayFrameRate") or 0),
+    )
+    return next((rate for rate in candidates if rate > 0 and math.isfinite(rate)), _DEFAULT_RATE)
 
 
 def _to_image(pixels: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:

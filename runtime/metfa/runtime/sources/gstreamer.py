@@ -9,7 +9,7 @@ import cv2
 from ..errors import SourceError
 from ..files import utf8
 from .live import LiveSource
-from .opencv import OpenCVConnection
+from .opencv import OpenCVConnection, without_credentials
 
 if TYPE_CHECKING:
     from .base import Notify
@@ -28,14 +28,16 @@ def open_pipeline(pipeline: str, notify: Notify) -> LiveSource:
             remedy="use that of the system (python3-opencv of JetPack or Debian), or name a device or URL instead",
         )
 
+    shown = without_credentials(pipeline)
+
     def connect() -> OpenCVConnection:
         capture = cv2.VideoCapture(utf8(pipeline), cv2.CAP_GSTREAMER)
         if not capture.isOpened():
             raise SourceError(
-                expected=f"frames from the pipeline {pipeline!r}",
+                expected=f"frames from the pipeline {shown!r}",
                 received="none",
                 remedy="try it with gst-launch-1.0; it must end in: videoconvert ! video/x-raw,format=BGR ! appsink",
             )
-        return OpenCVConnection(capture, f"pipeline {pipeline}")
+        return OpenCVConnection(capture, f"pipeline {shown}")
 
     return LiveSource("gst", connect, notify)

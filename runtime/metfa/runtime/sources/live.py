@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..errors import SourceError
+from ..errors import MetfaError, SourceError
 from ..frame import Frame
 from .base import Source
 
@@ -77,17 +78,14 @@ class LiveSource(Source):
         self._closed = threading.Event()
         self._reader = _Reader(connect)
         try:
-            connection = self._reader.opened(_OPEN_SECONDS)
+            with connecting_to(name):
+                connection = self._reader.opened(_OPEN_SECONDS)
         except BaseException:  # Ctrl-C, too
             self._reader.abandon()
             raise
         if connection is None:
             self._reader.abandon()
-            raise SourceError(
-                expected=f"an answer of {name}",
-                received=f"none within {_OPEN_SECONDS:g} s",
-                remedy="check the device and its driver",
-            )
+            raise _no_answer(name, f"none within {_OPEN_SECONDS:g} s")
         self.rate = connection.rate
         self.description = connection.description
 
@@ -214,7 +212,7 @@ class _Reader:
             finally:
                 connection.close()
         except Exception as error:  # whatever it is, the stream goes on, or says it where it cannot begin
-            loss = str(error) or type(error).__name__
+            loss = _in_words(error)
             self._error = error
         with self._changed:
             self.loss = loss
@@ -229,6 +227,27 @@ class _Reader:
                     return
                 self._picture = _Picture(image, number, captured_at)
                 self._changed.notify_all()
+
+
+@contextmanager
+def connecting_to(name: str) -> Iterator[None]:
+    """Turn whatever a library raises while it connects to ``name`` into a :class:`SourceError`."""
+    try:
+        yield
+    except MetfaError:
+        raise
+    except Exception as cause:
+        raise _no_answer(name, _in_words(cause)) from None
+
+
+def _no_answer(name: str, received: str) -> SourceError:
+    return SourceError(
+        expected=f"an answer of {name}", received=received, remedy="check the device or the network, and the driver"
+    )
+
+
+def _in_words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from queue import SimpleQueue
@@ -12,8 +11,8 @@ import cv2
 
 from ..errors import SourceError
 from ..files import utf8
-from .live import LiveSource, LostError
-from .opencv import OpenCVConnection, duration_of
+from .live import LiveSource, LostError, connecting_to
+from .opencv import OpenCVConnection, duration_of, without_credentials
 from .video import Recording
 
 if TYPE_CHECKING:
@@ -36,10 +35,11 @@ def open_url(url: str, notify: Notify) -> Source:
     Raises:
         SourceError: nothing that can be decoded is there.
     """
-    name = _without_credentials(url)
+    name = without_credentials(url)
     opened: list[cv2.VideoCapture] = []
     if not url.startswith(tuple(f"{scheme}://" for scheme in _LIVE_SCHEMES)):
-        opened.append(_in_thread(lambda: _open(url)))
+        with connecting_to(name):
+            opened.append(_in_thread(lambda: _open(url)))
         if duration_of(opened[0]) > 0:
             return Recording(name, opened[0], f"recording {name}")
 
@@ -59,7 +59,7 @@ def _open(url: str) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(utf8(url), cv2.CAP_FFMPEG, [number for pair in parameters.items() for number in pair])
     if not capture.isOpened():
         raise SourceError(
-            expected=f"a video stream at {_without_credentials(url)}",
+            expected=f"a video stream at {without_credentials(url)}",
             received=f"none within {_OPEN_TIMEOUT_MS / 1000:g} s",
             remedy="check the address and the network, or try it with ffplay",
         )
@@ -90,21 +90,16 @@ class _Stream(OpenCVConnection):
 
 def _in_thread(call: Callable[[], cv2.VideoCapture]) -> cv2.VideoCapture:
     """Return what ``call`` does, and let Ctrl-C and SIGTERM through while it waits in OpenCV."""
-    answers: SimpleQueue[cv2.VideoCapture | SourceError] = SimpleQueue()
+    answers: SimpleQueue[cv2.VideoCapture | Exception] = SimpleQueue()
 
     def answer() -> None:
         try:
             answers.put(call())
-        except SourceError as error:
+        except Exception as error:  # whatever it is, somebody waits
             answers.put(error)
 
     threading.Thread(target=answer, name="metfa opening", daemon=True).start()
     result = answers.get()
-    if isinstance(result, SourceError):
+    if isinstance(result, Exception):
         raise result
     return result
-
-
-def _without_credentials(url: str) -> str:
-    """Return ``url`` without user and password, which must not end up in files and on screens."""
-    return re.sub("//[^/]*@", "//", url)

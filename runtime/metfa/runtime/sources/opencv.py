@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import cv2
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DEFAULT_RATE = 30.0  # where the source does not tell
+_LOGIN = re.compile("//[^/]*@")
+_SECRET = re.compile(
+    r"\b((?:user|proxy)-(?:id|pw)|passphrase|password|passwd|pwd|token)(\s*=\s*)(\"[^\"]*\"|'[^']*'|\S+)"
+)
 _ATTEMPTS = 3  # one frame that cannot be decoded is no reason to reconnect
 
 
@@ -62,3 +67,12 @@ def format_of(capture: cv2.VideoCapture) -> str:
     """Return size and rate in words."""
     width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
     return f"{width:.0f}x{height:.0f} pixels, {rate_of(capture):.4g} frames/s"
+
+
+def without_credentials(text: str) -> str:
+    """Return a URL or pipeline without users and passwords, which must not end up in files and on screens.
+
+    Rather too much is left out than too little: of a URL all up to the last ``@`` of its host, of ``user-pw=…`` and
+    its like in a pipeline or a query all up to the next space.
+    """
+    return _SECRET.sub(r"\1\2***", _LOGIN.sub("//", text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,9 @@ _GAP_SECONDS = 2.5  # without a frame, after which nothing carries over
 class StandardInput(Source):
     """What is piped in, the newest frame of it, until the pipe ends.
 
-    Without a size, JPEG pictures one after another (``ffmpeg -f mjpeg -``); what is none is skipped. With a size, raw
-    pictures, ``gray`` or ``bgr24``. After 2.5 s without a frame, or where the size changes, a new ``session`` begins.
+    Without a size, JPEG pictures one after another (``ffmpeg -f mjpeg -``); what is none, or is cut off, is skipped.
+    With a size, raw pictures, ``gray`` or ``bgr24``. After 2.5 s without a frame, or where the size changes, a new
+    ``session`` begins.
 
     Args:
         wanted: size and pixels of raw pictures; the rate is believed.
@@ -66,7 +68,7 @@ class StandardInput(Source):
         """Yield the frames until the pipe ends.
 
         Raises:
-            SourceError: it ends within a frame, or holds none.
+            SourceError: it cannot be read, ends within a raw frame, or holds none.
         """
         session, last_at = 0, time.monotonic()
         last_shape: tuple[int, ...] | None = None
@@ -93,8 +95,7 @@ def _raw(shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
         image = bytearray(size)
         filled, view = 0, memoryview(image)
         while filled < size:
-            # Not through sys.stdin, whose lock would be held at the end of the process by a read that waits.
-            number = os.readv(_STDIN, [view[filled:]])
+            number = _receive(view[filled:])
             if number == 0:
                 break
             filled += number
@@ -111,9 +112,10 @@ def _raw(shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _jpegs(notify: Notify) -> Iterator[NDArray[np.uint8]]:
+    block = memoryview(bytearray(_BLOCK))
     buffer, searched, damaged = bytearray(), 0, 0
-    while block := os.read(_STDIN, _BLOCK):
-        buffer += block
+    while number := _receive(block):
+        buffer += block[:number]
         while True:
             start = buffer.find(_START)
             end = buffer.find(_END, max(start + len(_START), searched)) if start >= 0 else -1
@@ -136,7 +138,23 @@ def _jpegs(notify: Notify) -> Iterator[NDArray[np.uint8]]:
                 remedy="write MJPEG (ffmpeg -f mjpeg -), or name --size and --format of raw frames",
             )
     if damaged:
-        notify(f"{damaged} damaged JPEG pictures on standard input were skipped")
+        notify(f"damaged JPEG pictures on standard input that were skipped: {damaged}")
+    if _START in buffer:
+        notify("the last JPEG picture on standard input was cut off by its end, and left out")
+
+
+def _receive(space: memoryview) -> int:
+    """Wait for bytes, put them into ``space``, and return how many came; 0 at the end."""
+    try:
+        select.select([_STDIN], [], [])  # who shares the pipe may have made it one that does not wait
+        # Not through sys.stdin, whose lock would be held at the end of the process by a read that waits.
+        return os.readv(_STDIN, [space])
+    except OSError as cause:
+        raise SourceError(
+            expected="to be able to read standard input",
+            received=cause.strerror or str(cause),
+            remedy="pipe what the other program writes into it",
+        ) from None
 
 
 def _decoded(content: bytearray) -> NDArray[np.uint8] | None:
