@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from metfa.runtime.bundle import Bundle
@@ -20,6 +21,8 @@ from metfa.training.parallel import Encoding, SharedBatchNorm2d, average_gradien
 from metfa.training.weights import read_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from metfa.training.config import MethodName
 
 STEPS = 3
@@ -117,6 +120,38 @@ def test_shared_batch_norm_is_batch_norm_where_nothing_is_shared() -> None:
     x = torch.randn(4, 3, 5, 6)
     assert torch.equal(plain(x), shared(x))
     assert torch.equal(plain.running_var, shared.running_var)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """A group of one process, whose batch norms share their statistics with nobody."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+    SharedBatchNorm2d.shares = True
+    yield
+    SharedBatchNorm2d.shares = False
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shared_statistics_are_float32_whatever_the_activations(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    plain, shared = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    shared.__class__ = SharedBatchNorm2d
+    inputs = [(torch.randn(8, 3, 20, 30) + 5).to(dtype).requires_grad_()]
+    inputs.append(inputs[0].detach().clone().requires_grad_())
+    weights = torch.randn(8, 3, 20, 30)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        outputs = [norm(x) for norm, x in zip((plain, shared), inputs, strict=True)]
+    for output in outputs:
+        (output.float() * weights).sum().backward()
+    assert outputs[1].dtype == outputs[0].dtype == dtype
+    step = 2**-6 if dtype is torch.bfloat16 else 1e-5  # that of bfloat16 at the largest outputs
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=step)
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=0, atol=step)
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(shared, name), getattr(plain, name), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(shared.weight.grad, plain.weight.grad, rtol=1e-3, atol=1e-3)
 
 
 def test_bfloat16_is_the_encoder_s_alone() -> None:

@@ -146,23 +146,24 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     shares = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] → the same, normalised."""
+        """[N, C, H, W] → the same, normalised, in the type of ``x``; what is computed is float32."""
         if not (SharedBatchNorm2d.shares and self.training):
             return super().forward(x)
         count = x.numel() // x.shape[1] * dist.get_world_size()
-        mean = _sum_of_all(x.sum(dim=(0, 2, 3))) / count
-        centred = x - mean[:, None, None]
+        wide = x.float()  # a sum in bfloat16 has three digits
+        mean = _sum_of_all(wide.sum(dim=(0, 2, 3))) / count
+        centred = wide - mean[:, None, None]
         variance = _sum_of_all(centred.square().sum(dim=(0, 2, 3))) / count
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         with torch.no_grad():
-            self.running_mean.lerp_(mean.float(), self.momentum)
-            self.running_var.lerp_(variance.float() * (count / (count - 1)), self.momentum)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight / (variance + self.eps).sqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 @contextmanager
