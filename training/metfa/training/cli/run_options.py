@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 PAPER = Weights()
 
 
-class SizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``HEIGHTxWIDTH`` in pixels → two integers."""
+class InputSizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``HEIGHTxWIDTH`` in pixels → two integers; frames of cameras are ``WIDTHxHEIGHT``."""
 
-    name = "HxW"
+    name = "HEIGHTxWIDTH"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """Parse ``value``."""
@@ -98,7 +98,7 @@ run_options = _together(
     click.option(
         "--embedding", type=click.IntRange(min=1), help="Dimensions of the embedding.  [default: the preset's]"
     ),
-    click.option("--input-size", type=SizeType(), default="224x288", help="Height and width that the model sees."),
+    click.option("--input-size", type=InputSizeType(), default="224x288", help="Height and width that the model sees."),
     click.option("--steps", type=click.IntRange(min=1), default=3000, help="Optimisation steps."),
     click.option(
         "--images-per-class", type=click.IntRange(min=2), default=5, help="Labelled images of each class in a batch."

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import math
-import os
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 import metfa.runtime
 from metfa.runtime.contract import Region
-from metfa.runtime.files import replacing, utf8, writing_to
+from metfa.runtime.files import cache_directory, replacing, utf8, writing_to
 
 from .decoding import DIGEST_BYTES, SAMPLE, THUMBNAIL, Decoder, Preparation, find_sectors, first_picture
 from .groups import near_duplicates
@@ -85,7 +84,7 @@ def prepare(name: str, entries: Sequence[Entry], identities: Sequence[str], prep
         OutputError: the cache cannot be written.
         DataError: no process that decodes can be started.
     """
-    folder = cache_folder() / _key(entries, identities, preparation)
+    folder = cache_directory() / _key(entries, identities, preparation)
     prepared = _read(folder, preparation)
     if prepared is None:
         with _alone(folder):
@@ -95,11 +94,6 @@ def prepare(name: str, entries: Sequence[Entry], identities: Sequence[str], prep
                 prepared = _read(folder, preparation)
     assert prepared is not None
     return prepared
-
-
-def cache_folder() -> Path:
-    """Return the folder that holds the cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metfa"
 
 
 @contextmanager
