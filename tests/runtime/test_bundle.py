@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -9,11 +11,9 @@ from metfa.runtime import Bundle, ModelContract
 from metfa.runtime import bundle as bundles
 from metfa.runtime.contract import SCHEMA
 from metfa.runtime.errors import BundleError, ContractError, OutputError
+from metfa.runtime.files import write_text
 
 from .conftest import make_contract
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_bundle_is_opened(bundle: Path, contract: ModelContract) -> None:
@@ -114,6 +114,50 @@ def test_what_fails_leaves_the_bundle_as_it_was(bundle: Path) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_only_a_directory_that_was_made_for_nothing_goes_again(tmp_path: Path, there: bool) -> None:
+    directory = tmp_path / "bundle"
+    if there:
+        directory.mkdir()
+    with pytest.raises(RuntimeError), bundles.updating(directory, keep=lambda _: False):
+        raise RuntimeError
+    assert directory.exists() == there
+
+
+@pytest.mark.parametrize("by_itself", [True, False])
+def test_what_cannot_be_written_is_named_as_it_would_be_in_the_bundle(bundle: Path, by_itself: bool) -> None:
+    def fill(stage: Path) -> None:
+        (stage / "file").touch()
+        if by_itself:
+            (stage / "file" / "text").write_text("")
+        write_text(stage / "file" / "text", "")
+
+    where = bundle if by_itself else bundle / "file" / "text"
+    with (
+        pytest.raises(OutputError, match=f"^expected to be able to write {re.escape(str(where))}, received "),
+        bundles.updating(bundle, keep=lambda _: True) as stage,
+    ):
+        fill(stage)
+
+
+def test_a_bundle_is_on_the_disk_before_its_files_have_their_names(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[Path, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((Path("/proc/self/fd", str(descriptor)).readlink(), (bundle / "report.json").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
+        (stage / "report.json").write_text("{}")
+    assert [(path.name, renamed) for path, renamed in synced] == [
+        ("report.json", False),
+        (bundles.MANIFEST, False),
+        (bundle.name, True),
+    ]
 
 
 def test_a_bundle_that_cannot_be_written(tmp_path: Path) -> None:

@@ -400,6 +400,24 @@ def output_that_is_the_source(folder: Path) -> list[str]:
     return ["--device", str(clip), "--events", str(clip)]
 
 
+def test_a_stream_that_is_refused_leaves_everything_as_it_was(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    old, mine = tmp_path / "old.jsonl", tmp_path / "mine"
+    old.write_text("an earlier scan\n")
+    mine.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    new: list[str | Path] = ["--output", tmp_path / "a" / "b.mp4", "--snapshots", tmp_path / "c" / "d"]
+    refusals: list[tuple[Path, list[str | Path]]] = [
+        (tmp_path / "e" / "new.jsonl", ["--collect", folder]),
+        (old, ["--collect", folder]),
+        (old, ["--collect", mine, "--roi", "0,0,640,480"]),
+    ]
+    for events, refused in refusals:
+        result = run("--bundle", bundle, "--device", folder, "--events", events, "--overwrite", *new, *refused)
+        assert ERROR.fullmatch(result.stderr.splitlines()[-1])
+        assert sorted(tmp_path.rglob("*")) == before
+        assert old.read_text() == "an earlier scan\n"
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -188,6 +188,32 @@ def test_a_full_disk_ends_it_with_whole_files(tmp_path: Path) -> None:
     assert [image.tobytes() for image in read(folder)] == [scene(0).tobytes()]
 
 
+def test_a_full_disk_keeps_the_frame_that_would_have_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with CollectionSink(folder, CollectionLimit(frames=1)) as sink:
+        sink.write(observe(scene(0), 0, SURE))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(OutputError, match="to be able to write"):
+                sink.write(observe(scene(1), 1, UNSURE))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert [image.tobytes() for image in read(folder)] == [scene(0).tobytes()]
+        sink.write(observe(scene(2), 2, UNSURE))
+    assert [image.tobytes() for image in read(folder)] == [scene(2).tobytes()]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_only_a_folder_that_was_made_for_nothing_goes_again(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "new" / "frames"
+    if there:
+        folder.mkdir(parents=True)
+    CollectionSink(folder, MANY).close()
+    assert folder.exists() == there
+    assert folder.parent.exists() == there
+
+
 @given(st.integers(0, 500), st.floats(0.3, 1), st.integers(0, 70))
 def test_the_hash_does_not_depend_on_gain_or_offset(seed: int, gain: float, offset: int) -> None:
     picture = scene(seed, 56, 72)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metfa.runtime.errors import OutputError
-from metfa.runtime.files import replacing, sha256, utf8_name, write_text
+from metfa.runtime.files import Replacement, make_directory, remove_empty, replacing, sha256, utf8_name, write_text
 
 
 def test_sha256_of_the_empty_file(tmp_path: Path) -> None:
@@ -38,6 +38,56 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.txt"
+    synced: list[tuple[Path, str]] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((Path("/proc/self/fd", str(descriptor)).readlink(), path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path.write_text("old")
+    write_text(path, "new")
+    (file, before), (directory, after) = synced
+    assert (file.parent, file.suffix, before) == (tmp_path, ".txt", "old")
+    assert (directory, after) == (tmp_path, "new")
+
+
+@pytest.mark.parametrize("fails", [28, 22])
+def test_a_disk_that_turns_out_to_be_full_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fsync(_: int) -> None:
+        raise OSError(fails, os.strerror(fails))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if fails == 28:
+        with pytest.raises(OutputError, match="No space left on device"):
+            write_text(path, "new")
+    else:  # a file system that cannot wait
+        write_text(path, "new")
+    assert path.read_text() == ("old" if fails == 28 else "new")
+
+
+def test_directories_that_were_made_for_nothing_go_again_and_no_others(tmp_path: Path) -> None:
+    mine, new = tmp_path / "mine", tmp_path / "mine" / "new" / "newer"
+    mine.mkdir()
+    assert make_directory(mine) == []
+    remove_empty(made := make_directory(new))
+    assert made == [new, new.parent]
+    assert [*tmp_path.rglob("*")] == [mine]
+    Replacement(new / "file.txt").discard()
+    assert [*tmp_path.rglob("*")] == [mine]
+    write_text(new / "file.txt", "text")
+    remove_empty(made)
+    assert (new / "file.txt").exists()
 
 
 def test_a_directory_is_refused_at_once(tmp_path: Path) -> None:

@@ -136,6 +136,27 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     assert json.loads(line)["index"] == 0
 
 
+@pytest.mark.parametrize("before", ["an earlier scan\n", "", None])
+def test_without_lines_everything_is_as_it_was(tmp_path: Path, before: str | None) -> None:
+    path = tmp_path / "new" / "events.jsonl"
+    if before is not None:
+        path.parent.mkdir()
+        path.write_text(before)
+    with JsonLinesSink(path, LABELS) as sink:
+        assert path.read_text() == (before or "")
+    sink.close()
+    assert (path.read_text() if path.exists() else None) == before
+    assert path.parent.exists() == (before is not None)
+
+
+def test_the_first_line_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text("an earlier scan\n" * 1000)
+    with JsonLinesSink(path, LABELS) as sink:
+        sink.write(observe(7))
+    assert [json.loads(line)["index"] for line in path.read_text(encoding="utf-8").splitlines()] == [7]
+
+
 def test_events_to_a_device_that_is_full() -> None:
     with JsonLinesSink(Path("/dev/full"), LABELS) as sink, pytest.raises(OutputError, match="No space left"):
         sink.write(observe())

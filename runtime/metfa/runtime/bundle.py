@@ -19,15 +19,15 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import records
 from .contract import ModelContract
-from .errors import BundleError
-from .files import sha256, umask, writing_to
+from .errors import BundleError, OutputError
+from .files import make_directory, remove_empty, sha256, sync, umask, writing_to
 from .onnx_file import require_self_contained
 
 if TYPE_CHECKING:
@@ -167,29 +167,43 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
             are left alone.
 
     Raises:
-        OutputError: the directory cannot be written.
+        OutputError: the directory cannot be written, by the block either.
     """
     before = _files_before(directory)
     with writing_to(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        made = make_directory(directory)
         stage = Path(tempfile.mkdtemp(prefix=".stage-", dir=directory))
     try:
-        yield stage
-        with writing_to(directory):
+        with _writing_bundle(directory, stage):
+            yield stage
             new = {path.name: sha256(path) for path in stage.iterdir()}
             kept = {name: digest for name, digest in before.items() if keep(name)}
             manifest = _Manifest(_SCHEMA, dict(sorted({**kept, **new}.items())))
             (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8")
+            for name in (*new, MANIFEST):
+                sync(stage / name)
             # From here on nothing needs space on the disk; the manifest comes last.
             for name in (*new, MANIFEST):
                 (stage / name).chmod(0o666 & ~umask())
                 (stage / name).replace(directory / name)
+            sync(directory)
             for name in before.keys() - manifest.files.keys():
                 (directory / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-        with suppress(OSError):
-            directory.rmdir()  # where nothing came of it, the directory was made for nothing
+        remove_empty(made)
+
+
+@contextmanager
+def _writing_bundle(directory: Path, stage: Path) -> Iterator[None]:
+    """Name the bundle's files where those of ``stage``, which users have never seen, cannot be written."""
+    try:
+        with writing_to(directory):
+            yield
+    except OutputError as error:
+        raise OutputError(
+            expected=error.expected.replace(str(stage), str(directory)), received=error.received, remedy=error.remedy
+        ) from None
 
 
 def is_exported(name: str) -> bool:

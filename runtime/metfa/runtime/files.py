@@ -6,14 +6,15 @@ import errno
 import hashlib
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import OutputError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 def sha256(path: Path) -> str:
@@ -51,6 +52,32 @@ def require_writable(directory: Path) -> None:
         tempfile.TemporaryDirectory(prefix=".metfa-", dir=existing).cleanup()
 
 
+def make_directory(directory: Path) -> list[Path]:
+    """Make a directory where it is missing; return what was made, the parents after it, for :func:`remove_empty`."""
+    missing = list(takewhile(lambda each: not each.exists(), (directory, *directory.parents)))
+    directory.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(directories: Iterable[Path]) -> None:
+    """Remove directories, one after another, as far as they hold nothing."""
+    for directory in directories:
+        with suppress(OSError):
+            directory.rmdir()
+
+
+def sync(path: Path) -> None:
+    """Wait until a power cut could not take back what a file holds, or which names a directory holds."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # file systems that cannot do so for a directory
+            raise
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
     """Turn what the operating system says about ``path`` into a :class:`SourceError`."""
@@ -67,7 +94,7 @@ def reading(path: Path | str) -> Iterator[None]:
 class Replacement:
     """A temporary file beside ``path`` (same suffix) that takes its place when it is committed.
 
-    Missing parent directories are made.
+    Missing parent directories are made, and go again where nothing came to be in them.
 
     Attributes:
         temporary: the path to write to.
@@ -81,7 +108,7 @@ class Replacement:
         with writing_to(path):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._made = make_directory(path.parent)
             descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
             os.close(descriptor)
         self.temporary = Path(name)
@@ -99,11 +126,14 @@ class Replacement:
     def discard(self) -> None:
         """Remove the temporary file, if it was not committed."""
         self.temporary.unlink(missing_ok=True)
+        remove_empty(self._made)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that takes the place of ``path`` if the block succeeds; see :class:`Replacement`.
+
+    A power cut leaves the old file or the whole new one.
 
     Raises:
         OutputError: the directory or the file cannot be written.
@@ -112,7 +142,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with writing_to(path):
             yield replacement.temporary
+            sync(replacement.temporary)
         replacement.commit()
+        with writing_to(path):
+            sync(path.parent)
     finally:
         replacement.discard()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..errors import OutputError
-from ..files import replacing, writing_to
+from ..files import make_directory, remove_empty, replacing, writing_to
 from ..frame import Unusable
 from .base import Sink
 
@@ -82,7 +81,7 @@ class CollectionSink(Sink):
         self._directory = directory
         self._limit = limit
         with writing_to(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            self._made = make_directory(directory)
             self._kept = set(self._earlier())
         self._considered_at = -math.inf
         self._session = 0
@@ -104,15 +103,20 @@ class CollectionSink(Sink):
             return
         content = _encode(observation.frame.image)
         frame = _Kept(worth, perceived, len(content))
-        if self._make_room(frame):
-            with replacing(self._directory / frame.name) as temporary:
-                temporary.write_bytes(content)
-            self._kept.add(frame)
+        going = self._room_for(frame)
+        if going is None:
+            return
+        with replacing(self._directory / frame.name) as temporary:
+            temporary.write_bytes(content)
+        self._kept.add(frame)
+        with writing_to(self._directory):  # now that the new one is there, as a full disk may have kept it away
+            for kept in going:
+                (self._directory / kept.name).unlink(missing_ok=True)
+                self._kept.discard(kept)
 
     def close(self) -> None:
-        """Leave no folder behind where nothing was collected."""
-        with suppress(OSError):
-            self._directory.rmdir()
+        """Leave no folder behind that was made for nothing."""
+        remove_empty(self._made)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -120,15 +124,19 @@ class CollectionSink(Sink):
     def _is_full(self) -> bool:
         return self._limit.frames is not None and len(self._kept) >= self._limit.frames
 
-    def _make_room(self, frame: _Kept) -> bool:
-        """Remove as many frames as must go for ``frame``, if all of them are worth less; return whether it fits."""
+    def _room_for(self, frame: _Kept) -> list[_Kept] | None:
+        """Return which frames must go for ``frame``; None where one of them is worth as much.
+
+        Raises:
+            OutputError: it alone is over the limit.
+        """
         going: list[_Kept] = []
         number, size = len(self._kept) + 1, sum(kept.size for kept in self._kept) + frame.size
         for kept in sorted(self._kept):
             if self._fits(number, size):
                 break
             if kept.worth >= frame.worth:
-                return False
+                return None
             going.append(kept)
             number, size = number - 1, size - kept.size
         if not self._fits(number, size):
@@ -137,11 +145,7 @@ class CollectionSink(Sink):
                 received=f"one of {frame.size / 1e6:g} MB",
                 remedy="raise --collect-limit",
             )
-        with writing_to(self._directory):
-            for kept in going:
-                (self._directory / kept.name).unlink(missing_ok=True)
-                self._kept.discard(kept)
-        return True
+        return going
 
     def _fits(self, number: int, size: int) -> bool:
         return (self._limit.frames is None or number <= self._limit.frames) and (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..files import writing_to
+from ..files import make_directory, remove_empty, writing_to
 from .base import Sink
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ class JsonLinesSink(Sink):
     The values are those of :class:`~metfa.runtime.frame.Observation` and :class:`~metfa.runtime.frame.PlaneEvent`:
     probabilities have six decimals, times are seconds into the stream with three.
 
+    What the file held before is there until the first line: a stream that never begins loses nothing, and leaves no
+    empty file behind.
+
     Args:
-        path: the file; what it held before is lost.
+        path: the file.
         labels: the class names, in the order of the probabilities.
 
     Raises:
@@ -46,8 +50,9 @@ class JsonLinesSink(Sink):
         self._labels = labels
         self._length = 0  # bytes of whole lines
         with writing_to(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("wb", buffering=0)
+            self._made = make_directory(path.parent)
+            self._is_new = not os.path.lexists(path)
+            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0)
 
     def write(self, observation: Observation) -> None:
         """Append the observation."""
@@ -91,17 +96,26 @@ class JsonLinesSink(Sink):
         """Close the file."""
         with writing_to(self._path):
             self._file.close()
+            if self._is_new and not self._length:
+                self._path.unlink(missing_ok=True)
+                remove_empty(self._made)
 
     def _append(self, record: dict[str, object]) -> None:
         # Bytes of a file name that are no UTF-8 become \udcxx, which is how JSON writes them too.
         line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
         with writing_to(self._path):
+            if not self._length:
+                self._shorten()  # what was there before
             try:
                 written = 0
                 while written < len(line):
                     written += self._file.write(line[written:])
             except OSError:
-                with suppress(OSError):  # a pipe cannot be shortened
-                    self._file.truncate(self._length)
+                self._shorten()
                 raise
         self._length += len(line)
+
+    def _shorten(self) -> None:
+        """Keep the lines that were written whole, and nothing else."""
+        with suppress(OSError):  # a pipe cannot be shortened
+            self._file.truncate(self._length)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from ..files import replacing, utf8, writing_to
+from ..files import make_directory, remove_empty, replacing, utf8, writing_to
 from ..records import to_json
 from .base import Sink
 
@@ -84,7 +84,7 @@ class SnapshotSink(Sink):
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         with writing_to(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            self._made = make_directory(directory)
             tempfile.TemporaryFile(dir=directory).close()  # better now than at the first event
         # Once, so that names keep the order of the frames when somebody sets the clock.
         self._epoch = time.time() - time.monotonic()
@@ -121,7 +121,8 @@ class SnapshotSink(Sink):
             record_path.write_text(to_json(record), encoding="utf-8")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Leave no folder behind that was made for nothing."""
+        remove_empty(self._made)
 
     @contextmanager
     def _reserved(self, name: str) -> Iterator[str]:
