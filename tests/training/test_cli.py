@@ -1,6 +1,7 @@
 """``metfa-train`` as users run it."""
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from metfa.runtime.bundle import CHECKPOINT, DEVICES, UNFINISHED, Bundle
 from metfa.runtime.contract import Region
 from metfa.runtime.drift import read_device_statistics
-from metfa.training import development
+from metfa.runtime.errors import DivergenceError
+from metfa.training import development, fit
 from metfa.training import train as training
 from metfa.training.cli.train import main
 from metfa.training.config import CONFIG, Augmentation, MethodName, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.fit import METRICS
-from metfa.training.methods import METHODS
+from metfa.training.methods import METHODS, Batch, Method
 from metfa.training.selection.rule import choose
 from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION
@@ -227,6 +230,83 @@ def test_a_run_that_failed_before_its_first_checkpoint_is_simply_begun_again(
     assert run(*arguments).exit_code == 1
     bad.unlink()
     assert run(*arguments).exit_code == 0
+
+
+def test_a_run_that_diverges_after_a_checkpoint_leaves_nothing_and_names_the_command_that_begins_anew(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "CHECKPOINT_INTERVAL", 2)
+    checkpoint = bundle / UNFINISHED / CHECKPOINT
+    seen = diverge_at(4, monkeypatch, checkpoint)
+    common = ["--source", str(source), "--target", str(target), "--bundle", str(bundle), *SMALL]
+    result = run(*common)
+    assert seen == [True]
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: expected finite terms of the objective, received ce = nan at step 5; lower")
+    assert result.stderr.count("\n") == 1
+    assert not (bundle / UNFINISHED).exists()
+    assert "leave out --resume" in run("--resume", "--bundle", bundle).stderr
+
+    monkeypatch.undo()
+    command = shlex.split(result.stderr.partition("begin anew with: ")[2])
+    assert command == ["metfa-train", *common, "--learning-rate", "0.0003"]
+    assert run(*command[1:]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "learning_rate"),
+    [
+        ([], "0.0003"),
+        (["--learning-rate", "1e-3"], "0.0003"),
+        (["--learning-rate=0.02"], "0.001"),
+        (["--method", "mme", "--learning-rate", "0.006"], "0.002"),
+    ],
+    ids=" ".join,
+)
+def test_the_rate_that_is_proposed_is_lower_and_at_most_the_methods_own(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], learning_rate: str
+) -> None:
+    def diverge(*_: object, **__: object) -> None:
+        raise DivergenceError(expected="finite terms", received="NaN", remedy="lower it")
+
+    monkeypatch.setattr(training, "train", diverge)
+    error = run("--bundle", bundle, *typed).stderr
+    assert error.endswith(f" --learning-rate {learning_rate}\n")
+    assert error.count("--learning-rate") == 1
+
+
+def test_a_resumed_run_that_diverges_leaves_nothing_either(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object, step: int) -> float:
+        signal.raise_signal(signal.SIGTERM)
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(METHODS["metfa-v"], "progress", interrupt)
+        assert run("--source", source, "--target", target, "--bundle", bundle, *SMALL).exit_code == 130
+    seen = diverge_at(4, monkeypatch, bundle / UNFINISHED / CHECKPOINT)
+    result = run("--resume", "--bundle", bundle, "--device", "cpu")
+    assert seen == [True]
+    assert result.exit_code == 1
+    assert result.stderr.endswith("begin anew with: its own command and --learning-rate 0.0003\n")
+    assert not (bundle / UNFINISHED).exists()
+
+
+def diverge_at(step: int, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> list[bool]:
+    """Ruin the network before a step; return a list that will say whether there was a checkpoint then."""
+    seen: list[bool] = []
+    original = METHODS["metfa-v"].step
+
+    def diverge(method: Method, batch: Batch, noise: torch.Generator, number: int) -> dict[str, torch.Tensor]:
+        if number == step:
+            seen.append(checkpoint.exists())
+            with torch.no_grad():
+                next(method.network.parameters()).fill_(torch.nan)
+        return original(method, batch, noise, number)
+
+    monkeypatch.setattr(METHODS["metfa-v"], "step", diverge)
+    return seen
 
 
 def test_a_damaged_bundle_can_be_replaced(source: Path, target: Path, bundle: Path) -> None:

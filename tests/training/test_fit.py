@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from metfa.runtime.bundle import CHECKPOINT
 from metfa.runtime.command import Interruption
-from metfa.runtime.errors import BundleError, TrainingError
+from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.training.batch_norm import adopt_statistics
 from metfa.training.config import MethodName, TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameStore
@@ -216,12 +216,12 @@ def test_a_term_that_is_not_finite_is_named(config: TrainingConfig, tmp_path: Pa
     with torch.no_grad():
         network.embedding.mean.weight.fill_(1e30)  # its square overflows; the hidden layers' batch norm undoes it
     trainer = make_trainer(network, replace(config, method="metfa-i", candidates=candidates), tmp_path)
-    with pytest.raises(TrainingError, match=r"received prior = inf at step 1;"):
+    with pytest.raises(DivergenceError, match=r"received prior = inf at step 1;"):
         trainer.run(Interruption())
 
 
 def test_a_network_that_the_last_step_ruined_is_no_candidate(config: TrainingConfig, tmp_path: Path) -> None:
     config = replace(config, method="source-only", steps=1, candidates=1, learning_rate=1e38)
-    with pytest.raises(TrainingError, match="finite outputs of the network, received NaN or infinity after step 1;"):
+    with pytest.raises(DivergenceError, match="finite outputs of the network, received NaN or infinity after step 1;"):
         make_trainer(make_network(), config, tmp_path).run(Interruption())
     assert not list((tmp_path / "candidates").iterdir())

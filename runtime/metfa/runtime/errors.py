@@ -12,6 +12,7 @@
     ├── OutputError         a result cannot be written
     ├── DataError           images that cannot be trained on
     ├── TrainingError       training cannot go on
+    │   └── DivergenceError its objective or its network is no longer finite
     ├── StudyError          a study directory that is damaged, in use, or of another study
     └── ExportError         an artefact cannot be made
         └── ParityError     it does not compute what the model computes
@@ -68,6 +69,10 @@ class DataError(MetfaError):
 
 class TrainingError(MetfaError):
     """Training cannot go on."""
+
+
+class DivergenceError(TrainingError):
+    """The objective of a run, or what its network says, is no longer finite."""
 
 
 class StudyError(MetfaError):

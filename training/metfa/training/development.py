@@ -82,7 +82,7 @@ def develop(
     Raises:
         DataError, SourceError: frames cannot be read, or do not suffice for the method.
         BundleError: the directory holds a damaged checkpoint.
-        TrainingError: the objective is no longer finite.
+        DivergenceError: the objective is no longer finite.
         OutputError: the directory cannot be written.
     """
     torch.manual_seed(config.seed)

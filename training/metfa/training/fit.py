@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from metfa.runtime import records
 from metfa.runtime.bundle import CHECKPOINT
-from metfa.runtime.errors import BundleError, TrainingError
+from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.runtime.files import replacing, write_text, writing_to
 
 from .augment import augment
@@ -21,6 +20,7 @@ from .config import TrainingConfig
 from .data.sampling import BalancedSampler, ShuffledSampler
 from .methods import Batch
 from .parallel import Encoding, any_process
+from .progress import progress
 from .weights import read_metadata, read_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -96,16 +96,15 @@ class Trainer:
             Whether the last step was reached.
 
         Raises:
-            TrainingError: a term of the objective is no longer finite.
+            DivergenceError: a term of the objective, or an output of the network, is no longer finite.
             OutputError: checkpoint or metrics cannot be written.
         """
-        with tqdm(
+        with progress(
+            self._config.method,
             total=self._config.steps,
             initial=self.step,
-            desc=self._config.method,
             unit="step",
-            leave=None,  # where it is the only bar
-            disable=None if self._fabric.is_global_zero else True,
+            shown=self._fabric.is_global_zero,
         ) as bar:
             self._method.train()
             while self.step < self._config.steps and not any_process(self._fabric, interruption.requested):
@@ -155,7 +154,7 @@ class Trainer:
             last = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
             for name, value in last.items():
                 if not math.isfinite(value):
-                    raise TrainingError(
+                    raise DivergenceError(
                         expected="finite terms of the objective",
                         received=f"{name} = {value} at step {step}",
                         remedy="lower --learning-rate or the weight of that term, or raise --images-per-class",

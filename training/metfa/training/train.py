@@ -13,7 +13,7 @@ from metfa.runtime import bundle as bundles
 from metfa.runtime import records
 from metfa.runtime.bundle import CHECKPOINT, UNFINISHED
 from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
-from metfa.runtime.errors import BundleError
+from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.runtime.files import require_writable
 
 from .calibration import calibrate
@@ -112,7 +112,7 @@ def train(
     Raises:
         DataError, SourceError, ProfileError: a domain cannot be read or does not fit.
         BundleError: the directory holds what must not be replaced, or a damaged checkpoint.
-        TrainingError: the objective is no longer finite.
+        DivergenceError: the objective is no longer finite; nothing of the run is kept.
         OutputError: the directory cannot be written.
     """
     unfinished = directory / UNFINISHED
@@ -124,7 +124,12 @@ def train(
         pair = read_pair(config)
     if fabric.is_global_zero:
         on_data(pair)
-    run = develop(config, pair, unfinished, fabric, resume=resume, on_candidate=on_candidate)
+    try:
+        run = develop(config, pair, unfinished, fabric, resume=resume, on_candidate=on_candidate)
+    except DivergenceError:
+        if fabric.is_global_zero:
+            shutil.rmtree(unfinished, ignore_errors=True)  # who went on with it would see it diverge again
+        raise
     if run is None:
         return None
 

@@ -12,13 +12,14 @@ import click
 from click.core import ParameterSource
 
 from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED
-from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra
-from metfa.runtime.errors import MetfaError
+from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, typed_arguments
+from metfa.runtime.errors import DivergenceError, MetfaError
 
+from ..config import OPTIMISATION
 from .run_options import domain_options, make_config, run_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lightning_fabric import Fabric
 
@@ -78,7 +79,7 @@ def main(
         return
     fabric = make_fabric(device, devices, config.precision)
     fabric.launch()
-    with _silent_but_for_the_first(fabric), _interruptible(bundle):
+    with _silent_but_for_the_first(fabric), _interruptible(bundle), _divergent(config, resume=resume):
         evaluation = train(
             config,
             bundle,
@@ -113,6 +114,36 @@ def _interruptible(bundle: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise _interrupted(bundle) from None
+
+
+@contextmanager
+def _divergent(config: TrainingConfig, *, resume: bool) -> Iterator[None]:
+    """Tell how to begin anew where a run diverges: more slowly, and no faster than is usual for the method."""
+    try:
+        yield
+    except DivergenceError as cause:
+        usual = OPTIMISATION[config.method].learning_rate
+        slower = f"--learning-rate {usual if config.learning_rate > usual else config.learning_rate / 3:.1g}"
+        anew = (
+            f"its own command and {slower}"
+            if resume
+            else f"metfa-train {shlex.join([*_without('--learning-rate', typed_arguments()), *slower.split()])}"
+        )
+        raise DivergenceError(
+            expected=cause.expected,
+            received=cause.received,
+            remedy=f"{cause.remedy}; nothing of the run is kept, begin anew with: {anew}",
+        ) from None
+
+
+def _without(option: str, arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments but an option and its value."""
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == option:
+            next(remaining)
+        elif not argument.startswith(f"{option}="):
+            yield argument
 
 
 def _interrupted(bundle: Path) -> InterruptedCommand:

@@ -22,12 +22,12 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 import metfa.runtime
 from metfa.runtime.contract import Region
 from metfa.runtime.files import cache_directory, replacing, utf8, writing_to
 
+from ..progress import progress
 from .decoding import DIGEST_BYTES, SAMPLE, THUMBNAIL, Decoder, Preparation, find_sectors, first_picture
 from .groups import near_duplicates
 from .store import Rows
@@ -148,7 +148,7 @@ def _decode(
     title = f"Reading {utf8(name)}"
     with (
         closing(work(decoder, entries)) as results,
-        tqdm(desc=title, total=len(entries), unit="file", leave=False, disable=None) as bar,
+        progress(title, total=len(entries), unit="file", leave=False) as bar,
     ):
         for each in results:
             if isinstance(each, Made):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from metfa.runtime import records
-from metfa.runtime.errors import BundleError, TrainingError
+from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.runtime.files import replacing
 
 from ..batch_norm import adopt_statistics
@@ -68,7 +68,7 @@ class Candidates:
         """Keep the networks of ``method`` after ``step`` steps, and return what the validators say of them.
 
         Raises:
-            TrainingError: the network's outputs are no longer finite.
+            DivergenceError: the network's outputs are no longer finite.
             OutputError: the file cannot be written.
         """
         roles: tuple[Role, ...] = ("source", "target")
@@ -76,7 +76,7 @@ class Candidates:
         exported = networks[method.home]
         target = infer(exported, self._frames.validation["target"].frames)
         if not (np.isfinite(target.logits).all() and np.isfinite(target.embedding).all()):
-            raise TrainingError(
+            raise DivergenceError(
                 expected="finite outputs of the network",
                 received=f"NaN or infinity after step {step}",
                 remedy="lower --learning-rate or the weights of the terms, or raise --images-per-class",
