@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -137,7 +138,7 @@ def test_a_lost_source_is_found_again(scripts: Sequence[Script], sessions: list[
     device, said = Device(scripts), list[str]()
     with LiveSource("probe", device.connect, said.append) as source:
         frames = take(source, device, len(sessions))
-    assert [frame.session for frame in frames] == sessions
+    assert [frame.session for frame in frames] == [frame.losses for frame in frames] == sessions
     assert [frame.index for frame in frames] == list(range(len(sessions)))
     assert all(frame.image.max() == 7 and frame.source == "probe" for frame in frames)
     losses = sessions[-1]
@@ -225,11 +226,79 @@ def test_closing_just_as_it_connects_again_waits_for_nothing(monkeypatch: pytest
     unblock.set()
 
 
+def test_a_driver_that_hangs_is_tried_ever_more_seldom_until_it_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device([[failing(LostError("gone"))], [picture()]])
+    attempts: list[float] = []  # to connect again, in seconds
+    readers: list[live._Reader] = []
+    late: list[Late] = []
+    let_go = threading.Event()
+    hangs = False
+
+    def connect() -> live.Connection:
+        if not hangs:
+            return device.connect()
+        let_go.wait(30)
+        late.append(Late())
+        return late[-1]
+
+    class Late(Connected):
+        """A connection that nobody waits for any more."""
+
+        def __init__(self) -> None:
+            super().__init__(device, deque([picture()]))
+            self.is_closed = False
+
+        def read(self) -> NDArray[np.uint8]:
+            pytest.fail("it was read from")
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    class Clock(threading.Event):
+        """Lets the time of whoever waits pass at once; after an hour the driver lets go."""
+
+        now = 0.0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal hangs
+            self.now += timeout or 0
+            if self.now >= 3600 and hangs:
+                let_go.set()
+                for reader in readers:
+                    reader.join(10)
+                hangs = False
+                monkeypatch.setattr(live, "_OPEN_SECONDS", 10)
+            return self.is_set()
+
+    def begin(
+        connect: Callable[[], live.Connection], reader: Callable[..., live._Reader] = live._Reader
+    ) -> live._Reader:
+        attempts.append(clock.now)
+        readers.append(reader(connect))
+        return readers[-1]
+
+    clock = Clock()
+    source = LiveSource("probe", connect, lambda _: None)
+    hangs = True
+    monkeypatch.setattr(source, "_closed", clock)
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(live, "_Reader", begin)
+    monkeypatch.setattr(live, "_OPEN_SECONDS", 0)
+    monkeypatch.setattr(live, "_LONGEST_BACK_OFF", 1.0)
+    (frame,) = take(source, device, 1)
+    source.close()
+    assert (frame.session, int(frame.image.max())) == (1, 7)
+    assert 3600 <= attempts.pop() <= 3602
+    assert 60 <= len(attempts) <= 70
+    assert len(late) == len(attempts)
+    assert all(connection.is_closed for connection in late)
+
+
 def test_another_size_begins_another_session() -> None:
     device, said = Device([[picture(), picture(), picture(7, 24, 32), picture(7, 24, 32)]]), list[str]()
     with LiveSource("probe", device.connect, said.append) as source:
         frames = take(source, device, 4)
-    assert [frame.session for frame in frames] == [0, 0, 1, 1]
+    assert [(frame.session, frame.losses) for frame in frames] == [(0, 0), (0, 0), (1, 0), (1, 0)]
     assert said == ["the size changed from 64x48 to 32x24 pixels"]
 
 

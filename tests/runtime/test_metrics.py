@@ -14,8 +14,10 @@ from .conftest import make_observation, make_prediction
 SAMPLE = re.compile(r'([a-z_]+)(?:\{([a-z]+)="((?:[^"\\\n]|\\["\\n])*)"\})? (\S+)')
 
 
-def observe(index: int, plane: str | None, *, latency: float = 0.01, session: int = 0) -> Observation:
-    frame = Frame(np.zeros((1, 1), np.uint8), index, captured_at=100 + index / 10, source="", session=session)
+def observe(index: int, plane: str | None, *, latency: float = 0.01, session: int = 0, losses: int = 0) -> Observation:
+    frame = Frame(
+        np.zeros((1, 1), np.uint8), index, captured_at=100 + index / 10, source="", session=session, losses=losses
+    )
     prediction = make_prediction("", np.ones(1, np.float32), frame.image)
     return make_observation(frame, prediction, plane=plane, latency=latency)
 
@@ -43,7 +45,7 @@ def read(text: str) -> tuple[dict[tuple[str, str, str], float], dict[str, str]]:
 def test_a_stream_as_prometheus_reads_it() -> None:
     statistics = StreamStatistics()
     for index, plane, latency in ((0, "4CH", 0.01), (1, 'a "b"\\\n', 0.01), (5, "4CH", 0.2), (6, None, 0.01)):
-        statistics.add(observe(index, plane, latency=latency, session=index // 5))
+        statistics.add(observe(index, plane, latency=latency, session=index // 5, losses=index // 5))
     for _ in range(2):
         statistics.add(PlaneEvent("4CH", 0.0, 1.0, 0, 1, 0.9, Frame(np.zeros((1, 1), np.uint8), 0, 0.0, "")))
     statistics.add_sink_drop("video")
@@ -65,6 +67,7 @@ def test_a_stream_as_prometheus_reads_it() -> None:
         ("metfa_frames_dropped_total", "", ""): 3,
         ("metfa_frames_stale_total", "", ""): 1,
         ("metfa_reconnects_total", "", ""): 1,
+        ("metfa_size_changes_total", "", ""): 0,
         ("metfa_source_lost_seconds_total", "", ""): 0.4,
         ("metfa_capture_to_decision_seconds_sum", "", ""): 0.23,
         ("metfa_capture_to_decision_seconds_count", "", ""): 4,
@@ -80,3 +83,15 @@ def test_a_stream_as_prometheus_reads_it() -> None:
 def test_before_the_first_frame_everything_is_zero() -> None:
     samples, _ = read(StreamStatistics().summary().to_prometheus())
     assert set(samples.values()) == {0.0}
+
+
+def test_changes_of_size_are_no_losses() -> None:
+    statistics = StreamStatistics()
+    for index, (session, losses) in enumerate([(0, 0), (1, 0), (3, 0), (5, 1)]):  # what was dropped, counts
+        statistics.add(observe(index, None, session=session, losses=losses))
+    summary = statistics.summary()
+    assert (summary.losses, summary.size_changes, round(summary.lost_s, 9)) == (1, 4, 0.1)
+    assert str(summary).splitlines()[2:4] == [
+        "the source was lost and found again once, 0.1 s without it",
+        "the size of its pictures changed 4 times",
+    ]

@@ -324,8 +324,16 @@ def test_standard_input_that_cannot_be_read_is_refused(wanted: CaptureFormat, tm
 def test_another_size_on_standard_input_is_another_session() -> None:
     said: list[str] = []
     with piped(jpeg(10) + jpeg(10, 24, 32) * 2), open_source("-", notify=said.append) as source:
-        assert [frame.session for frame in source] == [0, 1, 1]
+        assert [(frame.session, frame.losses) for frame in source] == [(0, 0), (1, 0), (1, 0)]
     assert said == ["the size changed"]
+
+
+def test_a_gap_on_standard_input_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metfa.runtime.sources.stdin._GAP_SECONDS", 0)
+    said: list[str] = []
+    with piped(jpeg(10) + jpeg(20) + jpeg(30, 24, 32)), open_source("-", notify=said.append) as source:
+        assert [(frame.session, frame.losses) for frame in source] == [(0, 0), (1, 1), (2, 2)]
+    assert [line.split(" after")[0] for line in said] == ["back", "back", "the size changed"]
 
 
 @pytest.mark.parametrize(("pixels", "shape"), [("gray", (48, 64)), ("bgr24", (48, 64, 3))])

@@ -18,7 +18,9 @@ class Frame:
         index: number of the frame in its source, from 0; frames that were dropped keep their numbers.
         captured_at: seconds on the monotonic clock (``time.monotonic``) when the frame became available.
         source: what the frame came from: a device, a file, the name of an image.
-        session: how often the source had been lost and found again; nothing carries over from one session to the next.
+        session: how often the source had begun anew, lost and found again or with another size; nothing carries over
+            from one session to the next.
+        losses: how often it had been lost and found again.
     """
 
     image: NDArray[np.uint8]
@@ -26,6 +28,7 @@ class Frame:
     captured_at: float
     source: str
     session: int = 0
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ class StreamSummary:
         captured: how many the source delivered, from the first to the last that was classified.
         dropped: how many of these were not classified, because newer ones were there.
         stale: how many were decided more than ``STALE_MS`` after their capture.
-        sessions: how often the source was lost and found again, or changed its size.
+        losses: how often the source was lost and found again.
+        size_changes: how often the size of its pictures changed without that.
         lost_s: seconds without a source, from the last classified frame before each loss to the first after it.
         idle_s: seconds since the capture of the last classified frame.
         fps_in: captured frames per second, from the first capture to the last decision, without ``lost_s``.
@@ -48,7 +49,8 @@ class StreamSummary:
     captured: int
     dropped: int
     stale: int
-    sessions: int
+    losses: int
+    size_changes: int
     lost_s: float
     idle_s: float
     fps_in: float
@@ -69,9 +71,10 @@ class StreamSummary:
             f"{self.frames} frames, {self.dropped} dropped, {self.fps:.1f} frames/s",
             f"capture to decision: {latency}" + (f"; {self.stale} stale (> {STALE_MS:g} ms)" if self.stale else ""),
         ]
-        if self.sessions:
-            times = "once" if self.sessions == 1 else f"{self.sessions} times"
-            lines.append(f"the source was lost and found again {times}, {self.lost_s:.1f} s without it")
+        if self.losses:
+            lines.append(f"the source was lost and found again {_times(self.losses)}, {self.lost_s:.1f} s without it")
+        if self.size_changes:
+            lines.append(f"the size of its pictures changed {_times(self.size_changes)}")
         lines += [f"{sink}: fell behind and missed {number} frames" for sink, number in self.sink_drops.items()]
         width = max(map(len, self.labels))
         for label, number in self.labels.items():
@@ -93,7 +96,8 @@ class StreamSummary:
         add("frames_classified_total", "counter", "Frames that were classified.", ("", self.frames))
         add("frames_dropped_total", "counter", "Frames dropped because newer ones were there.", ("", self.dropped))
         add("frames_stale_total", "counter", f"Frames decided more than {STALE_MS:g} ms late.", ("", self.stale))
-        add("reconnects_total", "counter", "How often the source was lost and found again.", ("", self.sessions))
+        add("reconnects_total", "counter", "How often the source was lost and found again.", ("", self.losses))
+        add("size_changes_total", "counter", "How often the size of the pictures changed.", ("", self.size_changes))
         add("source_lost_seconds_total", "counter", "Seconds without a source.", ("", self.lost_s))
         add("last_frame_age_seconds", "gauge", "Seconds since the capture of the last frame.", ("", self.idle_s))
         add(
@@ -117,6 +121,10 @@ class StreamSummary:
         return "\n".join(lines) + "\n"
 
 
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
 def _labelled(name: str, counts: Mapping[str, int]) -> list[tuple[str, float]]:
     escapes = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
     return [(f'{{{name}="{value.translate(escapes)}"}}', number) for value, number in counts.items()]
@@ -128,6 +136,7 @@ class _Moment:
 
     index: int
     session: int
+    losses: int
     captured_at: float
     decided_at: float
 
@@ -153,9 +162,9 @@ class StreamStatistics:
                 self._events[item.plane] += 1
             return
         observation, frame = item, item.frame
-        moment = _Moment(frame.index, frame.session, frame.captured_at, observation.decided_at)
+        moment = _Moment(frame.index, frame.session, frame.losses, frame.captured_at, observation.decided_at)
         with self._lock:
-            if self._last is not None and moment.session != self._last.session:
+            if self._last is not None and moment.losses != self._last.losses:
                 self._lost_s += moment.captured_at - self._last.captured_at
             self._first = self._first or moment
             self._last = moment
@@ -178,15 +187,17 @@ class StreamStatistics:
         with self._lock:
             first, last, frames = self._first, self._last, self._latencies.count
             if first is None or last is None:
-                return StreamSummary(0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, {}, {}, {})
+                return StreamSummary(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, {}, {}, {})
             captured = last.index - first.index + 1
+            losses = last.losses - first.losses
             seconds = last.decided_at - first.captured_at - self._lost_s
             return StreamSummary(
                 frames=frames,
                 captured=captured,
                 dropped=captured - frames,
                 stale=self._stale,
-                sessions=last.session - first.session,
+                losses=losses,
+                size_changes=last.session - first.session - losses,
                 lost_s=self._lost_s,
                 idle_s=max(time.monotonic() - last.captured_at, 0.0),
                 fps_in=captured / seconds if seconds > 0 else 0.0,

@@ -25,6 +25,7 @@ _STALL_FRAMES = 3  # or the time of so many, where it is slow
 _OPEN_SECONDS = 10.0  # that connecting may take; OpenCV's own limits are shorter, where it has any
 _CLOSE_SECONDS = 0.2  # that closing waits for a read to come back
 _SHORTEST_BACK_OFF, _LONGEST_BACK_OFF = 0.25, 1.0  # seconds between two attempts to connect
+_LONGEST_RESPITE = 60.0  # the same, where the last attempt still hangs in the driver
 
 
 class LostError(Exception):
@@ -92,7 +93,7 @@ class LiveSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         """Yield the newest frame whenever one is asked for, until the source is closed."""
         patience = max(_STALL_SECONDS, _STALL_FRAMES / self.rate)
-        session = first_index = next_index = 0
+        session = losses = first_index = next_index = 0
         shape: tuple[int, ...] | None = None
         while not self._closed.is_set():
             picture = self._reader.take(patience)
@@ -100,6 +101,7 @@ class LiveSource(Source):
                 if not self._reconnect(self._reader.loss or f"no frame for {patience:.2g} s"):
                     return
                 session += 1
+                losses += 1
                 first_index, shape = next_index, None
                 continue
             if shape is not None and picture.image.shape != shape:
@@ -107,7 +109,7 @@ class LiveSource(Source):
                 self._notify(f"the size changed from {_size(shape)} to {_size(picture.image.shape)} pixels")
             shape = picture.image.shape
             next_index = first_index + picture.number + 1
-            yield Frame(picture.image, next_index - 1, picture.captured_at, self._name, session)
+            yield Frame(picture.image, next_index - 1, picture.captured_at, self._name, session, losses)
 
     def close(self) -> None:
         """Let go of the device, or leave it to the thread that still waits for it."""
@@ -122,8 +124,10 @@ class LiveSource(Source):
         lost_at = time.monotonic()
         self._notify(f"lost: {loss}; reconnecting")
         self._reader.abandon()
-        back_off = _SHORTEST_BACK_OFF
+        back_off, respite, not_before = _SHORTEST_BACK_OFF, _LONGEST_BACK_OFF, lost_at
         while not self._closed.wait(back_off):
+            if self._reader.hangs and time.monotonic() < not_before:
+                continue  # every attempt would leave one more thread in the driver
             self._reader = _Reader(self._connect)
             if self._closed.is_set():  # meanwhile, and only the reader before it was told
                 self._reader.abandon()
@@ -132,6 +136,8 @@ class LiveSource(Source):
                 return True
             self._reader.abandon()
             back_off = min(2 * back_off, _LONGEST_BACK_OFF)
+            respite = min(2 * respite, _LONGEST_RESPITE) if self._reader.hangs else _LONGEST_BACK_OFF
+            not_before = time.monotonic() + respite
         return False
 
 
@@ -197,6 +203,11 @@ class _Reader:
         self._thread.join(timeout)
 
     @property
+    def hangs(self) -> bool:
+        """Whether the thread is still connecting, or reading."""
+        return self.loss is None
+
+    @property
     def _has_ended(self) -> bool:
         return self._abandoned or self.loss is not None
 
@@ -220,13 +231,14 @@ class _Reader:
 
     def _read(self, connection: Connection) -> None:
         for number in count():
+            if self._abandoned:  # perhaps before it was connected
+                return
             image = connection.read()
             captured_at = time.monotonic()
             with self._changed:
-                if self._abandoned:
-                    return
-                self._picture = _Picture(image, number, captured_at)
-                self._changed.notify_all()
+                if not self._abandoned:
+                    self._picture = _Picture(image, number, captured_at)
+                    self._changed.notify_all()
 
 
 @contextmanager

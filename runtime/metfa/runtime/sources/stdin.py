@@ -70,7 +70,7 @@ class StandardInput(Source):
         Raises:
             SourceError: it cannot be read, ends within a raw frame, or holds none.
         """
-        session, last_at = 0, time.monotonic()
+        session, losses, last_at = 0, 0, time.monotonic()
         last_shape: tuple[int, ...] | None = None
         index = -1
         for index, image in enumerate(_jpegs(self._notify) if self._shape is None else _raw(self._shape)):
@@ -78,9 +78,13 @@ class StandardInput(Source):
             gap = captured_at - last_at
             if last_shape is not None and (gap > _GAP_SECONDS or image.shape != last_shape):
                 session += 1
-                self._notify(f"back after {gap:.1f} s" if image.shape == last_shape else "the size changed")
+                if gap > _GAP_SECONDS:
+                    losses += 1
+                    self._notify(f"back after {gap:.1f} s")
+                if image.shape != last_shape:
+                    self._notify("the size changed")
             last_at, last_shape = captured_at, image.shape
-            yield Frame(image, index, captured_at, "stdin", session)
+            yield Frame(image, index, captured_at, "stdin", session, losses)
         if index < 0:
             raise SourceError(
                 expected="frames on standard input",

@@ -112,7 +112,7 @@ function onStatistics(summary) {
   if (seconds > 0) setNumber("rate", rate("frames").toFixed(1));
   setNumber("dropped", summary.dropped, "", rate("dropped") > 0);
   setNumber("stale", summary.stale, "", rate("stale") > 0);
-  setNumber("losses", summary.sessions);
+  setNumber("losses", summary.losses);
   if (summary.device) showDevice(summary.device);
   showState();
 }
