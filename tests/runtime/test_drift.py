@@ -28,7 +28,7 @@ from metfa.runtime.drift import (
 )
 from metfa.runtime.errors import BundleError
 from metfa.runtime.frame import Unusable
-from metfa.runtime.sinks import DeviceSink
+from metfa.runtime.sinks import DeviceSink, Feeds
 
 from .conftest import make_observation, make_prediction
 
@@ -194,6 +194,18 @@ def test_a_stream_says_once_what_its_device_is_like() -> None:
     assert said[1].startswith("device: unlike fine (")
     assert said[1].endswith("with --collect DIR, and adapt to them with metfa-train --target DIR")
     assert sink.describe() != said[1]  # which tells of the last half minute
+
+
+def test_a_mistake_in_the_check_does_not_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(DeviceCheck, "update", None)
+    with Feeds(live=False, notify=said.append) as feeds:
+        feeds.add(DeviceSink(KNOWN, said.append))
+        for number in range(3):
+            feeds.put(observe(FINE, number))
+    assert not feeds.failed
+    (line,) = said
+    assert line.startswith("device check: left out from here on: ")
 
 
 def test_a_new_session_may_be_another_device() -> None:

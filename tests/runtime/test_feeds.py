@@ -37,12 +37,18 @@ def end(index: int) -> PlaneEvent:
 
 
 class Collector(Sink):
-    """Keeps what it is given; waits before each unless it may go on, and fails where it is told to."""
+    """Keeps what it is given; waits before each unless it may go on, and fails where it is told to.
+
+    What is no view is vital, unless that is said.
+    """
 
     name = "collector"
 
-    def __init__(self, kind: Kind, *, fails_at: int | None = None, error: Exception = FULL) -> None:
+    def __init__(
+        self, kind: Kind, *, vital: bool | None = None, fails_at: int | None = None, error: Exception = FULL
+    ) -> None:
         self.kind = kind  # type: ignore[misc]  # one class for all kinds
+        self.vital = kind != "view" if vital is None else vital  # type: ignore[misc]
         self.fails_at = fails_at
         self.error = error
         self.may_go_on = threading.Event()
@@ -187,9 +193,11 @@ def test_one_slow_sink_does_not_delay_another() -> None:
         slow.may_go_on.set()
 
 
+@pytest.mark.parametrize("kind", ["view", "pictures", "records"])
 @pytest.mark.parametrize("error", [FULL, ZeroDivisionError("oh")])
-def test_a_view_that_fails_is_reported_once_and_left_out(error: Exception) -> None:
-    view, other, said = Collector("view", fails_at=0, error=error), Collector("records"), list[str]()
+def test_what_is_not_vital_is_reported_once_and_left_out_when_it_fails(kind: Kind, error: Exception) -> None:
+    view, other = Collector(kind, vital=False, fails_at=0, error=error), Collector("records")
+    said: list[str] = []
     with Feeds(live=True, notify=said.append) as into:
         into.add(view)
         into.add(other)
@@ -248,6 +256,22 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
     else:
         with pytest.raises(OutputError, match="received an end before the last 1 observations"):
             into.close()
+    sink.may_go_on.set()
+
+
+@pytest.mark.parametrize("kind", ["pictures", "records", "view"])
+def test_a_sink_that_takes_long_to_close_has_missed_nothing(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    monkeypatch.setattr(feeds._Feed, "_HURRY_SECONDS", 0.05)
+    sink, said = Collector(kind), list[str]()
+    into = Feeds(live=False, hurry=lambda: True, notify=said.append)
+    into.add(sink)
+    stall(sink, into)  # in its last observation
+    if kind == "view":
+        into.close()
+    else:
+        with pytest.raises(OutputError, match="received an end before it was complete; write it to a faster disk"):
+            into.close()
+    assert said == []
     sink.may_go_on.set()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import main; main()"]
 HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
-ENDING_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+ENDING_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 
 
 class Camera:
@@ -162,6 +163,42 @@ def test_a_signal_while_a_file_hangs(bundle: Path, clip: Path, number: signal.Si
     assert it.returncode == 1
     assert "expected the events to be written as fast as the stream, received an end before the last" in said
     assert cv2.VideoCapture(str(video), cv2.CAP_FFMPEG).isOpened()
+
+
+def test_a_terminal_that_is_gone_leaves_complete_files(bundle: Path, tmp_path: Path) -> None:
+    events, video = tmp_path / "events.jsonl", tmp_path / "video.mp4"
+    arguments = ["--bundle", bundle, "--device", "phantom:B", "--no-window", "--events", events, "--output", video]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(COMMAND[0], [*COMMAND, *map(str, arguments)], HEADLESS)
+    while not (events.exists() and events.stat().st_size):
+        os.read(terminal, 4096)  # the status line
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFEXITED(status)
+    frames = [record for record in map(json.loads, events.read_text().splitlines()) if record["type"] == "frame"]
+    assert cv2.VideoCapture(str(video), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT) >= len(frames)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_stream_under_nohup_survives_its_terminal(bundle: Path) -> None:
+    nohup = [
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+        "from metfa.runtime.cli import main; main()",
+    ]
+    arguments = ["--bundle", bundle, "--device", "phantom:B", "--no-window", "--limit", "20"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "\n".join(nohup), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=HEADLESS,
+    )
+    wait_for(process, "source: ")
+    process.send_signal(signal.SIGHUP)
+    summary, said = process.communicate(timeout=20)
+    assert process.returncode == 0, said
+    assert summary.startswith("20 frames, ")
 
 
 def test_a_model_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def main(  # click passes the options by name
 ) -> None:
     """Classify live frames: which plane does the scanner show?
 
-    Ends with the source, on Ctrl-C or SIGTERM, or when the window is closed; all files are complete then.
+    Ends with the source, on Ctrl-C, SIGTERM or SIGHUP, or when the window is closed; all files are complete then.
     """
     from .classifier import PlaneClassifier
     from .sinks import CollectionSink, Feeds
@@ -239,11 +239,15 @@ def _keep_opencv_to_one_thread() -> None:
 
 
 def _tell_of_collection(collection: CollectionSink, directory: Path | None, roi: Roi) -> None:
-    click.echo(f"collection: {len(collection)} frames; metfa-train --target {directory} --target-roi {roi or 'full'}")
+    _say(
+        f"collection: {len(collection)} frames; metfa-train --target {directory} --target-roi {roi or 'full'}",
+        err=False,
+    )
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+def _say(line: str, *, err: bool = True) -> None:
+    with suppress(OSError):  # a terminal that is gone must not keep the files from their end
+        click.echo(line, err=err)
 
 
 def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Callable[[], None]) -> None:
@@ -319,9 +323,9 @@ def _open_device_check(directory: Path) -> DeviceSink | None:
 
 
 def _summarise(statistics: StreamStatistics, device_check: DeviceSink | None) -> None:
-    click.echo(statistics.summary())
+    _say(str(statistics.summary()), err=False)
     if device_check is not None and statistics.frames:
-        click.echo(device_check.describe())
+        _say(device_check.describe(), err=False)
 
 
 def _open_dashboard(

@@ -1,4 +1,4 @@
-"""What the commands share: one-line errors, optional packages, a clean end on Ctrl-C and SIGTERM."""
+"""What the commands share: one-line errors, optional packages, a clean end on Ctrl-C, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C or SIGTERM ended, as shells give it."""
+"""Exit code of a command that a signal ended, as shells give it for Ctrl-C."""
 
 _TYPED = "metfa.typed"
 
@@ -22,8 +22,8 @@ _TYPED = "metfa.typed"
 class Command(click.Command):
     """A click command that ends with one line and exit code 1 where a :class:`MetfaError` is raised.
 
-    Options that do not fit end it with one line, too, and exit code 2. SIGTERM ends it like Ctrl-C, with one line and
-    exit code 130: what is half-written is cleared away.
+    Options that do not fit end it with one line, too, and exit code 2. SIGTERM and SIGHUP, which comes where the
+    terminal is gone, end it like Ctrl-C, with one line and exit code 130: what is half-written is cleared away.
     """
 
     def make_context(
@@ -42,7 +42,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        previous = {number: signal.signal(number, signal.default_int_handler) for number in _ending_signals()}
         try:
             return super().invoke(ctx)
         except MetfaError as error:
@@ -52,7 +52,15 @@ class Command(click.Command):
         except KeyboardInterrupt:
             raise InterruptedCommand("the same command begins anew") from None
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _ending_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a command as Ctrl-C does; nohup has SIGHUP ignored, and that stays so."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return (signal.SIGTERM,)
+    return (signal.SIGTERM, signal.SIGHUP)
 
 
 def typed_arguments() -> tuple[str, ...]:
@@ -62,7 +70,7 @@ def typed_arguments() -> tuple[str, ...]:
 
 
 class InterruptedCommand(click.ClickException):
-    """Ctrl-C or SIGTERM ended a command; the message tells how to go on."""
+    """Ctrl-C or its like ended a command; the message tells how to go on."""
 
     exit_code = INTERRUPTED
 
@@ -93,7 +101,7 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 class Interruption:
-    """Remembers Ctrl-C and SIGTERM, so that a loop can end between two steps; the second Ctrl-C interrupts at once.
+    """Remembers Ctrl-C, SIGTERM and SIGHUP, so that a loop can end between two steps; Ctrl-C after one interrupts.
 
     Use as a context manager, in the main thread; ``requested`` turns true on the first signal.
     """
@@ -103,7 +111,7 @@ class Interruption:
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *_ending_signals()):
             self._previous[number] = signal.signal(number, self._request)
         return self
 

@@ -17,18 +17,21 @@ import cv2
 import numpy as np
 import pytest
 
+from metfa.runtime import StreamStatistics
 from metfa.runtime.appearance import FEATURES
 from metfa.runtime.drift import DeviceReference, DeviceReport, DeviceStatistics
 from metfa.runtime.errors import OutputError
 from metfa.runtime.sinks import DeviceSink, Feeds
 from metfa.runtime.sinks.dashboard import board, server
 
-from .stream import LABELS, Stream, end, observe
+from .stream import ABOUT, LABELS, Stream, end, observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from metfa.runtime import Observation
 
 Answer = tuple[int, dict[str, str], bytes]
 TOKEN = "correct-horse_battery"
@@ -249,6 +252,32 @@ def test_the_picture_is_the_newest_and_encoded_once(stream: Stream, monkeypatch:
                 assert decode(picture).shape == (48, 64)
                 assert decode(picture).mean() == pytest.approx(level, abs=2)
     assert encoded == [40, 200]
+
+
+def test_a_frame_that_comes_while_a_picture_is_asked_for_does_not_get_the_picture_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted(board.Board):
+        """Is given another frame as soon as it has looked which one is shown."""
+
+        another: Observation | None = None
+
+        def __getattribute__(self, name: str) -> Any:
+            value = super().__getattribute__(name)
+            if name == "_shown" and self.another is not None:
+                another, self.another = self.another, None
+                self.put(another)
+                self.tick()
+            return value
+
+    shown = Interrupted(ABOUT, StreamStatistics(), None)
+    shown.put(observe(40))
+    shown.tick()
+    shown.another = observe(200)
+    for level in (40, 200):
+        picture = shown.picture()
+        assert picture is not None
+        assert decode(picture).mean() == pytest.approx(level, abs=2)
 
 
 def test_nothing_is_encoded_for_nobody(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:

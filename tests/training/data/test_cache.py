@@ -131,7 +131,7 @@ def test_a_cache_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: py
         domain(media())
 
 
-@pytest.mark.parametrize("signals", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signals", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_ends_at_once_and_leaves_nothing_half_written(
     cache: Path, tmp_path: Path, signals: signal.Signals
 ) -> None:
@@ -147,7 +147,7 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing_half_written(
     ) as process:
         while process.poll() is None and not list(cache.glob("*/.frames-*")):
             time.sleep(0.01)
-        if signals == signal.SIGINT:
+        if signals != signal.SIGTERM:
             os.killpg(process.pid, signals)  # as a terminal does
         else:
             process.send_signal(signals)

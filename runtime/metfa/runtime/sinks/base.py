@@ -18,22 +18,25 @@ class Sink(ABC):
     """Takes observations and events one after another; a context manager that closes it, however the block ends.
 
     In a stream each sink has a thread of its own (see :class:`~metfa.runtime.sinks.feeds.Feeds`), which alone calls
-    its methods. What happens where the sink is slower than the stream, or fails, depends on its kind:
+    its methods. What it may miss, where it is slower than the stream, depends on its kind:
 
-    - ``"view"`` shows the stream: it gets the newest observation, and is reported and left out if it fails.
-    - ``"pictures"`` writes files that the user asked for: where it falls behind a live source by more than a second,
-      it misses frames, which are counted. If it fails, the stream ends with the reason.
-    - ``"records"`` likewise, but gets every observation, with empty pictures, so that many can wait.
+    - ``"view"`` shows the stream: it gets the newest observation.
+    - ``"pictures"`` gets every one, but where it falls behind a live source by more than a second, it misses frames,
+      which are counted.
+    - ``"records"`` gets every one, with empty pictures, so that many can wait.
 
     Events are not missed where observations are; only a view does not get more than the last 30 at once.
 
     Attributes:
         name: what messages and metrics call it.
-        kind: what happens where it is slow or fails.
+        kind: what it may miss.
+        vital: whether the user asked for what it writes: if it fails, the stream ends with the reason. Another is
+            reported and left out.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Kind] = "view"
+    vital: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, observation: Observation) -> None:

@@ -76,6 +76,7 @@ class CollectionSink(Sink):
 
     name = "collection"
     kind = "pictures"
+    vital = True
 
     def __init__(self, directory: Path, limit: CollectionLimit) -> None:
         self._directory = directory

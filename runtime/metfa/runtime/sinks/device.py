@@ -26,7 +26,7 @@ class DeviceSink(Sink):
     """
 
     name = "device check"
-    kind = "pictures"  # no file, but of a recording every picture counts
+    kind = "pictures"  # of a recording every one counts
 
     def __init__(self, statistics: DeviceStatistics, notify: Callable[[str], object]) -> None:
         self.names = device_names(statistics)

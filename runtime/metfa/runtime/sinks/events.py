@@ -44,6 +44,7 @@ class JsonLinesSink(Sink):
 
     name = "events"
     kind = "records"
+    vital = True
 
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
         self._path = path

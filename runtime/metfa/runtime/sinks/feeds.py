@@ -33,12 +33,12 @@ class Feeds:
     """Hands every observation and event to sinks that each write in a thread of their own; closes them in the end.
 
     What happens where a sink is slow or fails is told in :class:`~metfa.runtime.sinks.base.Sink`. Where the source
-    is not live, nothing is missed: the stream waits for files instead.
+    is not live, only views miss anything: the stream waits for the others instead.
 
     Args:
         live: whether the source is live.
         missed: told the name of a sink for each observation that it misses.
-        notify: told in a line that a view failed.
+        notify: told in a line that a sink failed that is not vital.
         hurry: asked while a file is slow whether to end within a second, at the price of what it has not written.
     """
 
@@ -61,20 +61,20 @@ class Feeds:
         self._feeds.append(_Feed(sink, self._live, self._missed, self._notify))
 
     def put(self, item: Observation | PlaneEvent) -> None:
-        """Hand over one observation or event. Waits only for files, and only where the source is not live."""
+        """Hand over one observation or event. Does not wait for views, nor where the source is live."""
         for feed in self._feeds:
             feed.put(item, self._hurry)
 
     @property
     def failed(self) -> bool:
-        """Whether the stream must end because of a file."""
+        """Whether the stream must end because of a vital sink."""
         return any(feed.error is not None for feed in self._feeds)
 
     def close(self) -> None:
         """Let the sinks write what they were given, and close them all, side by side.
 
         Raises:
-            OutputError: a file failed, or was not ready in time where there was reason to hurry.
+            OutputError: a vital sink failed, or was not ready in time where there was reason to hurry.
         """
         for feed in self._feeds:
             feed.finish()
@@ -164,7 +164,10 @@ class _Feed:
                 hurry_since = time.monotonic()
             if hurry_since is not None and time.monotonic() > hurry_since + self._HURRY_SECONDS:
                 with self._changed:
-                    self._fail(self._too_slow(f"an end before the last {len(self._waiting)} observations"))
+                    if self._waiting:
+                        self._fail(self._too_slow(f"an end before the last {len(self._waiting)} observations"))
+                    elif self._sink.vital:
+                        self._fail(self._too_slow("an end before it was complete"))
                 return
             self._thread.join(_POLL_SECONDS)
 
@@ -206,10 +209,10 @@ class _Feed:
         self._broken = True
         self._waiting.clear()
         self._changed.notify_all()
-        if self._sink.kind == "view":
-            self._notify(f"{self._sink.name}: left out from here on: {error}")
-        else:
+        if self._sink.vital:
             self.error = error
+        else:
+            self._notify(f"{self._sink.name}: left out from here on: {error}")
 
     def _too_slow(self, received: str) -> OutputError:
         return OutputError(

@@ -181,7 +181,8 @@ def _unknown_main() -> Iterator[None]:
 
 
 def _serve(connection: Connection, function: Callable[[Item], Iterator[Result]]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that asked ends this one
+    for ignored in (signal.SIGINT, signal.SIGHUP):  # they reach every process; the one that asked ends this one
+        signal.signal(ignored, signal.SIG_IGN)
     cv2.setNumThreads(1)  # every core has a process
     with suppress(EOFError, OSError):  # nobody listens any more
         connection.send(None)

@@ -74,13 +74,12 @@ class Board:
         device: the check of the device, where there is one.
 
     Attributes:
-        number: how often another frame was shown.
-        frame: what the page is told of it, or None before the first.
+        frame: what the page is told of the shown frame, or None before the first. Its number is how often another one
+            was shown.
         statistics: what the page is told twice a second of the run.
     """
 
     def __init__(self, about: About, statistics: StreamStatistics, device: DeviceSink | None) -> None:
-        self.number = 0
         self.frame: dict[str, Any] | None = None
         self.statistics: dict[str, Any] = {}
         self._about = about
@@ -88,7 +87,7 @@ class Board:
         self._device = device
         self._began = time.monotonic()
         self._newest: Observation | None = None
-        self._shown: Observation | None = None
+        self._shown: tuple[int, Observation] | None = None  # replaced in one step, as other threads read it
         self._picture: tuple[int, bytes] = (0, b"")
         self._history: deque[dict[str, Any]] = deque(maxlen=round(HISTORY_SECONDS / _SAMPLE_SECONDS))
         self._best: deque[BestFrame] = deque(maxlen=_MOST_EVENTS)
@@ -113,10 +112,10 @@ class Board:
         """Show what is the newest now."""
         now = time.monotonic() - self._began
         newest = self._newest
-        if newest is not None and newest is not self._shown:
-            self._shown = newest
-            self.number += 1
-            self.frame = self._describe_frame(newest)
+        number, shown = self._shown or (0, None)
+        if newest is not None and newest is not shown:
+            self._shown = (number + 1, newest)
+            self.frame = self._describe_frame(number + 1, newest)
             if not 0 <= newest.time - self._sampled_at < _SAMPLE_SECONDS:
                 self._sampled_at = newest.time
                 names = ("time", "session", "label", "plane", "latency_ms")
@@ -148,11 +147,12 @@ class Board:
     def picture(self) -> bytes | None:
         """Return the shown frame as JPEG, or None before the first. May be called by any thread; encodes once."""
         with self._encoding:
-            shown, number = self._shown, self.number
+            shown = self._shown
             if shown is None:
                 return None
+            number, observation = shown
             if self._picture[0] != number:
-                self._picture = (number, _to_jpeg(shown.frame.image, _PICTURE_WIDTH))
+                self._picture = (number, _to_jpeg(observation.frame.image, _PICTURE_WIDTH))
             return self._picture[1]
 
     def best_frame(self, number: int) -> bytes | None:
@@ -164,10 +164,11 @@ class Board:
         """Return the metrics in Prometheus' text format."""
         return self._source.summary().to_prometheus()
 
-    def _describe_frame(self, observation: Observation) -> dict[str, Any]:
+    @staticmethod
+    def _describe_frame(number: int, observation: Observation) -> dict[str, Any]:
         frame, prediction, decision = observation.frame, observation.prediction, observation.decision
         return {
-            "number": self.number,
+            "number": number,
             "time": round(observation.time, 3),
             "index": frame.index,
             "session": frame.session,

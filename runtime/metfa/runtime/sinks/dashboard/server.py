@@ -215,8 +215,8 @@ class DashboardServer:
         told_at: dict[int, float] = {}  # of events
         while True:
             ended = self._ended.is_set()  # before looking, so that the last frame is not missed
-            if board.frame is not None and board.number != number:
-                number = board.number
+            if board.frame is not None and board.frame["number"] != number:
+                number = board.frame["number"]
                 messages.append(("frame", board.frame))
             for message in board.events_after(event):
                 event = message["number"]
