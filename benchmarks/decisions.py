@@ -42,7 +42,7 @@ OPTIONS = ("--preset", "small", "--input-size", "56x72", "--steps", "800", "--se
 
 DEVICE = "B"
 FIRST_SEED = 600
-"""Of the scans. Stills of other slices were trained on; times and thresholds were chosen on scans 500 to 505."""
+"""Of the scans. Stills of other slices were trained on; settings are chosen on those of ``benchmarks.settings``."""
 
 _EACH_FRAME, _DECISIONS = "each frame", "decisions"
 
@@ -106,10 +106,10 @@ def main(directory: Path, scans: int, seconds: int, output: Path, figure: Path) 
     systems: dict[str, Callable[[Scan], list[str | None]]] = {
         _EACH_FRAME: lambda scan: [prediction.label for prediction in scan.predictions],
         "each frame, rejection": lambda scan: _each_frame(scan, spec),
-        "decisions, no rejection": lambda scan: _decide(scan, replace(spec, rejection=None), labels),
-        _DECISIONS: lambda scan: _decide(scan, spec, labels),
+        "decisions, no rejection": lambda scan: decide(scan, replace(spec, rejection=None), labels),
+        _DECISIONS: lambda scan: decide(scan, spec, labels),
     }
-    recorded = [_record(classifier, FIRST_SEED + number, seconds) for number in range(scans)]
+    recorded = [record([classifier], FIRST_SEED + number, seconds)[0] for number in range(scans)]
     shown = {name: [system(scan) for scan in recorded] for name, system in systems.items()}
     qualities = {
         name: [judge(labelled, scan.truth) for labelled, scan in zip(each, recorded, strict=True)]
@@ -122,9 +122,9 @@ def main(directory: Path, scans: int, seconds: int, output: Path, figure: Path) 
         "model_sha256": Bundle.open(directory).files[ONNX],
         "decision": asdict(spec),
         "scans": {"device": f"phantom:{DEVICE}", "first_seed": FIRST_SEED, "number": scans, "seconds": seconds},
-        "planes_in_truth": [len(_runs(scan.truth)) for scan in recorded],
+        "planes_in_truth": [len(runs(scan.truth)) for scan in recorded],
         "systems": {name: [asdict(quality) for quality in each] for name, each in qualities.items()},
-        "rejection": [_compare_scores(scan) for scan in recorded],
+        "rejection": [compare_on_scan(scan) for scan in recorded],
         "calibration_error": {
             "as trained": [_calibration_error(scan, 1.0) for scan in recorded],
             "calibrated": [_calibration_error(scan, spec.temperature) for scan in recorded],
@@ -136,15 +136,18 @@ def main(directory: Path, scans: int, seconds: int, output: Path, figure: Path) 
     _draw(strips, qualities, figure)
 
 
-def _record(classifier: PlaneClassifier, seed: int, seconds: int) -> Scan:
-    predictions: list[Prediction] = []
+def record(classifiers: Sequence[PlaneClassifier], seed: int, seconds: int) -> list[Scan]:
+    """Return what each of the classifiers, which see alike, says of the frames of one scan."""
+    predictions: list[list[Prediction]] = [[] for _ in classifiers]
     truth: list[str | None] = []
     frames = islice(Phantom(load_profile(DEVICE)).scan(seed), seconds * FRAMES_PER_SECOND)
     with click.progressbar(frames, length=seconds * FRAMES_PER_SECOND, label=f"scan {seed}") as bar:
         for image, plane in bar:
-            predictions.append(classifier(image))
+            picture = classifiers[0].see(image)
+            for said, classifier in zip(predictions, classifiers, strict=True):
+                said.append(classifier.classify(picture))
             truth.append(None if plane == BACKGROUND else plane)
-    return Scan(predictions, truth)
+    return [Scan(said, truth) for said in predictions]
 
 
 def _each_frame(scan: Scan, spec: DecisionSpec) -> list[str | None]:
@@ -152,8 +155,8 @@ def _each_frame(scan: Scan, spec: DecisionSpec) -> list[str | None]:
     return [None if is_rejected(prediction, spec.rejection) else prediction.label for prediction in scan.predictions]
 
 
-def _decide(scan: Scan, spec: DecisionSpec, labels: Sequence[str]) -> list[str | None]:
-    """Return what is decided on each frame."""
+def decide(scan: Scan, spec: DecisionSpec, labels: Sequence[str]) -> list[str | None]:
+    """Return what is decided on each frame: a plane, or None."""
     decider = Decider(spec, labels)
     shown = []
     for index, prediction in enumerate(scan.predictions):
@@ -163,26 +166,28 @@ def _decide(scan: Scan, spec: DecisionSpec, labels: Sequence[str]) -> list[str |
     return shown
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
+    """Successive frames with one label."""
+
     label: str
     first: int  # number of its first frame
     end: int  # number of the frame after its last
 
 
-def _runs(shown: Sequence[str | None]) -> list[_Run]:
+def runs(shown: Sequence[str | None]) -> list[Run]:
     """Return the runs of frames with one label."""
-    runs = []
+    found = []
     for label, group in groupby(range(len(shown)), key=shown.__getitem__):
         indices = list(group)
         if label is not None:
-            runs.append(_Run(label, indices[0], indices[-1] + 1))
-    return runs
+            found.append(Run(label, indices[0], indices[-1] + 1))
+    return found
 
 
 def judge(shown: Sequence[str | None], truth: Sequence[str | None]) -> Quality:
     """Compare what is shown on each frame, a plane or None, with the truth, which has both."""
-    events, delays = _runs(shown), []
-    planes = _runs(truth)
+    events, delays = runs(shown), []
+    planes = runs(truth)
     for plane in planes:
         found = [
             event.first
@@ -203,7 +208,7 @@ def judge(shown: Sequence[str | None], truth: Sequence[str | None]) -> Quality:
     )
 
 
-def _compare_scores(scan: Scan) -> dict[str, dict[str, float]]:
+def compare_on_scan(scan: Scan) -> dict[str, dict[str, float]]:
     """Compare the scores that frames can be rejected by, on frames of planes and those between them."""
     pairs = list(zip(*scan, strict=True))
     planes, others = ([each for each, true in pairs if (true is None) == between] for between in (False, True))
@@ -258,7 +263,7 @@ def _draw(strips: Mapping[str, Sequence[str | None]], qualities: Mapping[str, Se
     above, below = figure.subfigures(2, 1, height_ratios=[1.15, 1])  # type: ignore[misc]  # two, as asked for
     rows: Sequence[Axes] = above.subplots(len(strips), 1, sharex=True)
     for axes, (name, shown) in zip(rows, strips.items(), strict=True):
-        for label, first, end in _runs(shown):
+        for label, first, end in runs(shown):
             axes.axvspan(first / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND, color=colours[label], linewidth=0)
         axes.set_yticks([])
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
