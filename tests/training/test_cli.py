@@ -15,6 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from metfa.runtime.backends import Inference
 from metfa.runtime.bundle import CHECKPOINT, DEVICES, UNFINISHED, Bundle
 from metfa.runtime.contract import Region
 from metfa.runtime.drift import read_device_statistics
@@ -23,9 +24,11 @@ from metfa.training import development, fit
 from metfa.training import train as training
 from metfa.training.cli.train import main
 from metfa.training.config import CONFIG, Augmentation, MethodName, TrainingConfig, Weights
-from metfa.training.data.store import UNLABELLED, FrameStore
+from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
+from metfa.training.evaluation import network as network_evaluation
 from metfa.training.fit import METRICS
 from metfa.training.methods import METHODS, Batch, Method
+from metfa.training.model import Network
 from metfa.training.selection.rule import choose
 from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION
@@ -74,6 +77,25 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     assert steps[0].keys() - {"step"} == {"ce", "prior", "entropy", "metric", "reconstruction", "alignment"}
     assert json.loads(opened.path(EVALUATION).read_text())["target"]["images"] == 6
     assert not (bundle / UNFINISHED).exists()
+
+
+def guess(network: Network, frames: FrameSequence) -> Inference:
+    """A network that always says the same."""
+    logits = np.zeros((len(frames), network.config.classes), np.float32)
+    logits[:, 0] = 1
+    return Inference(logits, np.zeros((len(frames), network.config.embedding), np.float32))
+
+
+@pytest.mark.parametrize(("method", "warned"), [("metfa-v", True), ("source-only", True), ("fully-supervised", False)])
+def test_a_model_that_only_guesses_on_the_source_is_warned_of(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, method: str, warned: bool
+) -> None:
+    monkeypatch.setattr(network_evaluation, "infer", guess)
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--method", method)
+    assert result.exit_code == 0, result.output
+    assert f"  source {source}: F1 0.167, recall 0.333, precision 0.111, accuracy 0.333 on 6 frames\n" in result.output
+    warning = "warning: hardly better than guessing on the source's own test frames (mean recall 0.33 on 6; "
+    assert (warning in result.output) == warned
 
 
 def test_an_unlabelled_target_is_adapted_to_and_not_scored(source: Path, target: Path, bundle: Path) -> None:

@@ -15,6 +15,7 @@ from metfa.training.evaluation.scores import (
     CALIBRATION_BINS,
     REJECTION_POINTS,
     calibration,
+    guessing,
     rejection_curve,
     score,
     score_classes,
@@ -49,6 +50,16 @@ def test_scores_are_scikit_learns_over_the_classes_that_have_frames(pairs: list[
     assert scores.accuracy == pytest.approx(accuracy_score(true, predicted))
     assert scores.images == len(pairs)
     assert np.array_equal(scores.confusion, confusion_matrix(true, predicted, labels=range(CLASSES)))
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (40, 5, 12), (7, 0, 3)], ids=str)
+def test_guessing_is_what_a_guesser_comes_to(sizes: tuple[int, ...]) -> None:
+    generator = np.random.default_rng(0)
+    true = np.repeat(np.arange(len(sizes)), sizes)
+    recalls = [score(true, generator.integers(0, len(sizes), len(true)), len(sizes)).recall for _ in range(2000)]
+    mean, deviation = guessing(score(true, true, len(sizes)))
+    assert np.mean(recalls) == pytest.approx(mean, abs=0.02)
+    assert np.std(recalls) == pytest.approx(deviation, rel=0.1)
 
 
 @given(predictions)

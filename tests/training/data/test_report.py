@@ -96,3 +96,53 @@ def test_a_split_that_divides_groups_is_kept_and_reported(here: Path) -> None:
     assert result.exit_code == 0, result.output
     assert json.loads((here / "bundle" / DATA).read_text())["source"]["divided"] == 6
     assert "6 of these groups in more than one split, as the data come split like this" in result.stdout
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A split source of which one class lacks training, another validation, a third test images; a small target."""
+    counts = {"a": (3, 2, 2), "b": (6, 0, 2), "c": (6, 2, 0)}
+    for label, of_class in counts.items():
+        for part, images in zip(SPLITS, of_class, strict=True):
+            for number in range(images):
+                seed = 100 * "abc".index(label) + 10 * SPLITS.index(part) + number
+                path = tmp_path / "few" / part / label / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(path, picture(seed))
+    for number in range(16):
+        write(tmp_path / "B" / f"{number}.png", picture(2000 + number))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def warnings_of(source: str, images_per_class: int) -> list[str]:
+    command = COMMAND.replace("table.csv", source).split()
+    result = CliRunner().invoke(main, [*command, "--images-per-class", str(images_per_class), "--bundle", "bundle"])
+    assert result.exit_code == 0, result.output
+    before_training = result.stdout.partition("macro scores")[0]
+    return [line.strip() for line in before_training.splitlines() if "warning" in line]
+
+
+@pytest.mark.usefixtures("few")
+def test_what_there_is_too_little_of_is_told_with_what_to_do() -> None:
+    assert warnings_of("few", 5) == [
+        "warning: fewer training images than the 5 of each class in a batch, which repeats them: a (3); "
+        "add images, or give --images-per-class 3",
+        "warning: no validation images, so that the choice of the model cannot tell of them: b; "
+        "add some, or leave out what divides the images, to have them split",
+        "warning: no test images, so that the scores cannot tell of them: c; "
+        "add some, or leave out what divides the images, to have them split",
+        "warning: 11 training frames, fewer than the 15 in a batch, which repeats them; "
+        "add frames of the device, or give --images-per-class 3",
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_where_there_is_enough_nothing_is_said() -> None:
+    assert warnings_of("table.csv", 2) == []
+
+
+def test_where_no_smaller_batch_would_do_none_is_proposed(few: Path) -> None:
+    for path in (few / "few" / "train" / "a").glob("[12].png"):
+        path.unlink()
+    assert warnings_of("few", 2)[0].endswith("which repeats them: a (1); add images")

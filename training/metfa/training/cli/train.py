@@ -174,6 +174,9 @@ def _refuse_options(ctx: click.Context) -> None:
 
 
 def _summary(evaluation: Evaluation, config: TrainingConfig) -> str:
+    from ..doubts import doubts
+    from ..methods import METHODS
+
     lines = [f"{config.method}: macro scores on held-out frames"]
     for role, name, scores in (
         ("source", config.source, evaluation.source),
@@ -184,7 +187,7 @@ def _summary(evaluation: Evaluation, config: TrainingConfig) -> str:
         else:
             lines.append(
                 f"  {role} {name}: F1 {scores.f1:.3f}, recall {scores.recall:.3f}, "
-                f"precision {scores.precision:.3f} on {scores.images} frames"
+                f"precision {scores.precision:.3f}, accuracy {scores.accuracy:.3f} on {scores.images} frames"
             )
     if evaluation.source != evaluation.source_as_exported:
         lines.append(
@@ -195,4 +198,6 @@ def _summary(evaluation: Evaluation, config: TrainingConfig) -> str:
         f"  model of step {evaluation.selected_step} of {config.steps}, chosen "
         + ("as the last" if config.selection == "last" else "by validators that see no target label")
     )
+    if "target" not in METHODS[config.method].supervision:  # the references are not for the source
+        lines += doubts(evaluation)
     return "\n".join(lines)

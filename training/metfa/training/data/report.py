@@ -13,6 +13,7 @@ from .listing import SPLITS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..config import TrainingConfig
     from .pair import DomainPair
     from .prepared import PreparedDomain
 
@@ -114,12 +115,48 @@ def describe(pair: DomainPair) -> Iterator[str]:
             )
         if of_domain.recordings_divided:
             yield "  too few recordings to hold one out: their images are divided, near-duplicates kept together"
+        yield from _few_of_source(of_domain, pair.config) if role == "source" else _few_of_target(pair)
         for reason, count in of_domain.skipped.items():
             yield f"  skipped {count}: {reason}"
             names = [each.name for each in domain.skipped if each.reason == reason]
             yield from (f"    {name}" for name in names[:SHOWN])
             if count > SHOWN:
                 yield f"    and {count - SHOWN} more"
+
+
+def _few_of_source(of_domain: DomainReport, config: TrainingConfig) -> Iterator[str]:
+    """Yield a warning for each thing that the source has too little of."""
+    size = config.images_per_class
+    few = {label: n for label, parts in of_domain.classes.items() if (n := parts["train"].images) < size}
+    if few:
+        named = ", ".join(f"{utf8(label)} ({n})" for label, n in few.items())
+        yield (
+            f"  warning: fewer training images than the {size} of each class in a batch, which repeats them: {named}; "
+            f"{_more_or_fewer('images', min(few.values()))}"
+        )
+    for part, kind, lacking in (("val", "validation", "the choice of the model"), ("test", "test", "the scores")):
+        without = [utf8(label) for label, parts in of_domain.classes.items() if not parts[part].images]
+        if without:
+            yield (
+                f"  warning: no {kind} images, so that {lacking} cannot tell of them: {', '.join(without)}; "
+                "add some, or leave out what divides the images, to have them split"
+            )
+
+
+def _few_of_target(pair: DomainPair) -> Iterator[str]:
+    """Yield a warning where the target has less than a batch; only its frames are counted."""
+    frames, size = len(pair.target.rows("train")), pair.config.images_per_class * len(pair.labels)
+    if frames < size:
+        yield (
+            f"  warning: {frames} training frames, fewer than the {size} in a batch, which repeats them; "
+            f"{_more_or_fewer('frames of the device', frames // len(pair.labels))}"
+        )
+
+
+def _more_or_fewer(what: str, enough: int) -> str:
+    """Return what to do where a batch would need to have at most ``enough`` images of each class."""
+    least = 2  # of --images-per-class
+    return f"add {what}" + (f", or give --images-per-class {enough}" if enough >= least else "")
 
 
 def _table(of_domain: DomainReport) -> Iterator[str]:

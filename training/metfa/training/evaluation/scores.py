@@ -139,6 +139,13 @@ def score_classes(confusion: tuple[tuple[int, ...], ...]) -> tuple[ClassScores, 
     return tuple(result)
 
 
+def guessing(scores: Scores) -> tuple[float, float]:
+    """Return mean and standard deviation of the macro recall that guessing, every class alike, has on these frames."""
+    sizes = [sum(row) for row in scores.confusion if any(row)]
+    chance = 1 / len(scores.confusion)
+    return chance, (chance * (1 - chance) * sum(1 / size for size in sizes)) ** 0.5 / len(sizes)
+
+
 def calibration(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Calibration:
     """Compare confidence with accuracy, bin by bin.
 

@@ -1,0 +1,67 @@
+"""A finished model is doubted by what it does on the source, and by nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from metfa.training.doubts import doubts
+from metfa.training.evaluation.scores import score
+from metfa.training.selection.validators import Validators
+from metfa.training.train import CandidateScores, Evaluation
+
+NOTHING = Validators(**{field.name: 0.0 for field in fields(Validators)})
+
+
+def evaluation(
+    right: float = 1.0, *, frames: int = 60, accuracies: tuple[float, ...] = (0.9,), selected: int = -1
+) -> Evaluation:
+    """A run with as many frames of each of three classes, of which a share is labelled right."""
+    true = np.repeat(np.arange(3), frames // 3)
+    rank = np.tile(np.arange(frames // 3), 3)
+    predicted = np.where(rank < right * frames // 3, true, (true + 1) % 3)
+    scores = score(true, predicted, 3)
+    candidates = tuple(
+        CandidateScores(10 * number, replace(NOTHING, supervised_accuracy=accuracy), 0.0, None)
+        for number, accuracy in enumerate(accuracies, 1)
+    )
+    return Evaluation(scores, scores, None, candidates[selected].step, candidates)
+
+
+@pytest.mark.parametrize(
+    ("right", "frames", "doubted"),
+    [
+        (1.0, 60, False),
+        (0.6, 60, False),
+        (0.4, 60, True),
+        (0.0, 60, True),
+        (0.5, 60, False),
+        (0.5, 12, True),
+        (1.0, 6, False),
+    ],
+)
+def test_what_cannot_be_told_from_guessing_is_doubted(right: float, frames: int, doubted: bool) -> None:
+    warnings = list(doubts(evaluation(right, frames=frames)))
+    assert bool(warnings) == doubted
+    if doubted:
+        assert f"(mean recall {right:.2f} on {frames}; guessing gives 0.33 ± " in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "selected", "doubted"),
+    [((0.9,), 0, False), ((0.7, 0.9), 1, False), ((0.9, 0.85), 1, False), ((0.6, 0.9, 0.7), 2, True)],
+)
+def test_a_model_that_lost_accuracy_within_its_run_is_doubted(
+    accuracies: tuple[float, ...], selected: int, doubted: bool
+) -> None:
+    warnings = list(doubts(evaluation(accuracies=accuracies, selected=selected)))
+    assert bool(warnings) == doubted
+    if doubted:
+        assert "(accuracy 0.70 on validation frames, after 20 steps 0.90)" in warnings[0]
+
+
+def test_the_target_raises_no_doubt() -> None:
+    sound = evaluation()
+    assert not list(doubts(replace(sound, target=evaluation(0.0).source)))
