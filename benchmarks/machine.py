@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
 
+from metfa.runtime.engine import cuda_bindings_installed
+from metfa.runtime.errors import BackendError
 
-def host() -> dict[str, str | int | None]:
-    """Return what a record says of the machine."""
+PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "cuda-bindings")
+
+
+def host() -> dict[str, object]:
+    """Return what a record says of the machine; of CUDA only where there is a GPU."""
+    gpus = _gpus()
     return {
         "machine": platform.machine(),
         "processor": _processor(),
@@ -20,6 +27,9 @@ def host() -> dict[str, str | int | None]:
         "python": platform.python_version(),
         "numpy": version("numpy"),
         "opencv": cv2.__version__,
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "gpus": gpus,
+        **({"cuda": _cuda()} if gpus else {}),
     }
 
 
@@ -28,3 +38,32 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _gpus() -> list[dict[str, str]]:
+    """Return name and driver of each NVIDIA GPU, as ``nvidia-smi`` lists them."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):  # no driver, or no GPU
+        return []
+    return [dict(zip(("name", "driver"), line.split(", "), strict=True)) for line in listed.splitlines()]
+
+
+def _cuda() -> dict[str, str] | None:
+    """Return the versions of CUDA, of the runtime and that the driver knows; None where nothing here can tell."""
+    if not cuda_bindings_installed():
+        return None
+    from metfa.runtime.backends import gpu
+
+    try:
+        return {"runtime": gpu.runtime_version(), "driver": gpu.driver_version()}
+    except BackendError:
+        return None

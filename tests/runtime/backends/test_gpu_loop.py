@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from benchmarks.gpu_clock import gpu_clock
 from tests.export.networks import EMBEDDING, LABELS, make_contract, make_frames, make_network
 
 from metfa.runtime.engine import SCHEMA, BatchRange, EngineRecord
@@ -168,6 +169,29 @@ def test_a_live_frame_is_one_launch(tmp_path: Path) -> None:
     assert StandInGraph.launches == 3
     backend.infer(make_frames(3).numpy())
     assert StandInGraph.launches == 3
+
+
+def test_a_clock_times_what_is_enqueued_for_the_batch(
+    tmp_path: Path, streams: list[StandInStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CountingStopwatch:
+        def __init__(self, stream: StandInStream) -> None:
+            self.stream = stream
+
+        def time(self, enqueue: Callable[[], object]) -> float:
+            assert not self.stream.queue  # of nothing before it
+            enqueue()
+            steps = len(self.stream.queue)
+            self.stream.synchronise()
+            return steps
+
+    monkeypatch.setattr(gpu, "Stopwatch", CountingStopwatch)
+    backend = load(tmp_path, "tensorrt")
+    clock = gpu_clock("tensorrt", backend, None)  # type: ignore[arg-type]  # it needs no file
+    assert clock is not None
+    steps = 4  # the copy to the GPU, the engine, two copies back
+    assert [clock(make_frames(count).numpy()) for count in (1, 3, 4, 9)] == [steps, steps, steps, 3 * steps]
+    assert backend.stream is streams[0]  # type: ignore[comparison-overlap]
 
 
 @pytest.mark.usefixtures("streams")

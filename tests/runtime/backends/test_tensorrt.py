@@ -22,6 +22,7 @@ from metfa.runtime.errors import BackendError, BundleError
 from metfa.runtime.records import to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX, whose builder works without a GPU")
@@ -175,10 +176,16 @@ def test_every_name_of_the_cuda_runtime_exists() -> None:
         "cudaGetDevice": 0,
         "cudaGetDeviceProperties": 1,
         "cudaRuntimeGetVersion": 0,
+        "cudaDriverGetVersion": 0,
         "cudaGetErrorString": 1,
         "cudaStreamCreate": 0,
         "cudaStreamSynchronize": 1,
         "cudaStreamDestroy": 1,
+        "cudaEventCreate": 0,
+        "cudaEventRecord": 2,
+        "cudaEventSynchronize": 1,
+        "cudaEventElapsedTime": 2,
+        "cudaEventDestroy": 1,
         "cudaMalloc": 1,
         "cudaFree": 1,
         "cudaMallocHost": 1,
@@ -203,8 +210,9 @@ def test_every_name_of_the_cuda_runtime_exists() -> None:
     assert int(cudart.cudaStream_t(7)) == 7
 
 
-def test_the_cuda_runtime_says_its_version_without_a_gpu() -> None:
-    assert [number.isdecimal() for number in gpu.runtime_version().split(".")] == [True, True]
+@pytest.mark.parametrize("version", [gpu.runtime_version, gpu.driver_version])
+def test_cuda_says_its_versions_without_a_gpu(version: Callable[[], str]) -> None:
+    assert [number.isdecimal() for number in version().split(".")] == [True, True]
 
 
 @pytest.mark.skipif(has_gpu(), reason="needs a host without a GPU")

@@ -54,6 +54,12 @@ def runtime_version() -> str:
     return f"{major}.{rest // 10}"
 
 
+def driver_version() -> str:
+    """Return the newest version of CUDA that the driver knows, such as ``12.8``; ``0.0`` where there is no driver."""
+    major, rest = divmod(call(cuda.cudaDriverGetVersion), 1000)
+    return f"{major}.{rest // 10}"
+
+
 def call(function: Any, *arguments: Any) -> Any:
     """Call a function of the CUDA runtime and return its result; None where it has none.
 
@@ -87,6 +93,33 @@ class Stream:
     def synchronise(self) -> None:
         """Wait until all that was enqueued is done."""
         call(cuda.cudaStreamSynchronize, self._stream)
+
+
+class Stopwatch:
+    """How long a stream works, by the GPU's own clock: CUDA events around what is enqueued.
+
+    Args:
+        stream: the stream.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._events = [call(cuda.cudaEventCreate) for _ in range(2)]
+        for event in self._events:
+            weakref.finalize(self, cuda.cudaEventDestroy, event)
+
+    def time(self, enqueue: Callable[[], object]) -> float:
+        """Return the milliseconds from before until after what ``enqueue`` puts on the stream; waits until it is done.
+
+        Raises:
+            BackendError: it failed on the GPU.
+        """
+        start, end = self._events
+        call(cuda.cudaEventRecord, start, self._stream.handle)
+        enqueue()
+        call(cuda.cudaEventRecord, end, self._stream.handle)
+        call(cuda.cudaEventSynchronize, end)
+        return float(call(cuda.cudaEventElapsedTime, start, end))
 
 
 class Graph:

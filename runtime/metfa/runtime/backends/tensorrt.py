@@ -84,6 +84,10 @@ class TensorRtBackend:
 
     The batch of a live stream runs as a CUDA graph. One thread at a time: there is one set of buffers.
 
+    Attributes:
+        stream: where all of it is enqueued.
+        batch: how many frames the engine takes at once.
+
     Args:
         path: the plan.
         record: what it is.
@@ -106,12 +110,12 @@ class TensorRtBackend:
             )
         trt = import_flavour(record.flavour)
         self._engine = _deserialise(trt, path)
-        self._batch = record.batch
-        self._stream = Stream()
+        self.batch = record.batch
+        self.stream = Stream()
         size = contract.input
-        self._frames = Buffer((self._batch.maximum, 1, size.height, size.width), np.uint8)
-        self._logits = Buffer((self._batch.maximum, len(contract.labels)), np.float32)
-        self._embedding = Buffer((self._batch.maximum, contract.embedding), np.float32)
+        self._frames = Buffer((self.batch.maximum, 1, size.height, size.width), np.uint8)
+        self._logits = Buffer((self.batch.maximum, len(contract.labels)), np.float32)
+        self._embedding = Buffer((self.batch.maximum, contract.embedding), np.float32)
         self._context = self._create_context(record.flavour)
         self._graph = None if record.flavour == "tensorrt_rtx" else self._record_live_frame(record.flavour)
         self.artefact = path.name
@@ -120,7 +124,7 @@ class TensorRtBackend:
 
     def infer(self, frames: NDArray[np.uint8]) -> Inference:
         """Run the model on ``frames``, uint8 [N, 1, H, W] of the contract's size, ``batch.maximum`` at a time."""
-        most = self._batch.maximum
+        most = self.batch.maximum
         chunks = [self._infer(frames[start : start + most]) for start in range(0, len(frames), most)]
         if len(chunks) == 1:
             return chunks[0]
@@ -131,29 +135,37 @@ class TensorRtBackend:
     def _infer(self, frames: NDArray[np.uint8]) -> Inference:
         count = len(frames)
         self._frames.host[:count] = frames
-        rows = max(count, self._batch.minimum)  # what fills up to the fewest that the engine takes is not returned
-        if self._graph is not None and rows == self._batch.minimum:
+        self.enqueue(count)
+        self.stream.synchronise()
+        return Inference(self._logits.host[:count].copy(), self._embedding.host[:count].copy())
+
+    def enqueue(self, count: int) -> None:
+        """Enqueue the last frames of :meth:`infer` once more, and wait for nothing: copy, engine, copies back.
+
+        Args:
+            count: how many frames, at most ``batch.maximum``.
+        """
+        rows = max(count, self.batch.minimum)  # what fills up to the fewest that the engine takes is not returned
+        if self._graph is not None and rows == self.batch.minimum:
             self._graph.launch()
         else:
             self._enqueue(self._context, rows)
-        self._stream.synchronise()
-        return Inference(self._logits.host[:count].copy(), self._embedding.host[:count].copy())
 
     def _enqueue(self, context: Any, rows: int) -> None:
         shape = (rows, *self._frames.host.shape[1:])
         _succeed(context.set_input_shape("frame", shape), f"take frames of shape {shape}")
-        self._frames.upload(rows, self._stream)
-        _succeed(context.execute_async_v3(self._stream.handle), "run")
+        self._frames.upload(rows, self.stream)
+        _succeed(context.execute_async_v3(self.stream.handle), "run")
         for output in (self._logits, self._embedding):
-            output.download(rows, self._stream)
+            output.download(rows, self.stream)
 
     def _record_live_frame(self, flavour: Flavour) -> Graph | None:
         """Record the smallest batch, which is that of a live stream; None where this engine cannot be recorded."""
         self._live_context = self._create_context(flavour)  # of its own: another shape would invalidate the graph
-        self._enqueue(self._live_context, self._batch.minimum)  # TensorRT finishes its set-up in the first run
-        self._stream.synchronise()
+        self._enqueue(self._live_context, self.batch.minimum)  # TensorRT finishes its set-up in the first run
+        self.stream.synchronise()
         try:
-            return Graph(self._stream, lambda: self._enqueue(self._live_context, self._batch.minimum))
+            return Graph(self.stream, lambda: self._enqueue(self._live_context, self.batch.minimum))
         except BackendError:
             return None
 
