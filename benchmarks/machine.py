@@ -13,7 +13,7 @@ import cv2
 from metfa.runtime.engine import cuda_bindings_installed
 from metfa.runtime.errors import BackendError
 
-PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "cuda-bindings")
+PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings")
 
 
 def host() -> dict[str, object]:

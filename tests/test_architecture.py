@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -33,3 +36,81 @@ def test_help_waits_for_nothing_heavy() -> None:
     code = "import metfa.runtime.cli, sys\nprint(*sorted({'numpy', 'cv2'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
+
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("runtime/metfa/runtime", "training/metfa/training", "export/metfa/export")
+MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+TREE = next(block for block in MAP.split("```") if block.startswith(f"\n{ROOMS[0]}/\n"))
+
+
+class Entry(NamedTuple):
+    """A file or folder of the map, and the files that it is explained with."""
+
+    path: Path
+    mentioned: list[str]
+
+
+def read_tree() -> list[Entry]:
+    """Return the entries of the rooms: two spaces and a name, four for what is in the folder above."""
+    entries: list[Entry] = []
+    room = folder = ROOT
+    for line in TREE.splitlines():
+        name = re.match(r"( *)([\w/]+/|\w+\.py)(?: |$)", line)
+        depth = len(name[1]) if name else None
+        if name and depth == 0:
+            room = ROOT / name[2]
+        elif name and depth in {2, 4}:
+            path = (room if depth == 2 else folder) / name[2]
+            folder = path if depth == 2 else folder
+            entries.append(Entry(path, []))
+        if entries and room.relative_to(ROOT).as_posix() in ROOMS:
+            entries[-1].mentioned.extend(re.findall(r"(?<![\w…/])\w+\.py\b", line[name.end() if name else 0 :]))
+    return entries
+
+
+ENTRIES = read_tree()
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.path.relative_to(ROOT).as_posix())
+def test_what_the_map_shows_is_there(entry: Entry) -> None:
+    assert entry.path.exists()
+    folder = entry.path if entry.path.is_dir() else entry.path.parent
+    assert [name for name in entry.mentioned if not list(folder.rglob(name))] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_map_shows_every_module(room: str) -> None:
+    shown = {entry.path for entry in ENTRIES}
+    modules = {path for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py"}
+    assert len(modules) > 10
+    assert {path for path in modules if not shown & {path, *path.parents}} == set()
+
+
+def test_every_benchmark_is_listed() -> None:
+    listed = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8") + TREE.partition("\nbenchmarks/")[2]
+    modules = [path.stem for path in (ROOT / "benchmarks").iterdir() if path.suffix == ".py" or path.is_dir()]
+    names = {name for name in modules if name not in {"__init__", "__pycache__", "results"}}
+    assert len(names) > 10
+    assert {name for name in names if not re.search(rf"`{name}`|\b{name}(\.py|/)", listed)} == set()
+
+
+def test_paths_in_the_text_lead_somewhere() -> None:
+    inside = {room.partition("/")[0]: room for room in ROOMS}
+    text = MAP.replace(TREE, "")
+    paths = [
+        f"{inside[top] if hidden else top}/{path}"  # runtime/…/cli.py is in runtime/metfa/runtime
+        for top, hidden, path in re.findall(r"`(runtime|training|export|tests)/(…/)?([\w/.]+)`", text)
+    ]
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_files_that_the_text_names_are_there() -> None:
+    files = [
+        f"/{path.relative_to(ROOT).as_posix()}" for top in (*ROOMS, "tests") for path in (ROOT / top).rglob("*.py")
+    ]
+    named = set(re.findall(r"`([\w/]+\.py)`", MAP.replace(TREE, ""))) - {"metfa/__init__.py"}  # which must not be there
+    assert len(named) > 3
+    assert {name for name in named if not any(file.endswith(f"/{name}") for file in files)} == set()
+    assert not list(ROOT.glob("*/metfa/__init__.py"))

@@ -1,4 +1,7 @@
-"""Capture and decision side by side: one thread takes frames from the source, the caller's classifies and decides."""
+"""Capture and decision side by side: one thread takes frames from the source, the caller's classifies and decides.
+
+Frames of recordings are classified by a small pool of threads instead where the classifier can, as on CPUs.
+"""
 
 from __future__ import annotations
 
