@@ -239,15 +239,12 @@ def _keep_opencv_to_one_thread() -> None:
 
 
 def _tell_of_collection(collection: CollectionSink, directory: Path | None, roi: Roi) -> None:
-    _say(
-        f"collection: {len(collection)} frames; metfa-train --target {directory} --target-roi {roi or 'full'}",
-        err=False,
-    )
+    click.echo(f"collection: {len(collection)} frames; metfa-train --target {directory} --target-roi {roi or 'full'}")
 
 
-def _say(line: str, *, err: bool = True) -> None:
-    with suppress(OSError):  # a terminal that is gone must not keep the files from their end
-        click.echo(line, err=err)
+def _say(line: str) -> None:
+    with suppress(OSError):  # a terminal that is gone must not keep the stream or its files from going on
+        click.echo(line, err=True)
 
 
 def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Callable[[], None]) -> None:
@@ -323,9 +320,9 @@ def _open_device_check(directory: Path) -> DeviceSink | None:
 
 
 def _summarise(statistics: StreamStatistics, device_check: DeviceSink | None) -> None:
-    _say(str(statistics.summary()), err=False)
+    click.echo(statistics.summary())
     if device_check is not None and statistics.frames:
-        _say(device_check.describe(), err=False)
+        click.echo(device_check.describe())
 
 
 def _open_dashboard(
