@@ -49,7 +49,7 @@ def printed(_exported: tuple[Path, str]) -> str:
     return _exported[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # what other tests leave in PyTorch shows in the names of a graph
 def _programs() -> dict[object, Any]:
     return {}
 

@@ -155,8 +155,11 @@ def test_a_signal_while_a_file_hangs(bundle: Path, clip: Path, number: signal.Si
     video = tmp_path / "video.mp4"
     with streaming("--bundle", bundle, "--device", clip, "--events", pipe, "--output", video) as it:
         wait_for(it, "window: none")
-        while int.from_bytes(fcntl.ioctl(reading, termios.FIONREAD, bytes(4)), "little") < 3500:
+        seen, since = 0, time.monotonic()
+        while seen < 3500 or time.monotonic() < since + 1:  # full, as nothing more has come for a second
             time.sleep(0.01)
+            if (now := int.from_bytes(fcntl.ioctl(reading, termios.FIONREAD, bytes(4)), "little")) != seen:
+                seen, since = now, time.monotonic()
         it.send_signal(number)
         _, said = it.communicate(timeout=20)
     os.close(reading)

@@ -152,7 +152,7 @@ def test_a_terminated_search_goes_on_to_the_same_end(source: Path, target: Path,
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1] == "Interrupted; the same command goes on."
+    assert errors.splitlines()[-1] == "Interrupted; the same command goes on"
     assert not (cut / RUNNING).exists()
     assert not (cut / "tuned.json").exists()
 
