@@ -23,7 +23,6 @@ import click
 import numpy as np
 
 from metfa.runtime import Bundle, records
-from metfa.runtime.bundle import MANIFEST
 from metfa.runtime.command import Command
 from metfa.runtime.errors import BundleError
 from metfa.runtime.files import write_text
@@ -36,7 +35,7 @@ from metfa.training.evaluation.scores import calibration
 from metfa.training.methods import Role
 from metfa.training.weights import load_network
 
-from .commands import run
+from .commands import make_bundle
 from .machine import host
 
 if TYPE_CHECKING:
@@ -104,8 +103,7 @@ def main(seeds: int, directory: Path, output: Path) -> None:
     for pair, options in pairs.items():
         for seed in range(seeds):
             bundle = directory / f"{pair}-{seed}"
-            if not (bundle / MANIFEST).exists():
-                run("metfa-train", "--bundle", bundle, *options, "--seed", seed)
+            make_bundle(bundle, *options, "--seed", seed, export=False)
             results.append(_measure(pair, seed, Bundle.open(bundle)))
     report = {
         "benchmark": "calibration",

@@ -9,6 +9,17 @@ from pathlib import Path
 
 import click
 
+from metfa.runtime.bundle import MANIFEST
+
+
+def make_bundle(bundle: Path, *options: object, export: bool) -> None:
+    """Train a bundle with these options of ``metfa-train`` where there is none, and export it if wanted."""
+    if (bundle / MANIFEST).exists():
+        return
+    run("metfa-train", "--bundle", bundle, *options)
+    if export:
+        run("metfa-export", bundle)
+
 
 def run(*command: object) -> None:
     """Show a command line and run it; end with its exit code if it fails."""

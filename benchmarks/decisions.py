@@ -19,7 +19,7 @@ import matplotlib
 import numpy as np
 
 from metfa.runtime import Bundle, DecisionSpec, Frame, PlaneClassifier, Prediction
-from metfa.runtime.bundle import MANIFEST, ONNX
+from metfa.runtime.bundle import ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.decision import Decider, is_rejected
 from metfa.runtime.files import replacing, write_text
@@ -28,7 +28,7 @@ from metfa.runtime.phantom.scan import FRAMES_PER_SECOND
 from metfa.training.evaluation.figures import class_colours
 from metfa.training.evaluation.scores import calibration
 
-from .commands import run
+from .commands import make_bundle
 from .machine import host
 from .rejection import compare_scores
 
@@ -98,9 +98,7 @@ class Quality:
 @click.option("--figure", type=click.Path(path_type=Path), default=Path("docs/images/decisions.png"), show_default=True)
 def main(directory: Path, scans: int, seconds: int, output: Path, figure: Path) -> None:
     """Score labels of each frame by itself, and what is decided, on SCANS scans."""
-    if not (directory / MANIFEST).exists():
-        run("metfa-train", "--bundle", directory, *OPTIONS)
-        run("metfa-export", directory)
+    make_bundle(directory, *OPTIONS, export=True)
     classifier = PlaneClassifier.load(directory, backend="cpu")
     spec, labels = classifier.contract.decision, classifier.contract.labels
     systems: dict[str, Callable[[Scan], list[str | None]]] = {

@@ -19,11 +19,11 @@ import numpy as np
 
 from metfa.runtime import Bundle, PlaneClassifier
 from metfa.runtime.backends import Inference
-from metfa.runtime.bundle import MANIFEST, ONNX
+from metfa.runtime.bundle import ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
-from .commands import run
+from .commands import make_bundle
 from .decisions import DEVICE, Scan, compare_on_scan, decide, judge, record, runs
 from .machine import host
 
@@ -87,9 +87,7 @@ def main(directory: Path, seeds: int, seconds: int, output: Path) -> None:
     """Score what is decided with each of some settings."""
     bundles = [directory / str(seed) for seed in range(seeds)]
     for seed, bundle in enumerate(bundles):
-        if not (bundle / MANIFEST).exists():
-            run("metfa-train", "--bundle", bundle, *OPTIONS, "--seed", seed)
-            run("metfa-export", bundle)
+        make_bundle(bundle, *OPTIONS, "--seed", seed, export=True)
     classifiers = [PlaneClassifier.load(bundle, backend="cpu") for bundle in bundles]
     recorded = [record(classifiers, FIRST_SEED + number, seconds) for number in range(SCANS)]
     scans = [list(of_network) for of_network in zip(*recorded, strict=True)]  # by network

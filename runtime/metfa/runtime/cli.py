@@ -285,7 +285,9 @@ def _report_backend(classifier: PlaneClassifier, *, verbose: bool) -> None:
 
     _say(f"backend: {classifier.backend_choice}")
     refusals = classifier.backend_refusals
-    for refusal in refusals if verbose else refusals[:1] if has_nvidia_gpu() else ():
+    if not verbose:  # the driver is asked only where there is something to say
+        refusals = refusals[:1] if refusals and has_nvidia_gpu() else ()
+    for refusal in refusals:
         _say(f"backend: {refusal}")
 
 
