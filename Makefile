@@ -11,9 +11,9 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks.demo
 
-# A process for each core; a file's tests stay in one, which makes what they share once.
+# A process for each core; a file's tests stay in one, which makes what they share once. One that crashes ends the run.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart 0
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
 ERROR = re.compile(r"Error: expected .+, received .+; .+")
 HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
 

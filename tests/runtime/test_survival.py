@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import pytest
+from click.testing import CliRunner
 
 from metfa.runtime import open_source
-from metfa.runtime.cli import _run_aside
+from metfa.runtime.cli import _run_aside, main
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BackendError
 
@@ -32,7 +33,7 @@ from .conftest import grey, make_bundle, make_contract
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
 HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
 ENDING_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 
@@ -198,7 +199,7 @@ def test_messages_that_cannot_be_printed_do_not_end_the_stream(bundle: Path, cli
 def test_a_stream_under_nohup_survives_its_terminal(bundle: Path) -> None:
     nohup = [
         "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)",
-        "from metfa.runtime.cli import main; main()",
+        "from metfa.runtime.cli import run; run()",
     ]
     arguments = ["--bundle", bundle, "--device", "phantom:B", "--no-window", "--limit", "20"]
     process = subprocess.Popen(
@@ -223,6 +224,14 @@ def test_a_model_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyP
     with pytest.raises(BackendError, match="the model's answer to the last frame"):
         _run_aside(lambda: (unblock.wait(10), None)[1], interruption, lambda: None)
     unblock.set()
+
+
+def test_a_thread_that_hangs_ends_no_process_that_is_not_the_commands(bundle: Path, clip: Path) -> None:
+    unblock = threading.Event()
+    threading.Thread(target=unblock.wait, name="metfa that hangs", daemon=True).start()
+    result = CliRunner().invoke(main, ["--bundle", str(bundle), "--device", str(clip), "--limit", "1", "--no-window"])
+    unblock.set()
+    assert result.exit_code == 0, result.output
 
 
 def test_a_network_camera_that_comes_back_with_another_size(bundle: Path, tmp_path: Path) -> None:

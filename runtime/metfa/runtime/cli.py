@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -35,23 +35,7 @@ _LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
 
 
-class _StreamCommand(Command):
-    """A command that ends even where threads of it are still in a driver."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command and end the process."""
-        try:
-            return super().main(*args, **kwargs)
-        except SystemExit as end:
-            # A thread that comes back to a Python that is being taken down would abort the process.
-            if any(thread.name.startswith("metfa ") for thread in threading.enumerate()):
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(end.code if isinstance(end.code, int) else 0)
-            raise
-
-
-@click.command(cls=_StreamCommand)
+@click.command(cls=Command)
 @click.option(
     "--device",
     required=True,
@@ -229,6 +213,19 @@ def main(  # click passes the options by name
     _summarise(statistics, device_check)
     if collection is not None:
         _tell_of_collection(collection, collect, classifier.contract.input.region if region == "contract" else region)
+
+
+def run() -> None:
+    """Be the process ``metfa-stream``: it ends even where threads of it are still in a driver."""
+    try:
+        main()
+    except SystemExit as end:
+        # A thread that comes back to a Python that is being taken down would abort the process.
+        if any(thread.name.startswith("metfa ") for thread in threading.enumerate()):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 0)
+        raise
 
 
 def _keep_opencv_to_one_thread() -> None:
