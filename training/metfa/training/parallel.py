@@ -149,21 +149,19 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         """[N, C, H, W] → the same, normalised, in the type of ``x``; what is computed is float32."""
         if not (SharedBatchNorm2d.shares and self.training):
             return super().forward(x)
-        count = x.numel() // x.shape[1] * dist.get_world_size()
-        wide = x.float()  # a sum in bfloat16 has three digits
-        mean = _sum_of_all(wide.sum(dim=(0, 2, 3))) / count
-        centred = wide - mean[:, None, None]
-        variance = _sum_of_all(centred.square().sum(dim=(0, 2, 3))) / count
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
+        wide = x.float()  # a sum in bfloat16 has three digits
         with torch.no_grad():
+            mean, variance = _statistics_of_all(wide)
+            count = wide.numel() // wide.shape[1] * dist.get_world_size()
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
-        scale = self.weight / (variance + self.eps).sqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        normalised: Tensor = _Normalisation.apply(wide, self.weight, self.bias, mean, variance, self.eps)  # type: ignore[no-untyped-call]
+        return normalised.to(x.dtype)
 
 
 @contextmanager
@@ -175,20 +173,45 @@ def _sharing() -> Iterator[None]:
         SharedBatchNorm2d.shares = False
 
 
-class _SumOfAll(torch.autograd.Function):
-    @staticmethod
-    def forward(_: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
+def _statistics_of_all(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance of each channel over all processes' ``x``, which are of one size."""
+    mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+    mean_of_all = mean.clone()
+    dist.all_reduce(mean_of_all)
+    mean_of_all /= dist.get_world_size()
+    variance += (mean - mean_of_all).square()  # within the shares, and between them
+    dist.all_reduce(variance)
+    return mean_of_all, variance / dist.get_world_size()
+
+
+class _Normalisation(torch.autograd.Function):
+    """Batch norm with statistics that depend on every process's input, as the gradient knows.
+
+    Of PyTorch's own kernels, each of which passes over the activations once.
+    """
 
     @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
+    def forward(  # PyTorch passes the arguments by position
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps = eps
+        return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
 
-
-def _sum_of_all(x: Tensor) -> Tensor:
-    """Return the sum of every process's ``x``; its gradient is the sum of every process's, too."""
-    return _SumOfAll.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors
+        of_share = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
+        )
+        of_weight, of_bias = of_share[1:]  # ∑ dy·x̂ and ∑ dy
+        of_all = torch.stack((of_weight, of_bias))
+        dist.all_reduce(of_all)
+        of_all /= x.numel() // x.shape[1] * dist.get_world_size()
+        # dx = w / σ · (dy − mean(dy) − x̂ · mean(dy·x̂)), where x̂ = (x − μ) / σ
+        scale = weight * (variance + ctx.eps).rsqrt()
+        through_statistics = torch.batch_norm(
+            x, -scale * of_all[0], -scale * of_all[1], mean, variance, False, 0.0, ctx.eps, False
+        )
+        of_x = through_statistics.addcmul_(gradient, scale[:, None, None])
+        return of_x, of_weight, of_bias, None, None, None
