@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 from unittest import mock
 
 import numpy as np
@@ -22,6 +24,7 @@ from metfa.training.data.sampling import BalancedSampler, ShuffledSampler
 from metfa.training.data.store import FrameStore
 from metfa.training.methods import Batch, build_method
 from metfa.training.model import Network, NetworkConfig
+from metfa.training.parallel import Encoding, make_fabric
 
 from ..tables.runs import NOT_OF_A_RUN
 
@@ -176,13 +179,40 @@ def _evaluate(terms: list[Callable[[], Tensor]]) -> None:
 
 def measure_games(config: TrainingConfig, steps: int) -> float:
     """Return how many times a single pass the alternating game takes."""
-    benches = [Bench(replace(config, game=game)) for game in ("one-pass", "alternating")]
+    games: tuple[Literal["one-pass", "alternating"], ...] = ("one-pass", "alternating")
+    first, second = _in_turns([Bench(replace(config, game=game)) for game in games], steps)
+    return median(second[1:]) / median(first[1:])
+
+
+class Compilation(NamedTuple):
+    """What compiling the encoder costs and gains.
+
+    Attributes:
+        first_step: seconds, with nothing of it compiled before.
+        to_plain: a later step's time as a share of that of the encoder as it is.
+    """
+
+    first_step: float
+    to_plain: float
+
+
+def measure_compilation(config: TrainingConfig, steps: int) -> Compilation:
+    """Return it for a method; what is compiled is thrown away."""
+    benches = [Bench(config), Bench(config)]
+    benches[1].method.run_encoder = Encoding(make_fabric("cpu"), benches[1].method, compiled=True)
+    with TemporaryDirectory() as folder, mock.patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=folder):
+        plain, compiled = _in_turns(benches, steps)
+    return Compilation(compiled[0] / 1000, median(compiled[1:]) / median(plain[1:]))
+
+
+def _in_turns(benches: list[Bench], steps: int) -> list[list[float]]:
+    """Return the times of a first step and of so many more, of each, on the same images."""
     images = benches[0].augment(benches[0].sample())
-    times: list[list[float]] = [[], []]
+    times: list[list[float]] = [[] for _ in benches]
     for _ in range(steps + 1):
         for bench, measured in zip(benches, times, strict=True):
             _timed(measured, bench.train, images)
-    return median(times[1][1:]) / median(times[0][1:])
+    return times
 
 
 def _cheapest(*tensors: Tensor, **_: object) -> Tensor:

@@ -45,6 +45,7 @@ def make_config() -> TrainingConfig:
         ramp=True,
         game="one-pass",
         precision="fp32",
+        compiled=False,
         selection="validators",
         seed=0,
     )

@@ -567,6 +567,7 @@ def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) 
             ramp=False,
             game="alternating",
             precision="fp32",
+            compiled=False,
             selection="last",
             seed=9,
             weights=Weights(ce=1, prior=2, metric=3, reconstruction=4, alignment=5, entropy=6),

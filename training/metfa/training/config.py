@@ -137,6 +137,7 @@ class TrainingConfig:
         ramp: whether the weights of the terms that rest on pseudo-labels grow from zero.
         game: how Eq. 8 is played: both players in one pass, or one after the other.
         precision: of the encoder while it is trained.
+        compiled: whether the encoder is compiled for training.
         selection: which candidate becomes the model: the one that :mod:`.selection.rule` prefers, or the last.
         seed: of initialisation, split, sampling, augmentation and the embedding's noise.
         weights: λ₁ … λ₆.
@@ -164,6 +165,7 @@ class TrainingConfig:
     ramp: bool
     game: Literal["one-pass", "alternating"]
     precision: TrainingPrecision
+    compiled: bool
     selection: Literal["validators", "last"]
     seed: int
     weights: Weights = field(default_factory=Weights)

@@ -71,8 +71,8 @@ class Trainer:
         self._fabric = fabric
         self._device = device = fabric.device
         self._method = method.to(device)
-        if fabric.world_size > 1 or config.precision != "fp32":
-            method.run_encoder = Encoding(fabric, method)
+        if fabric.world_size > 1 or config.precision != "fp32" or config.compiled:
+            method.run_encoder = Encoding(fabric, method, compiled=config.compiled)
         self._source, self._target = source, target
         self._source_frames, self._target_frames = (_near(store.frames, device) for store in (source, target))
         self._source_sampler = BalancedSampler(source.labels, config.images_per_class, config.seed)
@@ -97,6 +97,7 @@ class Trainer:
 
         Raises:
             DivergenceError: a term of the objective, or an output of the network, is no longer finite.
+            TrainingError: the encoder cannot be compiled, or a batch not shared out.
             OutputError: checkpoint or metrics cannot be written.
         """
         with progress(

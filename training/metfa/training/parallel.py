@@ -1,4 +1,4 @@
-"""Training on several devices, in reduced precision, or both: what changes is how the encoder runs, and nothing else.
+"""Training on several devices, in reduced precision, compiled: what changes is how the encoder runs, nothing else.
 
 Each process runs the encoder on its share of a batch; the features of all of it are gathered, and what follows runs on
 the whole batch in every process. So every support, pseudo-label and class mean of a term is that of the whole batch,
@@ -77,10 +77,12 @@ class Encoding:
     Args:
         fabric: launched.
         method: the network whose batch norms are to see all shares; changed in place, with the same parameters.
+        compiled: whether the encoder is compiled when it runs first; what validates it runs it as it is.
     """
 
-    def __init__(self, fabric: Fabric, method: nn.Module) -> None:
+    def __init__(self, fabric: Fabric, method: nn.Module, *, compiled: bool = False) -> None:
         self._fabric = fabric
+        self._compiled: dict[nn.Module, nn.Module] | None = {} if compiled else None
         if fabric.world_size > 1:
             for module in method.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -94,7 +96,7 @@ class Encoding:
             frames: float [N, 1, H, W], the same in every process; N is a multiple of their number.
 
         Raises:
-            TrainingError: the frames cannot be divided.
+            TrainingError: the frames cannot be divided, or the encoder cannot be compiled.
         """
         processes = self._fabric.world_size
         if len(frames) % processes:
@@ -105,11 +107,29 @@ class Encoding:
             )
         share = frames.chunk(processes)[self._fabric.global_rank]
         with _sharing() if processes > 1 else nullcontext(), self._fabric.autocast():
-            features: Tensor = encoder(share)
+            features = self._run(encoder, share)
         if processes == 1:
             return features.float()
         gathered: Any = self._fabric.all_gather(features.float(), sync_grads=True)  # [processes, N / processes, K]
         return gathered.flatten(0, 1)  # type: ignore[no-any-return]
+
+    def _run(self, encoder: nn.Module, frames: Tensor) -> Tensor:
+        if self._compiled is None:
+            features: Tensor = encoder(frames)
+            return features
+        from torch._dynamo.exc import TorchDynamoException
+
+        if encoder not in self._compiled:
+            self._compiled[encoder] = torch.compile(encoder, dynamic=False)  # type: ignore[assignment]
+        try:
+            features = self._compiled[encoder](frames)
+        except TorchDynamoException as cause:
+            raise TrainingError(
+                expected="to be able to compile the encoder, which takes a C++ compiler on a CPU",
+                received=str(cause).strip().splitlines()[0],
+                remedy="install g++, or leave out --compile",
+            ) from None
+        return features
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

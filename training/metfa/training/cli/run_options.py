@@ -158,6 +158,12 @@ run_options = _together(
         default="fp32",
         help="Of the encoder in training: bf16 on a GPU that has it.",
     ),
+    click.option(
+        "--compile/--no-compile",
+        "compiled",
+        default=False,
+        help="Compile the encoder in the first step, for minutes at most; later ones are faster.",
+    ),
     click.option("--device", default=None, help="cpu, cuda or cuda:N.  [default: cuda where there is one]"),
 )
 """What is done with them, and on which device."""
