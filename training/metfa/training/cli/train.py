@@ -81,7 +81,7 @@ def main(
     fabric.launch()
     if config.compiled and fabric.is_global_zero:
         click.echo(
-            "The first step compiles the encoder: that takes a minute or two, and seconds where it was done before"
+            "The first step compiles the encoder: a minute or two, or seconds where it was done before"
         )
     with _silent_but_for_the_first(fabric), _interruptible(bundle), _divergent(config, resume=resume):
         evaluation = train(
