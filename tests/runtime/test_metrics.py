@@ -91,7 +91,7 @@ def test_changes_of_size_are_no_losses() -> None:
         statistics.add(observe(index, None, session=session, losses=losses))
     summary = statistics.summary()
     assert (summary.losses, summary.size_changes, round(summary.lost_s, 9)) == (1, 4, 0.1)
-    assert str(summary).splitlines()[2:4] == [
+    assert summary.describe(live=True).splitlines()[2:4] == [
         "the source was lost and found again once, 0.1 s without it",
         "the size of its pictures changed 4 times",
     ]

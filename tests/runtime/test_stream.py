@@ -297,13 +297,15 @@ def test_a_stream_can_go_on_after_a_summary(statistics: StreamStatistics) -> Non
 def test_summary_in_words(statistics: StreamStatistics) -> None:
     summary = statistics.summary()
     percentiles = f"p50 {summary.p50_ms:.1f} ms, p95 {summary.p95_ms:.1f} ms, p99 {summary.p99_ms:.1f} ms"
-    assert str(summary).splitlines() == [
+    lines = [
         "101 frames, 10 dropped, 10.0 frames/s",
         f"capture to decision: {percentiles}; 1 stale (> 100 ms)",
         "a       75   74.3%  ######################",
         "β       26   25.7%  ########",
     ]
+    assert summary.describe(live=True).splitlines() == lines
+    assert summary.describe(live=False).splitlines() == [line for line in lines if "capture to decision" not in line]
 
 
 def test_summary_of_nothing() -> None:
-    assert str(StreamStatistics().summary()) == "no frame was classified"
+    assert StreamStatistics().summary().describe(live=True) == "no frame was classified"

@@ -208,9 +208,9 @@ def main(  # click passes the options by name
             _run_aside(classify, interruption, refresh=view.refresh if view is not None else lambda: None)
     except MetfaError:
         if statistics.frames:
-            _summarise(statistics, device_check)
+            _summarise(statistics, device_check, live=source.live)
         raise
-    _summarise(statistics, device_check)
+    _summarise(statistics, device_check, live=source.live)
     if collection is not None:
         _tell_of_collection(collection, collect, classifier.contract.input.region if region == "contract" else region)
 
@@ -318,8 +318,8 @@ def _open_device_check(directory: Path) -> DeviceSink | None:
     return None if known is None else DeviceSink(known, _say)
 
 
-def _summarise(statistics: StreamStatistics, device_check: DeviceSink | None) -> None:
-    click.echo(statistics.summary())
+def _summarise(statistics: StreamStatistics, device_check: DeviceSink | None, *, live: bool) -> None:
+    click.echo(statistics.summary().describe(live=live))
     if device_check is not None and statistics.frames:
         click.echo(device_check.describe())
 

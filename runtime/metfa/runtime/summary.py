@@ -63,14 +63,15 @@ class StreamSummary:
     events: dict[str, int]
     sink_drops: dict[str, int]
 
-    def __str__(self) -> str:
+    def describe(self, *, live: bool) -> str:
+        """Return it in lines of text; those of a recording leave latencies out, which are spent waiting in a queue."""
         if not self.frames:
             return "no frame was classified"
         latency = f"p50 {self.p50_ms:.1f} ms, p95 {self.p95_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
-        lines = [
-            f"{self.frames} frames, {self.dropped} dropped, {self.fps:.1f} frames/s",
-            f"capture to decision: {latency}" + (f"; {self.stale} stale (> {STALE_MS:g} ms)" if self.stale else ""),
-        ]
+        lines = [f"{self.frames} frames, {self.dropped} dropped, {self.fps:.1f} frames/s"]
+        if live:
+            late = f"; {self.stale} stale (> {STALE_MS:g} ms)" if self.stale else ""
+            lines.append(f"capture to decision: {latency}{late}")
         if self.losses:
             lines.append(f"the source was lost and found again {_times(self.losses)}, {self.lost_s:.1f} s without it")
         if self.size_changes:

@@ -80,9 +80,7 @@ def main(
     fabric = make_fabric(device, devices, config.precision)
     fabric.launch()
     if config.compiled and fabric.is_global_zero:
-        click.echo(
-            "The first step compiles the encoder: a minute or two, or seconds where it was done before"
-        )
+        click.echo("The first step compiles the encoder: a minute or two, or seconds where it was done before")
     with _silent_but_for_the_first(fabric), _interruptible(bundle), _divergent(config, resume=resume):
         evaluation = train(
             config,
