@@ -122,7 +122,8 @@ def look(check: DeviceCheck, grains: list[float], start: float = 0.0) -> None:
         ([COARSEST] * LEAST_LOOKS, "unknown"),
         ([COARSEST] * (LEAST_LOOKS - 1), "not enough yet"),
         ([COARSEST] * 20 + [FINE] * 21, "source"),
-        ([COARSEST] * 21 + [FINE] * 20, "unknown"),
+        ([COARSEST] * 24 + [FINE] * 17, "target"),
+        ([COARSEST] * 25 + [FINE] * 16, "unknown"),
         ([FINE] * 15 + [COARSE] * 16, "target"),
     ],
 )

@@ -39,6 +39,7 @@ WINDOW_SECONDS = 30.0
 LEAST_LOOKS = 30
 """Pictures that a verdict rests on, at least: five seconds of a live stream."""
 
+_MOST_BEYOND = 0.6  # of a known device's pictures; a scan has frames between the planes, which training did not
 _NEIGHBOUR = 3
 _INTERVAL_SECONDS = 0.15  # between two pictures that are looked at; closer ones hardly differ
 
@@ -141,7 +142,7 @@ class DeviceReport:
     """How far the device of a stream is from those of training.
 
     Attributes:
-        verdict: which of them its pictures are like; unknown where more than half of them lie beyond every limit.
+        verdict: which of them its pictures are like; unknown where more than 60 % of them lie beyond every limit.
         source: median distance to the labelled device, in units of its limit; NaN before the first picture.
         target: the same to the device that the model was adapted to; None where it was not.
         looks: how many pictures of the last 30 seconds that rests on.
@@ -161,15 +162,15 @@ class _Look(NamedTuple):
 def judge(distances: NDArray[np.float64]) -> Verdict:
     """Return which device pictures are like, from their distances to source and target, in units of their limits.
 
-    Where a picture of a known device lies beyond its limit with a chance of 5 %, more than half of them do with a
-    chance of at most 10 % (Markov's inequality), however much the pictures of a stream resemble each other.
+    Where a picture of a known device lies beyond its limit with a chance of 5 %, more than 60 % of them do with a
+    chance of at most 8.3 % (Markov's inequality), however much the pictures of a stream resemble each other.
 
     Args:
         distances: float [pictures, 1 or 2].
     """
     if len(distances) < LEAST_LOOKS:
         return "not enough yet"
-    if np.mean(distances.min(axis=1) > 1) > 0.5:
+    if np.mean(distances.min(axis=1) > 1) > _MOST_BEYOND:
         return "unknown"
     return "source" if np.median(distances, axis=0).argmin() == 0 else "target"
 
