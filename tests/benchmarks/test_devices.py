@@ -26,7 +26,7 @@ def test_pictures_and_windows_are_counted() -> None:
     assert (row.number, row.beyond) == (100, 0.4)
     # Half a minute is 60 pictures; windows end at the 30th picture and at each later one.
     windows = [distances(40, 60)[max(0, end - 60) : end] for end in range(30, 101)]
-    assert row.unknown == np.mean([np.mean(window.min(axis=1) > 1) > 0.5 for window in windows])
+    assert row.unknown == np.mean([np.mean(window.min(axis=1) > 1) > 0.6 for window in windows])
     assert row.unknown not in (0.0, 1.0)
 
 

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 
 from metfa.runtime.bundle import CHECKPOINT, UNFINISHED
+from metfa.runtime.errors import CompilationError
 from metfa.training.cli.train import main
 from metfa.training.fit import METRICS
 from metfa.training.methods import METHODS
-from metfa.training.parallel import Encoding, make_fabric
+from metfa.training.parallel import Encoding, compiling, make_fabric
 
 from .conftest import make_network
 
@@ -94,5 +97,64 @@ def test_without_a_compiler_one_line_tells_what_is_missing(source: Path, target:
     )
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("Error: expected to be able to compile the encoder, which takes a C++ compiler on a CPU,")
-    assert last.endswith("; install g++, or leave out --compile")
+    assert last.startswith("Error: expected to be able to compile the encoder, which takes a C++ compiler, ")
+    assert last.endswith("; install g++ and python3-dev, or use --no-compile")
+
+
+@pytest.mark.parametrize(
+    ("said", "received"),
+    [
+        ("C++ compile error\n\nCommand:\ng++ x.cpp\n\nOutput:\nx.cpp:1:10: fatal error: Python.h: No such file",) * 2,
+        ("\nNo working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1", "No working C++ compiler found"),
+    ],
+)
+def test_the_reason_is_the_compilers(said: str, received: str) -> None:
+    with pytest.raises(CompilationError) as raised, compiling():
+        raise TorchDynamoException(said)
+    assert raised.value.received == received.splitlines()[-1].strip()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_compiler_that_ctrl_c_ends_is_no_failure(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    def fail(*_: object) -> None:
+        if interrupted:
+            signal.raise_signal(signal.SIGINT)
+        raise TorchDynamoException("g++ was ended")
+
+    monkeypatch.setattr(METHODS["metfa-v"], "step", fail)
+    bundle = tmp_path / "bundle"
+    command = ["--source", source, "--target", target, *SMALL, "--compile", "--bundle", bundle]
+    result = CliRunner().invoke(main, list(map(str, command)))
+    last = result.output.splitlines()[-1]
+    if interrupted:
+        assert (result.exit_code, last) == (130, "Interrupted; nothing was saved yet, the same command begins anew")
+    else:
+        assert result.exit_code == 1
+        assert "received g++ was ended; install g++" in last
+    assert not (bundle / UNFINISHED / CHECKPOINT).exists()
+
+
+def test_whether_to_compile_may_change_when_a_run_is_resumed(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object, step: int) -> float:
+        signal.raise_signal(signal.SIGTERM)
+        return step / 6
+
+    bundle = tmp_path / "bundle"
+    begun = ["--source", source, "--target", target, *SMALL, "--no-compile", "--bundle", bundle]
+    with monkeypatch.context() as patch:
+        patch.setattr(METHODS["metfa-v"], "progress", interrupt)
+        assert CliRunner().invoke(main, list(map(str, begun))).exit_code == 130
+    compiled: list[object] = []
+
+    def compile_nothing(encoder: nn.Module, **_: object) -> nn.Module:
+        compiled.append(encoder)
+        return encoder
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    resume = ["--resume", "--bundle", str(bundle), "--device", "cpu"]
+    assert CliRunner().invoke(main, [*resume, "--compile"]).exit_code == 0
+    assert len(compiled) == 1

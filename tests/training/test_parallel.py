@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -132,11 +132,82 @@ def group(tmp_path: Path) -> Iterator[None]:
     dist.destroy_process_group()
 
 
+SHARES = """\
+import sys
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from metfa.training.parallel import SharedBatchNorm2d
+
+rank, rendezvous, memory_format = int(sys.argv[1]), sys.argv[2], getattr(torch, sys.argv[3])
+dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+SharedBatchNorm2d.shares = True
+torch.manual_seed(0)
+whole, shared = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+nn.init.normal_(whole.weight)
+nn.init.normal_(whole.bias)
+shared.load_state_dict(whole.state_dict())
+shared.__class__ = SharedBatchNorm2d
+x = (torch.arange(8.0)[:, None, None, None] * torch.randn(8, 3, 5, 6)).to(memory_format=memory_format)
+weights = torch.randn(8, 3, 5, 6)
+mine = slice(4 * rank, 4 * rank + 4)
+inputs = x.clone().requires_grad_(), x[mine].clone().requires_grad_()
+(whole(inputs[0]) * weights).sum().backward()
+(shared(inputs[1]) * weights[mine]).sum().backward()
+torch.testing.assert_close(inputs[1].grad, inputs[0].grad[mine], rtol=1e-4, atol=1e-5)
+for of_share, of_whole in zip(shared.parameters(), whole.parameters(), strict=True):
+    dist.all_reduce(of_share.grad)
+    torch.testing.assert_close(of_share.grad, of_whole.grad, rtol=1e-4, atol=1e-4)
+for of_share, of_whole in zip(shared.buffers(), whole.buffers(), strict=True):
+    torch.testing.assert_close(of_share, of_whole, rtol=1e-5, atol=1e-6)
+"""
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous_format", "channels_last"])
+def test_shares_that_differ_are_normalised_as_the_whole(tmp_path: Path, memory_format: str) -> None:
+    paths = os.pathsep.join(path for path in sys.path if path)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARES, str(rank), str(tmp_path / "rendezvous"), memory_format],
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+
+
+@pytest.mark.usefixtures("group")
+def test_the_gradient_is_given_the_statistics_that_a_gpu_insists_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[torch.Tensor | None] = []
+    gradient_of = torch.ops.aten.native_batch_norm_backward
+
+    def note(*arguments: Any) -> Any:
+        given.extend(arguments[5:7])
+        return gradient_of(*arguments)
+
+    monkeypatch.setattr(torch.ops.aten, "native_batch_norm_backward", note)
+    shared = nn.BatchNorm2d(3)
+    shared.__class__ = SharedBatchNorm2d
+    x = torch.randn(4, 3, 5, 6, requires_grad=True)
+    shared(x).square().sum().backward()
+    mean, inverse_deviation = x.mean(dim=(0, 2, 3)), (x.var(dim=(0, 2, 3), correction=0) + shared.eps).rsqrt()
+    torch.testing.assert_close(given, [mean, inverse_deviation])
+
+
 @pytest.mark.usefixtures("group")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_shared_statistics_are_float32_whatever_the_activations(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     plain, shared = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    shared.load_state_dict(plain.state_dict())
     shared.__class__ = SharedBatchNorm2d
     inputs = [(torch.randn(8, 3, 20, 30) + 5).to(dtype).requires_grad_()]
     inputs.append(inputs[0].detach().clone().requires_grad_())

@@ -23,12 +23,13 @@ from optuna.trial import TrialState
 
 from metfa.runtime import records
 from metfa.runtime.contract import Region
-from metfa.runtime.errors import StudyError, TrainingError
+from metfa.runtime.errors import CompilationError, StudyError, TrainingError
 from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import main as train
 from metfa.training.cli.tune import main
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.pair import DomainPair, read_pair
+from metfa.training.methods import METHODS
 from metfa.training.parallel import make_fabric
 from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION
@@ -212,6 +213,21 @@ def test_a_run_that_diverges_is_a_failed_trial(source: Path, target: Path, study
         assert "Error: expected a trial that comes to its end, received 1 that did not" in result.output
         assert not (study / RUNNING).exists()
         assert not (study / "tuned.json").exists()
+
+
+def test_a_compiler_that_is_missing_fails_no_trial(
+    source: Path, target: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise CompilationError(expected="g++", received="none", remedy="install it")
+
+    command = ("--source", source, "--target", target, "--study", study, *SMALL, "--trials", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(METHODS["metfa-v"], "step", fail)
+        assert run(*command).output.splitlines()[-1] == "Error: expected g++, received none; install it"
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    assert "chosen: trial 1" in result.output
 
 
 def judged(accuracy: float, ami: float, diversity: float = 1.0) -> Validators:

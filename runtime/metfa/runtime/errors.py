@@ -75,6 +75,10 @@ class DivergenceError(TrainingError):
     """The objective of a run, or what its network says, is no longer finite."""
 
 
+class CompilationError(TrainingError):
+    """The encoder cannot be compiled for training."""
+
+
 class StudyError(MetfaError):
     """A study directory that is damaged, in use, or of another study."""
 

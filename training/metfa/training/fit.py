@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +13,14 @@ from torch import Tensor
 
 from metfa.runtime import records
 from metfa.runtime.bundle import CHECKPOINT
-from metfa.runtime.errors import BundleError, DivergenceError
+from metfa.runtime.errors import BundleError, CompilationError, DivergenceError
 from metfa.runtime.files import replacing, write_text, writing_to
 
 from .augment import augment
 from .config import TrainingConfig
 from .data.sampling import BalancedSampler, ShuffledSampler
 from .methods import Batch
-from .parallel import Encoding, any_process
+from .parallel import Encoding, any_process, compiling
 from .progress import progress
 from .weights import read_metadata, read_tensors, save_tensors
 
@@ -97,7 +98,8 @@ class Trainer:
 
         Raises:
             DivergenceError: a term of the objective, or an output of the network, is no longer finite.
-            TrainingError: the encoder cannot be compiled, or a batch not shared out.
+            CompilationError: the encoder cannot be compiled.
+            TrainingError: a batch cannot be shared out.
             OutputError: checkpoint or metrics cannot be written.
         """
         with progress(
@@ -109,7 +111,12 @@ class Trainer:
         ) as bar:
             self._method.train()
             while self.step < self._config.steps and not any_process(self._fabric, interruption.requested):
-                self._train_step()
+                try:
+                    self._train_step()
+                except CompilationError:
+                    if interruption.requested:  # Ctrl-C has reached the compiler, too; what is on disk is as before
+                        return False
+                    raise
                 bar.update()
                 if self.step % METRICS_INTERVAL == 0:
                     bar.set_postfix({name: f"{value:.3g}" for name, value in self._record().items()})
@@ -133,7 +140,8 @@ class Trainer:
             self._prepare(self._target_frames, target, noise),
             self._to_device(self._target.labels[target]) if self._supervises_target else None,
         )
-        terms = self._method.step(batch, noise, self.step)
+        with compiling() if self._config.compiled else nullcontext():
+            terms = self._method.step(batch, noise, self.step)
         self.step += 1
         self._pending.append((self.step, terms))
 

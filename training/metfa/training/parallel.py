@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager, nullcontext
+from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from metfa.runtime.errors import TrainingError
+from metfa.runtime.errors import CompilationError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,7 +97,7 @@ class Encoding:
             frames: float [N, 1, H, W], the same in every process; N is a multiple of their number.
 
         Raises:
-            TrainingError: the frames cannot be divided, or the encoder cannot be compiled.
+            TrainingError: the frames cannot be divided.
         """
         processes = self._fabric.world_size
         if len(frames) % processes:
@@ -117,19 +118,29 @@ class Encoding:
         if self._compiled is None:
             features: Tensor = encoder(frames)
             return features
-        from torch._dynamo.exc import TorchDynamoException
-
         if encoder not in self._compiled:
             self._compiled[encoder] = torch.compile(encoder, dynamic=False)  # type: ignore[assignment]
-        try:
-            features = self._compiled[encoder](frames)
-        except TorchDynamoException as cause:
-            raise TrainingError(
-                expected="to be able to compile the encoder, which takes a C++ compiler on a CPU",
-                received=str(cause).strip().splitlines()[0],
-                remedy="install g++, or leave out --compile",
-            ) from None
-        return features
+        return self._compiled[encoder](frames)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Tell in one line why an encoder cannot be compiled; that fails when it runs first, forward or backward.
+
+    Raises:
+        CompilationError: it cannot.
+    """
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds to import
+
+    try:
+        yield
+    except (TorchDynamoException, CalledProcessError) as cause:
+        lines = str(cause).strip().splitlines()
+        raise CompilationError(
+            expected="to be able to compile the encoder, which takes a C++ compiler",
+            received=next((line.strip() for line in lines if "error:" in line), lines[0]),
+            remedy="install g++ and python3-dev, or use --no-compile",
+        ) from None
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -221,15 +232,16 @@ class _Normalisation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance = ctx.saved_tensors
+        inverse_deviation = (variance + ctx.eps).rsqrt()
         of_share = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
+            gradient, x, weight, mean, variance, mean, inverse_deviation, False, ctx.eps, [False, True, True]
         )
         of_weight, of_bias = of_share[1:]  # ∑ dy·x̂ and ∑ dy
         of_all = torch.stack((of_weight, of_bias))
         dist.all_reduce(of_all)
         of_all /= x.numel() // x.shape[1] * dist.get_world_size()
         # dx = w / σ · (dy − mean(dy) − x̂ · mean(dy·x̂)), where x̂ = (x − μ) / σ
-        scale = weight * (variance + ctx.eps).rsqrt()
+        scale = weight * inverse_deviation
         through_statistics = torch.batch_norm(
             x, -scale * of_all[0], -scale * of_all[1], mean, variance, False, 0.0, ctx.eps, False
         )

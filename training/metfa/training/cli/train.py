@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,8 @@ def main(
     if resume:
         _refuse_options(ctx)
         config = read_config(bundle / UNFINISHED)
+        if ctx.get_parameter_source("compiled") == ParameterSource.COMMANDLINE:
+            config = replace(config, compiled=options["compiled"])
     else:
         config = make_config(**options)
     if preview:
@@ -165,12 +168,12 @@ def _draw_preview(config: TrainingConfig, path: Path) -> None:
 
 def _refuse_options(ctx: click.Context) -> None:
     """Refuse options that a resumed run would not heed."""
-    heeded = {"bundle", "device", "devices", "resume"}
+    heeded = {"bundle", "device", "devices", "compiled", "resume"}
     for parameter in ctx.command.params:
         name = parameter.name or ""
         if name not in heeded and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(
-                f"expected only --bundle, --device and --devices beside --resume, which goes on as the run was begun; "
+                f"expected only --bundle, --device, --devices and --compile beside --resume, which goes on as it was begun; "
                 f"received {parameter.opts[0]}; leave it out"
             )
 

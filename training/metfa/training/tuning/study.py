@@ -30,7 +30,7 @@ import optuna
 from optuna.trial import TrialState
 
 from metfa.runtime import records
-from metfa.runtime.errors import StudyError, TrainingError
+from metfa.runtime.errors import DivergenceError, StudyError, TrainingError
 
 from ..development import adapts, develop
 from ..methods import METHODS
@@ -142,7 +142,7 @@ class Study:
             run = develop(config, pair, directory, fabric, on_candidate=report)
         except optuna.TrialPruned:
             self._study.tell(trial, state=TrialState.PRUNED)
-        except TrainingError as error:
+        except DivergenceError as error:
             trial.set_user_attr(_FAILURE, error.received)
             self._study.tell(trial, state=TrialState.FAIL)
         else:
