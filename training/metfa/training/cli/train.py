@@ -173,7 +173,7 @@ def _refuse_options(ctx: click.Context) -> None:
         name = parameter.name or ""
         if name not in heeded and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(
-                f"expected only --bundle, --device, --devices and --compile beside --resume, which goes on as it was begun; "
+                "expected only --bundle, --device, --devices and --compile beside --resume, which goes on as it was begun; "
                 f"received {parameter.opts[0]}; leave it out"
             )
 
