@@ -36,6 +36,12 @@ _SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-pe
 SMALL = _SMALL.split()
 
 
+def interrupt(_: object, step: int) -> float:
+    """Stand in for a method's progress in a run that is to end after a step."""
+    signal.raise_signal(signal.SIGTERM)
+    return step / 6
+
+
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where compiled code is kept: at first there is none."""
@@ -68,10 +74,6 @@ def test_features_and_gradients_are_those_of_the_encoder(cache: Path) -> None:
 def test_a_resumed_run_ends_with_the_same_bits(
     source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: object, step: int) -> float:
-        signal.raise_signal(signal.SIGTERM)
-        return step / 6
-
     def run(*arguments: object) -> int:
         return CliRunner().invoke(main, list(map(str, arguments))).exit_code
 
@@ -139,10 +141,6 @@ def test_a_compiler_that_ctrl_c_ends_is_no_failure(
 def test_whether_to_compile_may_change_when_a_run_is_resumed(
     source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: object, step: int) -> float:
-        signal.raise_signal(signal.SIGTERM)
-        return step / 6
-
     bundle = tmp_path / "bundle"
     begun = ["--source", source, "--target", target, *SMALL, "--no-compile", "--bundle", bundle]
     with monkeypatch.context() as patch:

@@ -173,8 +173,8 @@ def _refuse_options(ctx: click.Context) -> None:
         name = parameter.name or ""
         if name not in heeded and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(
-                "expected only --bundle, --device, --devices and --compile beside --resume, which goes on as it was begun; "
-                f"received {parameter.opts[0]}; leave it out"
+                "expected only --bundle, --device, --devices and --compile beside --resume, which goes on as the run "
+                f"was begun; received {parameter.opts[0]}; leave it out"
             )
 
 
