@@ -108,6 +108,7 @@ def test_without_a_compiler_one_line_tells_what_is_missing(source: Path, target:
     [
         ("C++ compile error\n\nCommand:\ng++ x.cpp\n\nOutput:\nx.cpp:1:10: fatal error: Python.h: No such file",) * 2,
         ("\nNo working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1", "No working C++ compiler found"),
+        ("", "TorchDynamoException"),
     ],
 )
 def test_the_reason_is_the_compilers(said: str, received: str) -> None:

@@ -135,7 +135,7 @@ def compiling() -> Iterator[None]:
     try:
         yield
     except (TorchDynamoException, CalledProcessError) as cause:
-        lines = str(cause).strip().splitlines()
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
         raise CompilationError(
             expected="to be able to compile the encoder, which takes a C++ compiler",
             received=next((line.strip() for line in lines if "error:" in line), lines[0]),
