@@ -12,6 +12,8 @@ from metfa.training.config import Augmentation, EncoderName, TrainingConfig
 from metfa.training.data.store import FrameStore
 from metfa.training.model import Network, NetworkConfig
 
+torch.set_num_threads(1)  # the other cores run other tests
+
 LABELS = ("blob", "bars", "ring")
 
 
@@ -46,6 +48,7 @@ def make_config() -> TrainingConfig:
         game="one-pass",
         precision="fp32",
         compiled=False,
+        threads=1,
         selection="validators",
         seed=0,
     )

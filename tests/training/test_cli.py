@@ -39,7 +39,7 @@ from .conftest import LABELS, write_classes
 if TYPE_CHECKING:
     from metfa.training.selection.candidates import Frames
 
-_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --device cpu"
+_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --threads 1 --device cpu"
 SMALL = _SMALL.split()
 REFERENCES = tuple(name for name, method in METHODS.items() if "target" in method.supervision)
 UNSUPERVISED = tuple(name for name in METHODS if name not in REFERENCES)
@@ -528,7 +528,8 @@ def test_the_defaults_are_the_papers(captured: list[TrainingConfig]) -> None:
     (config,) = captured
     assert (config.source, config.target, config.method) == ("phantom:A", "phantom:B", "metfa-v")
     assert config.weights == Weights(10, 0.01, 0.1, 1, 10, 5)
-    assert (config.prototype_temperature, config.alignment_temperature, config.images_per_class) == (0.05, 2, 5)
+    assert (config.prototype_temperature, config.alignment_temperature) == (0.05, 2)
+    assert {classes: config.images_of_each_class(classes) for classes in (2, 3, 6, 10)} == {2: 15, 3: 10, 6: 5, 10: 5}
     assert config.augmentation == Augmentation(flip=True, noise=0.1, extended=False)
 
 
@@ -537,7 +538,7 @@ EVERY_OPTION = """
 --steps 7 --images-per-class 3 --learning-rate 0.2 --momentum 0.8 --weight-decay 0.3 --seed 9
 --lambda-ce 1 --lambda-prior 2 --lambda-m 3 --lambda-rec 4 --lambda-kl 5 --lambda-h 6
 --no-ramp --game alternating --tau0 0.1 --tau1 3 --noise 0 --no-flip --extended-augmentation
---candidates 4 --select last
+--candidates 4 --select last --threads 2
 """
 
 
@@ -568,6 +569,7 @@ def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) 
             game="alternating",
             precision="fp32",
             compiled=False,
+            threads=2,
             selection="last",
             seed=9,
             weights=Weights(ce=1, prior=2, metric=3, reconstruction=4, alignment=5, entropy=6),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from metfa.training.doubts import doubts
+from metfa.training.doubts import doubts, explosions
 from metfa.training.evaluation.scores import score
 from metfa.training.selection.validators import Validators
 from metfa.training.train import CandidateScores, Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NOTHING = Validators(**{field.name: 0.0 for field in fields(Validators)})
 
@@ -65,3 +69,24 @@ def test_a_model_that_lost_accuracy_within_its_run_is_doubted(
 def test_the_target_raises_no_doubt() -> None:
     sound = evaluation()
     assert not list(doubts(replace(sound, target=evaluation(0.0).source)))
+
+
+def steps(values: Sequence[float]) -> list[dict[str, float]]:
+    return [{"step": number, "prior": value, "ce": 1.0} for number, value in enumerate(values, 1)]
+
+
+@pytest.mark.parametrize(
+    ("values", "exploded"),
+    [
+        (np.linspace(59, 3150, 1500), True),
+        (np.r_[np.full(100, 59.0), np.full(100, 3150.0), np.full(100, 59.0)], True),  # though it came down again
+        (np.r_[np.full(100, 32.0), np.full(900, 160.0)], False),  # a usual run
+        (np.r_[np.full(100, 0.001), np.full(900, 0.5)], False),  # small at first, as the alignment is
+        (np.r_[np.full(999, 32.0), 3150.0], False),  # one step
+        ([59.0], False),
+    ],
+)
+def test_a_term_that_exploded_short_of_infinity_is_named(values: Sequence[float], exploded: bool) -> None:
+    warnings = list(explosions(steps(values)))
+    assert bool(warnings) == exploded
+    assert all("the term prior exploded" in warning and "--learning-rate" in warning for warning in warnings)

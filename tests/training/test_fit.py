@@ -31,10 +31,12 @@ from .conftest import LABELS, make_network, make_store
 CPU = make_fabric("cpu")
 
 
-def make_trainer(network: Network, config: TrainingConfig, directory: Path, **options: Any) -> Trainer:
+def make_trainer(
+    network: Network, config: TrainingConfig, directory: Path, *, images: int = 6, **options: Any
+) -> Trainer:
     torch.manual_seed(0)  # the method's own layers
     method = build_method(config, network)
-    source, target = make_store(6, 230), make_store(6, 120)
+    source, target = make_store(images, 230), make_store(images, 120)
     if "target" not in method.supervision:
         target = FrameStore(target.frames, np.full_like(target.labels, UNLABELLED))
     (directory / "candidates").mkdir(parents=True, exist_ok=True)
@@ -67,9 +69,10 @@ class StopAfter(Interruption):
 
 def test_training_learns_the_source(config: TrainingConfig, tmp_path: Path) -> None:
     network = make_network()
-    assert make_trainer(network, replace(config, steps=60, images_per_class=5), tmp_path).run(Interruption())
-    adopt_statistics(network, make_store(6, 230).frames)
-    assert evaluate(network, make_store(10, 230)).f1 > 0.9
+    trainer = make_trainer(network, replace(config, steps=60, images_per_class=5), tmp_path, images=24)
+    assert trainer.run(Interruption())
+    adopt_statistics(network, make_store(24, 230).frames)
+    assert evaluate(network, make_store(44, 230)).f1 > 0.9
 
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 SMALL = [
     *("--preset", "small", "--input-size", "28x28", "--steps", "6", "--candidates", "2"),
-    *("--images-per-class", "2", "--device", "cpu"),
+    *("--images-per-class", "2", "--threads", "1", "--device", "cpu"),
 ]
 CPU = make_fabric("cpu")
 

@@ -12,6 +12,7 @@ from metfa.runtime.bundle import CARD, CARD_PAGE, DEFAULT_DIRECTORY, MANIFEST, B
 from metfa.runtime.command import Command, require_extra, typed_arguments
 from metfa.runtime.engine import LIVE_BATCH
 from metfa.runtime.errors import OutputError, ParityError
+from metfa.runtime.lock import writing_alone
 from metfa.runtime.parameters import BatchType, RoiType
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ def main(  # click passes the options by name
         if path:
             require_absent(path)  # before the work
     directory = directory or DEFAULT_DIRECTORY
+    if weights or directory.is_dir():  # what is not there is refused below
+        click.get_current_context().with_resource(writing_alone(directory))
     if weights:
         from .sononet import read_published_weights, save_sononet, sononet_contract, sononet_model
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What OpenCV and its FFmpeg would print is in our errors. They read these when they are loaded.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime would keep a device's number and call its maker
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")  # seconds, not 10, until a camera's silence is noticed
 
 __all__ = [

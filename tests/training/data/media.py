@@ -6,6 +6,7 @@ These import this module by its whole name, so tests must do so, too; what it im
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -75,6 +76,8 @@ def count_up(number: int) -> Iterator[int]:
         raise SourceError(expected="a picture", received="an empty file", remedy="remove it")
     if number == 11:
         os._exit(1)
+    if number == 12:
+        os.kill(os.getpid(), signal.SIGSEGV)
     if number == 13:
         time.sleep(600)
     if number == 17:

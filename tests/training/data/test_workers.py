@@ -44,6 +44,7 @@ def test_items_that_fail_crash_or_hang_end_with_the_reason_and_the_others_are_do
     assert {number: error for number, error in endings.items() if error} == {
         7: "an empty file",
         11: "its decoder crashed",
+        12: "its decoder crashed (SIGSEGV)",
         13: "nothing came of it in 1 seconds",
         17: "ZeroDivisionError while it was decoded",
     }

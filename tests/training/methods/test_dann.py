@@ -74,6 +74,7 @@ def test_without_strength_the_encoder_learns_from_labels_alone(dann: DANN) -> No
     assert any(gradient[name].any() for name in gradient if name.startswith("discriminator"))
 
 
+@pytest.mark.usefixtures("unclipped")
 def test_a_step_is_one_of_sgd_with_the_strength_of_its_progress(config: TrainingConfig, dann: DANN) -> None:
     batch, step = make_batch("dann"), 3
     progress = step / config.steps

@@ -117,6 +117,7 @@ def hand_made_step(method: MetFA, batch: Batch, step: int, players: list[tuple[f
                 parameter.sub_(rate * (gradient[name] + config.weight_decay * parameter))
 
 
+@pytest.mark.usefixtures("unclipped")
 def test_alternating_players_take_one_step_each_on_their_own_objective(config: TrainingConfig) -> None:
     method, batch = make_metfa(replace(config, game="alternating", weight_decay=0.01)), make_batch()
     expected = copy.deepcopy(method)
@@ -127,6 +128,7 @@ def test_alternating_players_take_one_step_each_on_their_own_objective(config: T
         torch.testing.assert_close(parameter, expected.get_parameter(name), msg=name)
 
 
+@pytest.mark.usefixtures("unclipped")
 def test_one_pass_moves_both_players_by_the_steps_of_the_game(config: TrainingConfig) -> None:
     method, batch = make_metfa(replace(config, weight_decay=0.01)), make_batch()
     others = {name for name, _ in method.named_parameters()} - {PROTOTYPES}

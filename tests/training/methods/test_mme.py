@@ -66,6 +66,7 @@ def test_the_prototypes_raise_the_entropy_and_the_rest_lowers_it(mme: MME, part:
     assert (mme.terms(batch)["entropy"] > before) == rises
 
 
+@pytest.mark.usefixtures("unclipped")
 def test_a_step_is_one_of_nesterovs_with_a_tenth_of_the_entropy(config: TrainingConfig, mme: MME) -> None:
     batch, step = make_batch("mme"), 3
     plain = plain_terms(mme, batch)

@@ -74,6 +74,12 @@ OPTIMISATION: Mapping[MethodName, Optimisation] = {
 """The baselines' are their references'. λ₁ = 10 multiplies the cross-entropy of the others, theirs has weight 1."""
 
 
+PAPER_IMAGES_PER_CLASS = 5
+MIN_BATCH = 30
+"""Labelled images in a batch, at least, unless the user says otherwise: five for each of the paper's six planes. With
+fewer, the statistics of batch norms are too noisy for the learning rate, and runs diverge."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """λ₁ … λ₆ of Eq. 8, with the paper's values.
@@ -127,7 +133,8 @@ class TrainingConfig:
         embedding: D, dimensions of the Gaussian embedding.
         steps: optimisation steps, of all stages together.
         candidates: how often, spread evenly over the steps, the network is kept for selection.
-        images_per_class: source images of each class in a batch; the target's part is as large as the source's.
+        images_per_class: source images of each class in a batch; the target's part is as large as the source's. None
+            for five, the paper's, or as many more as make up a batch of thirty.
         learning_rate: at the first step.
         momentum: of SGD.
         weight_decay: L2.
@@ -138,6 +145,8 @@ class TrainingConfig:
         game: how Eq. 8 is played: both players in one pass, or one after the other.
         precision: of the encoder while it is trained.
         compiled: whether the encoder is compiled for training.
+        threads: of the CPU that compute. The last digits of every sum depend on their number, so that it is part of the
+            run; None until the run begins, for as many as are fastest then.
         selection: which candidate becomes the model: the one that :mod:`.selection.rule` prefers, or the last.
         seed: of initialisation, split, sampling, augmentation and the embedding's noise.
         weights: λ₁ … λ₆.
@@ -155,7 +164,7 @@ class TrainingConfig:
     embedding: int
     steps: int
     candidates: int
-    images_per_class: int
+    images_per_class: int | None
     learning_rate: float
     momentum: float
     weight_decay: float
@@ -166,6 +175,13 @@ class TrainingConfig:
     game: Literal["one-pass", "alternating"]
     precision: TrainingPrecision
     compiled: bool
+    threads: int | None
     selection: Literal["validators", "last"]
     seed: int
     weights: Weights = field(default_factory=Weights)
+
+    def images_of_each_class(self, classes: int) -> int:
+        """Return how many source images of each of ``classes`` classes a batch has."""
+        if self.images_per_class is not None:
+            return self.images_per_class
+        return max(PAPER_IMAGES_PER_CLASS, -(-MIN_BATCH // classes))

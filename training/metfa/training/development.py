@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from .model import Network, NetworkConfig
 from .selection.candidates import Candidates, Frames
 from .selection.rule import choose
 from .selection.validators import Validators
+from .threads import choose_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,10 @@ def develop(
         DivergenceError: the objective is no longer finite.
         OutputError: the directory cannot be written.
     """
+    if config.threads is None:
+        config = replace(config, threads=choose_threads(config, len(pair.labels), fabric))
+    assert config.threads is not None
+    torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     method = build_method(config, Network(_network_config(config, len(pair.labels))))
     if "target" in method.supervision:

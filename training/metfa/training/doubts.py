@@ -1,13 +1,15 @@
-"""What makes a finished model doubtful, by the source's labels: of the target, nobody is to need any."""
+"""What makes a finished model doubtful: its scores on the source, and the terms of its objective. No target label."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .evaluation.scores import guessing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .train import Evaluation
 
@@ -37,3 +39,29 @@ def doubts(evaluation: Evaluation) -> Iterator[str]:
             f"warning: the model has lost what it knew of the source (accuracy {accuracies[taken]:.2f} on validation "
             f"frames, after {best} steps {accuracies[best]:.2f}): leave out --select last, or lower --learning-rate"
         )
+
+
+GROWTH = 10.0
+"""How many times as large as it began a term may become. Terms that begin below 1 are taken to begin there."""
+
+_PARTS = 10
+"""Into which a run is divided, to compare means instead of single steps."""
+
+
+def explosions(metrics: Sequence[dict[str, float]]) -> Iterator[str]:
+    """Yield a warning for each term of the objective that exploded, though it stayed finite.
+
+    Args:
+        metrics: of each step, its number as ``step`` and the value of each term, in the order of the steps.
+    """
+    parts = [part for part in np.array_split(np.arange(len(metrics)), _PARTS) if len(part)]
+    names = {name for line in metrics for name in line} - {"step"}
+    for name in sorted(names):
+        means = [np.mean([metrics[row][name] for row in part if name in metrics[row]] or [0.0]) for part in parts]
+        began, highest = means[0], int(np.argmax(means))
+        if means[highest] > GROWTH * max(1.0, began):
+            yield (
+                f"warning: the term {name} exploded: {began:.3g} at first, {means[highest]:.3g} near step "
+                f"{metrics[parts[highest][-1]]['step']:.0f}: lower --learning-rate or its weight, or raise "
+                "--images-per-class"
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 CHECKPOINT_INTERVAL = 500
+CHECKPOINT_SECONDS = 120.0
+"""So much work, or so many steps, a crash or a power cut may cost."""
+
 METRICS_INTERVAL = 10
 
 
@@ -67,6 +71,7 @@ class Trainer:
         on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
     ) -> None:
         self.step = 0
+        self._saved_at = time.monotonic()
         self._config = config = method.config
         self._directory = directory
         self._fabric = fabric
@@ -76,14 +81,14 @@ class Trainer:
             method.run_encoder = Encoding(fabric, method, compiled=config.compiled)
         self._source, self._target = source, target
         self._source_frames, self._target_frames = (_near(store.frames, device) for store in (source, target))
-        self._source_sampler = BalancedSampler(source.labels, config.images_per_class, config.seed)
+        classes = method.network.config.classes
+        images_per_class = config.images_of_each_class(classes)
+        self._source_sampler = BalancedSampler(source.labels, images_per_class, config.seed)
         self._supervises_target = "target" in method.supervision
         self._target_sampler = (
-            BalancedSampler(target.labels, config.images_per_class, config.seed)
+            BalancedSampler(target.labels, images_per_class, config.seed)
             if self._supervises_target
-            else ShuffledSampler(
-                len(target.frames), config.images_per_class * method.network.config.classes, config.seed
-            )
+            else ShuffledSampler(len(target.frames), images_per_class * classes, config.seed)
         )
         self._candidates = candidates
         self._candidate_steps = candidate_steps(config)
@@ -124,7 +129,8 @@ class Trainer:
                     self._record()  # which refuses terms that are not finite
                     if self._fabric.is_global_zero:
                         self._on_candidate(self.step, self._candidates.add(self.step, self._method))
-                if self.step % CHECKPOINT_INTERVAL == 0:
+                if self.step % CHECKPOINT_INTERVAL == 0 or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+                    self._record()
                     self._save()
         self._record()
         self._save()
@@ -188,6 +194,7 @@ class Trainer:
                         state[f"optimiser.{number}.{index}.{name}"] = value
         with replacing(self._directory / CHECKPOINT) as temporary:
             save_tensors(state, temporary, {"step": str(self.step), "config": records.to_json(self._config)})
+        self._saved_at = time.monotonic()
 
     def restore(self) -> None:
         """Go back to the checkpoint in the directory; metrics of later steps are dropped.
@@ -249,6 +256,11 @@ def read_config(directory: Path) -> TrainingConfig:
         remedy=f"delete {directory} and train again",
         error=BundleError,
     )
+
+
+def read_metrics(directory: Path) -> list[dict[str, float]]:
+    """Return of each step of a run its number, as ``step``, and the value of each term of the objective."""
+    return [json.loads(line) for line in (directory / METRICS).read_text(encoding="utf-8").splitlines()]
 
 
 def _seed(seed: int, step: int) -> int:

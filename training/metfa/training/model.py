@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HIDDEN = (512, 128)
 NEGATIVE_SLOPE = 0.01
+MAX_LOG_VARIANCE = 4.0
+"""Bound of log σ²: σ of an embedding stays between 0.14 and 7.4, where the prior's is 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,25 @@ class Normalise(nn.Module):
         return centred * (self.normalisation.scale / variance.clamp_min(0.25).sqrt())
 
 
+class Shortcut(nn.Conv2d):
+    """1 × 1 convolution that changes the number of channels and, with a stride, the size; no bias.
+
+    While it is differentiated it picks the pixels first and convolves them with stride 1, which is the same function:
+    in oneDNN 3.12 (PyTorch 2.13), on CPUs with AVX-512, the gradient of a strided one of 8 channels that lie side by
+    side in memory writes beyond its end.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, H, W] → [N, C_out, ⌈H / stride⌉, ⌈W / stride⌉]."""
+        if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
+            rows, columns = self.stride
+            return F.conv2d(x[..., ::rows, ::columns], self.weight)
+        return super().forward(x)
+
+
 class ResidualUnit(nn.Module):
     """Pre-activation residual unit (He et al. 2016): batch norm, leaky ReLU, 3 × 3 convolution, twice."""
 
@@ -80,7 +101,7 @@ class ResidualUnit(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         same_shape = stride == 1 and channels_in == channels_out
-        self.shortcut = None if same_shape else nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+        self.shortcut = None if same_shape else Shortcut(channels_in, channels_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, H, W] → [N, C_out, ⌈H / stride⌉, ⌈W / stride⌉]."""
@@ -162,8 +183,13 @@ class GaussianEmbedding(nn.Module):
         self.log_variance = nn.Linear(features, dimensions, bias=False)
 
     def forward(self, features: Tensor) -> Gaussian:
-        """[N, features] → two times [N, D]."""
-        return Gaussian(self.mean(features), self.log_variance(features))
+        """[N, features] → two times [N, D]; log σ² is bent so that it stays between ±4.
+
+        The paper sets no bound. Without one, the prior's e^(log σ²) has a gradient of any size, and runs of few classes
+        diverge within fifty steps.
+        """
+        bent = MAX_LOG_VARIANCE * torch.tanh(self.log_variance(features) / MAX_LOG_VARIANCE)
+        return Gaussian(self.mean(features), bent)
 
 
 class Prototypes(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from metfa.runtime.bundle import CHECKPOINT, UNFINISHED
 from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
 from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.runtime.files import require_writable
+from metfa.runtime.lock import writing_alone
 
 from .calibration import calibrate
 from .config import CONFIG
@@ -97,6 +99,8 @@ def train(
 ) -> Evaluation | None:
     """Train and write the bundle; Ctrl-C and SIGTERM end the run with its state saved. For the main thread.
 
+    No other process may write to the bundle meanwhile.
+
     Args:
         config: the run.
         directory: the bundle.
@@ -111,10 +115,24 @@ def train(
 
     Raises:
         DataError, SourceError, ProfileError: a domain cannot be read or does not fit.
-        BundleError: the directory holds what must not be replaced, or a damaged checkpoint.
+        BundleError: the directory holds what must not be replaced, or a damaged checkpoint, or another process writes
+            to it.
         DivergenceError: the objective is no longer finite; nothing of the run is kept.
         OutputError: the directory cannot be written.
     """
+    with writing_alone(directory) if fabric.is_global_zero else nullcontext():
+        return _train(config, directory, fabric, resume, overwrite, on_data, on_candidate)
+
+
+def _train(
+    config: TrainingConfig,
+    directory: Path,
+    fabric: Fabric,
+    resume: bool,
+    overwrite: bool,
+    on_data: Callable[[DomainPair], None],
+    on_candidate: Callable[[int, Validators], None],
+) -> Evaluation | None:
     unfinished = directory / UNFINISHED
     with fabric.rank_zero_first():  # the first fills the store, the others find it filled
         if fabric.is_global_zero:
@@ -132,6 +150,7 @@ def train(
         raise
     if run is None:
         return None
+    config = run.method.config  # with the threads that computed
 
     held_out: dict[Role, FrameStore] = {role: pair.frames(role, "test") for role in ROLES}
 

@@ -100,13 +100,13 @@ def _training(bundle: Bundle) -> Iterator[str]:
     if isinstance(config, str):
         yield config
         return
-    weights = config.weights
+    weights, classes = config.weights, len(bundle.contract.labels)
     yield facts(
         [
             ("Source", f"{config.source}, part of the frame: {_region(config.source_region)}"),
             ("Target", f"{config.target}, part of the frame: {_region(config.target_region)}"),
             ("Encoder", f"{config.encoder}, {config.embedding} dimensions"),
-            ("Steps", f"{config.steps}, {config.images_per_class} source images of each class in each"),
+            ("Steps", f"{config.steps}, {config.images_of_each_class(classes)} source images of each class in each"),
             (
                 "Optimiser",
                 f"SGD, learning rate {config.learning_rate:g}, momentum {config.momentum:g}, weight decay "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import onnxruntime
 
 from ..contract import METADATA_KEY, ModelContract
+from ..cores import available_cores
 from ..errors import BackendError
 from . import Inference
 
@@ -45,6 +46,9 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 3  # errors only: its warnings about placement say nothing to a user
         # Its threads otherwise wait in a loop, and take the cores from decoding, sinks and other programs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        cores = available_cores()
+        if cores < len(os.sched_getaffinity(0)):  # a quota, which ONNX Runtime does not ask for
+            options.intra_op_num_threads = cores
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=[_PROVIDERS[device]])
         except Exception as cause:  # its exceptions derive from RuntimeError and ValueError alike
@@ -74,7 +78,7 @@ class OnnxRuntimeBackend:
                 remedy="export the bundle again with metfa-export",
             )
         _require_interface(self._session, path, contract)
-        self.concurrency = min(len(os.sched_getaffinity(0)), _MOST_AT_ONCE) if device == "cpu" else 1
+        self.concurrency = min(cores, _MOST_AT_ONCE) if device == "cpu" else 1
         self.artefact = path.name
         self.description = f"ONNX Runtime {onnxruntime.__version__} on the {device.upper()}, {path.name}"
 

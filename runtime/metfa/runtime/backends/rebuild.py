@@ -15,6 +15,7 @@ from .. import bundle as bundles
 from ..bundle import Bundle, updating
 from ..engine import LIVE_BATCH, EngineRecord, cuda_bindings_installed, installed_flavours
 from ..errors import BackendError, BundleError
+from ..lock import writing_alone
 from .engine_builder import build_engine, find_target
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def rebuild_engine(bundle: Bundle) -> TensorRtBackend:
     name = bundles.ENGINE_PATTERN.replace("*", flavour)
     onnx = bundle.path(bundles.ONNX_FP16)
     target = find_target(flavour, (device.compute_capability,))
-    with updating(bundle.directory, keep=lambda _: True) as stage:
+    with writing_alone(bundle.directory), updating(bundle.directory, keep=lambda _: True) as stage:
         record = build_engine(flavour, target, onnx, bundle.contract, stage / name, batch=_batch(bundle))
         proof = _compare(TensorRtBackend(stage / name, record, bundle.contract), onnx, bundle)
     rebuilt = TensorRtBackend(Bundle.open(bundle.directory).path(name), record, bundle.contract)

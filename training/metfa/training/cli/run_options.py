@@ -101,7 +101,9 @@ run_options = _together(
     click.option("--input-size", type=InputSizeType(), default="224x288", help="Height and width that the model sees."),
     click.option("--steps", type=click.IntRange(min=1), default=3000, help="Optimisation steps."),
     click.option(
-        "--images-per-class", type=click.IntRange(min=2), default=5, help="Labelled images of each class in a batch."
+        "--images-per-class",
+        type=click.IntRange(min=2),
+        help="Labelled images of each class in a batch.  [default: 5, or as many as make up a batch of 30]",
     ),
     click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: the method's own]"),
     click.option("--momentum", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9),
@@ -163,6 +165,11 @@ run_options = _together(
         "compiled",
         default=False,
         help="Compile the encoder in the first step, for minutes at most; later ones are faster.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads of the CPU that compute.  [default: as many as are fastest when the run begins]",
     ),
     click.option("--device", default=None, help="cpu, cuda or cuda:N.  [default: cuda where there is one]"),
 )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ..config import TrainingConfig
     from ..train import Evaluation
 
+_RESUMED_OTHERWISE = ("compiled", "threads")
+"""What of a run may change when it is resumed."""
+
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
 @domain_options
@@ -72,8 +75,9 @@ def main(
     if resume:
         _refuse_options(ctx)
         config = read_config(bundle / UNFINISHED)
-        if ctx.get_parameter_source("compiled") == ParameterSource.COMMANDLINE:
-            config = replace(config, compiled=options["compiled"])
+        for name in _RESUMED_OTHERWISE:
+            if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                config = replace(config, **{name: options[name]})
     else:
         config = make_config(**options)
     if preview:
@@ -97,7 +101,7 @@ def main(
         return
     if evaluation is None:
         raise _interrupted(bundle)
-    click.echo(_summary(evaluation, config))
+    click.echo(_summary(evaluation, config, bundle))
     click.echo(f"Next: metfa-export {bundle} --fp16")
 
 
@@ -168,18 +172,19 @@ def _draw_preview(config: TrainingConfig, path: Path) -> None:
 
 def _refuse_options(ctx: click.Context) -> None:
     """Refuse options that a resumed run would not heed."""
-    heeded = {"bundle", "device", "devices", "compiled", "resume"}
+    heeded = {"bundle", "device", "devices", "resume", *_RESUMED_OTHERWISE}
     for parameter in ctx.command.params:
         name = parameter.name or ""
         if name not in heeded and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(
-                "expected only --bundle, --device, --devices and --compile beside --resume, which goes on as the run "
-                f"was begun; received {parameter.opts[0]}; leave it out"
+                "expected only --bundle, --device, --devices, --threads and --compile beside --resume, which goes on "
+                f"as the run was begun; received {parameter.opts[0]}; leave it out"
             )
 
 
-def _summary(evaluation: Evaluation, config: TrainingConfig) -> str:
-    from ..doubts import doubts
+def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> str:
+    from ..doubts import doubts, explosions
+    from ..fit import read_metrics
     from ..methods import METHODS
 
     lines = [f"{config.method}: macro scores on held-out frames"]
@@ -205,4 +210,5 @@ def _summary(evaluation: Evaluation, config: TrainingConfig) -> str:
     )
     if "target" not in METHODS[config.method].supervision:  # the references are not for the source
         lines += doubts(evaluation)
+    lines += explosions(read_metrics(bundle))
     return "\n".join(lines)

@@ -126,7 +126,7 @@ def describe(pair: DomainPair) -> Iterator[str]:
 
 def _few_of_source(of_domain: DomainReport, config: TrainingConfig) -> Iterator[str]:
     """Yield a warning for each thing that the source has too little of."""
-    size = config.images_per_class
+    size = config.images_of_each_class(len(of_domain.classes))
     few = {label: n for label, parts in of_domain.classes.items() if (n := parts["train"].images) < size}
     if few:
         named = ", ".join(f"{utf8(label)} ({n})" for label, n in few.items())
@@ -145,11 +145,12 @@ def _few_of_source(of_domain: DomainReport, config: TrainingConfig) -> Iterator[
 
 def _few_of_target(pair: DomainPair) -> Iterator[str]:
     """Yield a warning where the target has less than a batch; only its frames are counted."""
-    frames, size = len(pair.target.rows("train")), pair.config.images_per_class * len(pair.labels)
+    classes = len(pair.labels)
+    frames, size = len(pair.target.rows("train")), pair.config.images_of_each_class(classes) * classes
     if frames < size:
         yield (
             f"  warning: {frames} training frames, fewer than the {size} in a batch, which repeats them; "
-            f"{_more_or_fewer('frames of the device', frames // len(pair.labels))}"
+            f"{_more_or_fewer('frames of the device', frames // classes)}"
         )
 
 

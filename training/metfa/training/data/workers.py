@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import cv2
 
+from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import DataError, SourceError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def work(
         DataError: no process can be started.
     """
     waiting = deque(range(len(items)))
-    count = min(len(os.sched_getaffinity(0)), len(items))
+    count = min(available_cores(), len(items))
     chunk = min(_CHUNK, -(-len(items) // (4 * count))) if items else 0
     workers: list[_Worker[Item, Result]] = []
     try:
@@ -102,7 +102,7 @@ def work(
                     if message is not None:
                         yield message
                         continue
-                    error = "its decoder crashed"
+                    error = f"its decoder crashed{worker.ended_by()}"
                 else:
                     worker.silence += waited
                     if worker.silence < patience:
@@ -161,6 +161,12 @@ class _Worker(Generic[Item, Result]):
         if isinstance(message, Ended):
             self.pending.popleft()
         return message
+
+    def ended_by(self) -> str:
+        """Return the signal that ended the process, as a message tells it; nothing where it was none."""
+        self._process.join(_TICK)
+        code = self._process.exitcode or 0
+        return f" ({signal.Signals(-code).name})" if code < 0 else ""
 
     def end(self) -> None:
         """End the process, whatever it is doing."""

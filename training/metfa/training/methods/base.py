@@ -96,8 +96,16 @@ class Method(nn.Module, ABC):
         )
 
 
+MAX_GRADIENT_NORM = 100.0
+"""Of all parameters of an optimiser together. The first tens of steps have up to 500, later ones some tens."""
+
+
 def descend(objective: Tensor, optimiser: Optimizer, learning_rate: float) -> None:
-    """Move the parameters of ``optimiser``, and no others, down the gradient of ``objective``."""
+    """Move the parameters of ``optimiser``, and no others, down the gradient of ``objective``.
+
+    A long gradient is clipped, which the paper does not do. Unclipped, the first steps blow the embedding up to many
+    times its prior's size.
+    """
     parameters = []
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
@@ -105,6 +113,7 @@ def descend(objective: Tensor, optimiser: Optimizer, learning_rate: float) -> No
     optimiser.zero_grad()
     objective.backward(inputs=parameters)  # type: ignore[no-untyped-call]
     average_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
     optimiser.step()
 
 
