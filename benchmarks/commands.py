@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,9 +23,15 @@ def make_bundle(bundle: Path, *options: object, export: bool) -> None:
 
 
 def run(*command: object) -> None:
-    """Show a command line and run it; end with its exit code if it fails."""
+    """Show a command line and run it; end with its exit code if it fails, and name the signal if one ended it."""
     name, *arguments = map(str, command)
-    click.secho(f"\n$ {shlex.join([name, *arguments])}", bold=True)
+    line = shlex.join([name, *arguments])
+    click.secho(f"\n$ {line}", bold=True)
     status = subprocess.run([Path(sys.executable).with_name(name), *arguments], check=False).returncode
+    if status < 0:
+        click.echo(
+            f"Error: expected {name} to end by itself, received {signal.Signals(-status).name} in: {line}", err=True
+        )
+        sys.exit(128 - status)
     if status:
         sys.exit(status)

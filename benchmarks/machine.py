@@ -13,6 +13,9 @@ import cv2
 from metfa.runtime.engine import cuda_bindings_installed
 from metfa.runtime.errors import BackendError
 
+INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8")
+"""Of x86-64, as Linux calls them: the ones that kernels of PyTorch and ONNX Runtime are chosen by."""
+
 PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings")
 
 
@@ -21,7 +24,8 @@ def host() -> dict[str, object]:
     gpus = _gpus()
     return {
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": _described("model name"),
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in _described("flags").split()],
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -33,11 +37,12 @@ def host() -> dict[str, object]:
     }
 
 
-def _processor() -> str:
+def _described(field: str) -> str:
+    """Return what Linux says of the first core, such as its model's name; nothing where it does not say it."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
+        if line.startswith(field):
             return line.partition(":")[2].strip()
-    return platform.processor()
+    return ""
 
 
 def _version(package: str) -> str | None:

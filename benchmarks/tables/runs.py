@@ -18,6 +18,7 @@ from tqdm import tqdm
 from metfa.runtime.bundle import CHECKPOINT, MANIFEST, UNFINISHED
 from metfa.runtime.command import INTERRUPTED
 from metfa.runtime.contract import Roi
+from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import MetfaError
 from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import main as metfa_train
@@ -139,7 +140,7 @@ def _begin(jobs: int) -> None:
     """Prepare a process for its runs: its share of the cores, and no progress bars beside the table's own."""
     os.environ["TQDM_DISABLE"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the table, which ends its processes
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))  # as OMP_NUM_THREADS says, where it is set
+    torch.set_num_threads(max(1, available_cores() // jobs))
 
 
 def _carry_out(run: Run, bundle: Path, options: tuple[str, ...]) -> str:
@@ -148,7 +149,7 @@ def _carry_out(run: Run, bundle: Path, options: tuple[str, ...]) -> str:
     try:
         context = metfa_train.make_context("metfa-train", [*_arguments(run), *options])
         values = {name: value for name, value in context.params.items() if name not in NOT_OF_A_RUN}
-        config = make_config(**values)
+        config = make_config(**{**values, "threads": values["threads"] or torch.get_num_threads()})
         fabric = make_fabric(context.params["device"], precision=config.precision)
         evaluation = train(config, bundle, fabric, resume=resume)
     except (MetfaError, click.ClickException) as error:

@@ -89,8 +89,9 @@ class Bench:
         rng = np.random.default_rng(0)
         shape = (IMAGES, 1, config.height, config.width)
         self._stores = [FrameStore(rng.integers(0, 256, shape, np.uint8), np.arange(IMAGES) % CLASSES) for _ in "AB"]
-        self.batch_size = config.images_per_class * CLASSES
-        self._source_sampler = BalancedSampler(self._stores[0].labels, config.images_per_class, 0)
+        self._images_per_class = config.images_of_each_class(CLASSES)
+        self.batch_size = self._images_per_class * CLASSES
+        self._source_sampler = BalancedSampler(self._stores[0].labels, self._images_per_class, 0)
         self._target_sampler = ShuffledSampler(IMAGES, self.batch_size, 0)
         torch.manual_seed(0)
         normalisation = Normalisation("per-image", 1.0, None)
@@ -119,7 +120,7 @@ class Bench:
 
     def train(self, images: list[Tensor]) -> None:
         """Take the method's step."""
-        labels = torch.arange(CLASSES).repeat_interleave(self._config.images_per_class)
+        labels = torch.arange(CLASSES).repeat_interleave(self._images_per_class)
         supervised = "target" in self.method.supervision
         batch = Batch(images[0], labels, images[1], labels if supervised else None)
         self.method.step(batch, torch.Generator().manual_seed(self.step), self.step)

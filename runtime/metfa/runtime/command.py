@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import signal
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -23,7 +25,8 @@ class Command(click.Command):
     """A click command that ends with one line and exit code 1 where a :class:`MetfaError` is raised.
 
     Options that do not fit end it with one line, too, and exit code 2. SIGTERM and SIGHUP, which comes where the
-    terminal is gone, end it like Ctrl-C, with one line and exit code 130: what is half-written is cleared away.
+    terminal is gone, end it like Ctrl-C, with one line and exit code 130: what is half-written is cleared away. A crash
+    in native code, which nobody can catch, says on stderr in which call it was.
     """
 
     def make_context(
@@ -42,6 +45,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        _report_crashes()
         previous = {number: signal.signal(number, signal.default_int_handler) for number in _ending_signals()}
         try:
             return super().invoke(ctx)
@@ -54,6 +58,13 @@ class Command(click.Command):
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _report_crashes() -> None:
+    """Have Python print its calls where a signal such as SIGSEGV ends the process."""
+    if not faulthandler.is_enabled():
+        with suppress(RuntimeError, OSError):  # there is no stderr, or it is no file
+            faulthandler.enable()
 
 
 def _ending_signals() -> tuple[signal.Signals, ...]:
