@@ -20,7 +20,7 @@ _FLAGS = {
 def instruction_sets() -> list[str]:
     """What ``ONEDNN_MAX_CPU_ISA`` can be set to here; the last is all that the CPU has."""
     described = Path("/proc/cpuinfo").read_text()
-    return [name for flag, name in _FLAGS.items() if f" {flag}" in described][:-1] + ["DEFAULT"]
+    return [*[name for flag, name in _FLAGS.items() if f" {flag}" in described][:-1], "DEFAULT"]
 
 
 def run_under(instruction_set: str, script: str, *arguments: str) -> str:

@@ -44,7 +44,8 @@ for name, encoder in ENCODERS.items():
             expected = F.conv2d(wide, weight, None, layer.stride, layer.padding)
             expected.square().sum().backward()
             for got, exact in ((output, expected), (x.grad, wide.grad), (layer.weight.grad, weight.grad)):
-                torch.testing.assert_close(got.double(), exact.detach(), rtol=1e-3, atol=1e-3 * exact.abs().max().item())
+                tolerance = 1e-3 * exact.abs().max().item()
+                torch.testing.assert_close(got.double(), exact.detach(), rtol=1e-3, atol=tolerance)
 """
 
 STEPS = """

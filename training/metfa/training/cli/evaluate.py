@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ import click
 
 from metfa.runtime.bundle import DEFAULT_DIRECTORY, Bundle
 from metfa.runtime.command import Command, require_extra
-from metfa.runtime.files import require_writable
+from metfa.runtime.files import cache_directory, require_writable
 from metfa.runtime.parameters import RoiType
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def main(  # click passes the options by name
     The exported model runs as it does on the edge. What it was trained on is left out, by the bundle's own record.
     """
     require_extra("evaluate", "matplotlib", "sklearn", "tqdm")
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_directory() / "matplotlib"))  # its list of fonts, with our files
     from ..evaluation.bundle import evaluate_bundle
     from ..evaluation.files import write_evaluation
 
