@@ -7,7 +7,7 @@ import re
 import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import av
 import cv2
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
 _DEFAULT_RATE = 30.0  # where the container does not tell
 _MAX_PIXELS = 1 << 26  # of a picture: twice those of 8K
-_MAX_UNUSED = 1 << 29  # bytes without a picture: in a file of holes, FFmpeg would search for hours
+_MAX_UNUSED = 1 << 28  # bytes without a picture: in a file of holes, FFmpeg would search for hours
 _ENDLESS = {"mpeg", "mpegts"}  # containers without a length: such a file may end anywhere, within a picture too
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, -90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180}
 
@@ -76,12 +77,7 @@ class Video:
         self.fault: str | None = None
 
     def __iter__(self) -> Generator[Picture, None, None]:
-        """Decode picture by picture.
-
-        Raises:
-            SourceError: the file holds next to nothing but holes.
-            OSError: the file cannot be read.
-        """
+        """Decode picture by picture."""
         clock = self._stream.time_base
         with self._in_use:
             try:
@@ -101,10 +97,18 @@ class Video:
         if self._file is not None:
             self._file.close()
 
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        while True:
+            try:
+                yield from self._container.demux(self._stream)
+            except av.BlockingIOError:  # of a transport stream with a hole: behind it may be more
+                continue
+            return
+
     def _frames(self) -> Iterator[VideoFrame]:
         decoder = self._stream.codec_context
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._packets():
                 if not packet.size:  # a picture that was dropped while recording, or the end
                     continue
                 if self._file is not None:
@@ -119,15 +123,17 @@ class Video:
                 if not any(frame.is_corrupt for frame in frames):
                     self.fault = None
                 yield from (frame for frame in frames if not frame.is_corrupt)
+            yield from (frame for frame in decoder.decode(None) if not frame.is_corrupt)
             if self._container.format.name in _ENDLESS:
                 self.fault = None
             elif self._file is not None and self._file.ends_early():
                 self.fault = "its container announces more"
-            yield from (frame for frame in decoder.decode(None) if not frame.is_corrupt)
         except av.ExitError:
             self.fault = f"nothing came for {self._container.read_timeout:g} s"
         except av.FFmpegError as error:
             self.fault = _in_words(error)
+        if self._file is not None and self._file.error is not None:
+            self.fault = _in_words(self._file.error)
 
 
 def open_recording(file: Path | BinaryIO, name: str | None = None) -> Video:
@@ -144,7 +150,7 @@ def open_recording(file: Path | BinaryIO, name: str | None = None) -> Video:
     """
     name = str(file) if name is None else name
     with reading(name):
-        opened = _File(_open(file) if isinstance(file, Path) else file, name)
+        opened = _File(_open(file) if isinstance(file, Path) else file)
         try:
             return _open_recording(opened, name)
         except BaseException:
@@ -157,15 +163,10 @@ def _open_recording(file: _File, name: str) -> Video:
         raise _no_video(name, "an empty file")
     file.seek(0)
     try:
-        container = av.open(
-            file,
-            "r",
-            metadata_errors="replace",
-            container_options={"protocol_whitelist": "none"},
-            io_open=_refuse_to_open,
-        )
+        container = av.open(file, "r", metadata_errors="replace", container_options={"protocol_whitelist": "none"})
     except av.FFmpegError:
-        raise _no_video(name, "a file that is truncated or no video") from None
+        raise file.error or _no_video(name, "a file that is truncated or no video") from None
+    file.unused = 0
     return Video(container, name, file)
 
 
@@ -200,19 +201,36 @@ def open_stream(url: str, name: str, open_seconds: float, read_seconds: float) -
 
 
 class _File:
-    """A file as FFmpeg sees it: without a name, which would be a hint or a pattern, and with an end."""
+    """A file as FFmpeg sees it: without a name, which would be a hint or a pattern, and with an end.
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    Nothing is raised through FFmpeg, as PyAV would print what it cannot pass on.
+
+    Attributes:
+        unused: bytes that were read since the last picture.
+        error: what ended the file before its time.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._name = name
-        self.unused = 0  # bytes since the last picture
-        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+        self.unused = 0
+        self.error: OSError | None = None
+        self.tell, self.close = file.tell, file.close
 
     def read(self, size: int) -> bytes:
         self.unused += size
-        if self.unused > _MAX_UNUSED:
-            raise _no_video(self._name, f"{_MAX_UNUSED >> 20} MB without a picture")
-        return self._file.read(size)
+        try:
+            if self.unused > _MAX_UNUSED:
+                raise OSError(f"{_MAX_UNUSED >> 20} MB without a picture")
+            return self._file.read(size)
+        except OSError as error:
+            self.error = error
+            return b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # in front of the beginning
+            return -1
 
     def ends_early(self) -> bool:
         """Return whether a Matroska file is shorter than it says; its demuxer keeps that to itself."""
@@ -234,10 +252,6 @@ def _open(path: Path) -> BinaryIO:
         file.close()
         raise _no_video(str(path), "a pipe, a device or a folder")
     return file
-
-
-def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
-    raise PermissionError(f"a file that leads to {url}")
 
 
 def _video_of(container: InputContainer, name: str) -> VideoStream:
@@ -279,5 +293,5 @@ def _no_video(name: str, received: str) -> SourceError:
     return SourceError(expected=f"a video in {name}", received=received, remedy="record or copy it again")
 
 
-def _in_words(error: av.FFmpegError) -> str:
-    return error.strerror or type(error).__name__
+def _in_words(error: av.FFmpegError | OSError) -> str:
+    return error.strerror or str(error)

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import SourceError
-from ..files import reading
 from ..frame import Frame
 from .base import Source
 
@@ -55,11 +54,10 @@ class Recording(Source):
         """Yield the frames until the video ends. Where their size changes, another session begins."""
         index, seconds, session = -1, 0.0, 0
         shape: tuple[int, ...] | None = None
-        with reading(self._name):
-            for index, (image, seconds) in enumerate(_timed(self._video, self.rate)):
-                session += shape is not None and image.shape != shape
-                shape = image.shape
-                yield Frame(image, index, time.monotonic(), self._name, session, time=seconds)
+        for index, (image, seconds) in enumerate(_timed(self._video, self.rate)):
+            session += shape is not None and image.shape != shape
+            shape = image.shape
+            yield Frame(image, index, time.monotonic(), self._name, session, time=seconds)
         if index < 0:
             raise SourceError(
                 expected=f"frames in {self._name}",
