@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _LIVE_SCHEMES = ("rtmp", "rtp", "rtsp", "rtsps", "srt", "udp")
 _OPEN_SECONDS, _READ_SECONDS = 5.0, 2.0
+_SILENCE_SECONDS = 0.95 * _READ_SECONDS  # a read that takes longer has met its timeout
 _SET_BACK_SECONDS = 1.0  # a sender whose clock goes back by more was started again
 
 
@@ -63,7 +65,11 @@ class _Stream:
         Raises:
             LostError: the stream ended, fell silent or was started again.
         """
+        asked_at = time.monotonic()
         picture = next(self._pictures, None)
+        # What was held back comes out when FFmpeg gives up waiting: a picture of the past.
+        if time.monotonic() - asked_at > _SILENCE_SECONDS:
+            raise LostError(f"nothing came for {_READ_SECONDS:g} s")
         if picture is None:
             raise LostError(self._video.fault or "it delivers nothing any more")
         last, self._time = self._time, self._time if picture.time is None else picture.time
