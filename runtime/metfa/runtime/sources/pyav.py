@@ -29,6 +29,7 @@ _DEFAULT_RATE = 30.0  # where the container does not tell
 _MAX_PIXELS = 1 << 26  # of a picture: twice those of 8K
 _MAX_UNUSED = 1 << 28  # bytes without a picture: in a file of holes, FFmpeg would search for hours
 _ENDLESS = {"mpeg", "mpegts"}  # containers without a length: such a file may end anywhere, within a picture too
+_OPTIONS = {"fflags": "-genpts"}  # wrong where pictures are stored in another order, and waits for the next
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, -90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180}
 
 
@@ -82,7 +83,9 @@ class Video:
         with self._in_use:
             try:
                 for frame in self._frames():
-                    yield Picture(_to_bgr(frame), None if frame.pts is None or not clock else float(frame.pts * clock))
+                    # AVI and elementary streams tell when to decode a picture: in that order they are shown, too.
+                    ticks = frame.dts if frame.pts is None else frame.pts
+                    yield Picture(_to_bgr(frame), None if ticks is None or not clock else float(ticks * clock))
             finally:
                 self._release()
 
@@ -163,7 +166,9 @@ def _open_recording(file: _File, name: str) -> Video:
         raise _no_video(name, "an empty file")
     file.seek(0)
     try:
-        container = av.open(file, "r", metadata_errors="replace", container_options={"protocol_whitelist": "none"})
+        container = av.open(
+            file, "r", metadata_errors="replace", container_options={**_OPTIONS, "protocol_whitelist": "none"}
+        )
     except av.FFmpegError:
         raise file.error or _no_video(name, "a file that is truncated or no video") from None
     file.unused = 0
@@ -187,7 +192,7 @@ def open_stream(url: str, name: str, open_seconds: float, read_seconds: float) -
             url,
             "r",
             metadata_errors="replace",
-            container_options={"fflags": "-genpts"},  # which waits for the next picture
+            container_options=_OPTIONS,
             timeout=(open_seconds, read_seconds),
         )
     except av.FFmpegError as error:
