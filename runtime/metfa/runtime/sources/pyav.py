@@ -7,7 +7,7 @@ import re
 import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import av
 import cv2
@@ -30,6 +30,8 @@ _MAX_PIXELS = 1 << 26  # of a picture: twice those of 8K
 _MAX_UNUSED = 1 << 28  # bytes without a picture: in a file of holes, FFmpeg would search for hours
 _ENDLESS = {"mpeg", "mpegts"}  # containers without a length: such a file may end anywhere, within a picture too
 _OPTIONS = {"fflags": "-genpts"}  # wrong where pictures are stored in another order, and waits for the next
+# Titles and the like may be of any encoding; from PyAV 19 on that is nobody's error.
+_ANY_TEXT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, -90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180}
 
 
@@ -166,9 +168,8 @@ def _open_recording(file: _File, name: str) -> Video:
         raise _no_video(name, "an empty file")
     file.seek(0)
     try:
-        container = av.open(
-            file, "r", metadata_errors="replace", container_options={**_OPTIONS, "protocol_whitelist": "none"}
-        )
+        options = {**_OPTIONS, "protocol_whitelist": "none"}
+        container = av.open(file, "r", container_options=options, **_ANY_TEXT)
     except av.FFmpegError:
         raise file.error or _no_video(name, "a file that is truncated or no video") from None
     file.unused = 0
@@ -188,13 +189,8 @@ def open_stream(url: str, name: str, open_seconds: float, read_seconds: float) -
         SourceError: no answer came in time, or no video that can be decoded here.
     """
     try:
-        container = av.open(
-            url,
-            "r",
-            metadata_errors="replace",
-            container_options=_OPTIONS,
-            timeout=(open_seconds, read_seconds),
-        )
+        timeout = (open_seconds, read_seconds)
+        container = av.open(url, "r", container_options=_OPTIONS, timeout=timeout, **_ANY_TEXT)
     except av.FFmpegError as error:
         received = f"none within {open_seconds:g} s" if isinstance(error, av.ExitError) else _in_words(error)
         raise SourceError(
@@ -281,7 +277,7 @@ def _codec_of(container: InputContainer) -> str:
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
-        found = re.search(r"Video: (?:none \()?(\w+)", container.dumps_format())  # type: ignore[attr-defined]
+        found = re.search(r"Video: (?:none \()?(\w+)", container.dumps_format())  # type: ignore[attr-defined, unused-ignore]
     finally:
         av.logging.set_level(level)
     return found[1] if found else "of an unknown name"
