@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _DEFAULT_RATE = 30.0  # where the container does not tell
 _MAX_PIXELS = 1 << 26  # of a picture: twice those of 8K
 _MAX_UNUSED = 1 << 28  # bytes without a picture: in a file of holes, FFmpeg would search for hours
+_MAX_HOLES = _MAX_UNUSED >> 16  # 64 KB each
 _ENDLESS = {"mpeg", "mpegts"}  # containers without a length: such a file may end anywhere, within a picture too
 _OPTIONS = {"fflags": "-genpts"}  # wrong where pictures are stored in another order, and waits for the next
 # Titles and the like may be of any encoding; from PyAV 19 on that is nobody's error.
@@ -103,10 +104,10 @@ class Video:
             self._file.close()
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
-        while True:
+        for _ in range(_MAX_HOLES):
             try:
                 yield from self._container.demux(self._stream)
-            except av.BlockingIOError:  # of a transport stream with a hole: behind it may be more
+            except av.BlockingIOError:  # a transport stream with a hole: behind it may be more
                 continue
             return
 
