@@ -32,12 +32,12 @@ def open_url(url: str, notify: Notify) -> Source:
     Raises:
         SourceError: nothing that can be decoded is there.
     """
+    from .pyav import open_stream  # decoders are loaded when there is something to decode
+
     name = without_credentials(url)
     opened: list[Video] = []
 
     def open_video() -> Video:
-        from .pyav import open_stream  # decoders are loaded when there is something to decode
-
         return open_stream(url, name, _OPEN_SECONDS, _READ_SECONDS)
 
     if not url.startswith(tuple(f"{scheme}://" for scheme in _LIVE_SCHEMES)):
