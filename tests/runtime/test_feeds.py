@@ -6,19 +6,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pytest
 
 from metfa.runtime import Frame, Observation, PlaneEvent
 from metfa.runtime.errors import OutputError
-from metfa.runtime.sinks import Feeds, Sink, VideoSink, feeds
+from metfa.runtime.sinks import Feeds, Sink, feeds
 
 from .conftest import make_observation, make_prediction
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from metfa.runtime.sinks.base import Kind
 
 FULL = OutputError(expected="room", received="a full disk", remedy="free some")
@@ -273,20 +270,3 @@ def test_a_sink_that_takes_long_to_close_has_missed_nothing(monkeypatch: pytest.
             into.close()
     assert said == []
     sink.may_go_on.set()
-
-
-def test_a_video_ends_while_the_disk_has_room_for_its_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Usage:
-        free = 9_000_000
-
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
-    path = tmp_path / "video.mp4"
-    into = Feeds(live=False)
-    into.add(VideoSink(path, 25, ("a",)))
-    for index in range(40):
-        if index == 20:
-            Usage.free = 7_900_000
-        into.put(observe(index))
-    with pytest.raises(OutputError, match=r"received a disk with 7\.9 MB left"):
-        into.close()
-    assert cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT) >= 1

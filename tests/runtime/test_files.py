@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metfa.runtime.errors import OutputError
-from metfa.runtime.files import Replacement, make_directory, remove_empty, replacing, sha256, utf8_name, write_text
+from metfa.runtime.files import Replacement, make_directory, remove_empty, replacing, sha256, write_text
 
 
 def test_sha256_of_the_empty_file(tmp_path: Path) -> None:
@@ -99,18 +99,3 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"expected to be able to write .*received .*; free space"):
         write_text(tmp_path / "file" / "text", "")
-
-
-def test_names_that_are_no_utf8_get_another(tmp_path: Path) -> None:
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4"))
-    path.write_text("found")
-    with utf8_name(path) as name:
-        assert name.isascii()
-        assert name.endswith(".mp4")
-        assert Path(name).read_text() == "found"
-    assert not Path(name).exists()
-
-
-def test_other_names_stay(tmp_path: Path) -> None:
-    with utf8_name(tmp_path / "ä ö.mp4") as name:
-        assert name == str(tmp_path / "ä ö.mp4")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from itertools import islice
+from itertools import chain, islice, repeat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,12 @@ from metfa.runtime import Frame, open_source
 from metfa.runtime.errors import SourceError
 from metfa.runtime.sources import CaptureFormat, live
 from metfa.runtime.sources.live import LiveSource, LostError
+from metfa.runtime.sources.pyav import Picture
 
 from .conftest import grey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -363,11 +364,12 @@ def test_a_driver_that_does_not_open_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("spec", ["http://127.0.0.1/scan", "rtsp://127.0.0.1/scan", "/dev/video0"])
-def test_an_error_of_opencv_while_opening_is_a_refusal(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
-    def fail(*_: object) -> None:
+def test_an_error_of_a_library_while_opening_is_a_refusal(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise cv2.error("OpenCV: error\n in function 'open'")
 
     monkeypatch.setattr("cv2.VideoCapture", fail)
+    monkeypatch.setattr("av.open", fail)
     refusals: list[str] = []
 
     def try_to_open() -> None:
@@ -383,11 +385,31 @@ def test_an_error_of_opencv_while_opening_is_a_refusal(monkeypatch: pytest.Monke
     assert refusal.startswith(f"expected an answer of {spec}, received OpenCV: error in function 'open'; check ")
 
 
+class FakeVideo:
+    """A network stream of pictures with times; the last is repeated for ever."""
+
+    rate = 30.0
+    duration = None
+    description = "64x48 pixels, 30 frames/s"
+    fault = None
+    pictures: Sequence[Picture] = (Picture(grey(1), 0.0),)
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __iter__(self) -> Generator[Picture, None, None]:
+        for picture in chain(self.pictures, repeat(self.pictures[-1])):
+            yield picture
+            time.sleep(0.012)  # as a sender that waits for the next frame, if not for long
+
+    def close(self) -> None:
+        pass
+
+
 class FakeCapture:
     """An OpenCV capture that reads a script: pictures, or None for a failure; the last entry is repeated for ever."""
 
     script: Sequence[NDArray[np.uint8] | None] = ()
-    positions: Sequence[float] = ()
 
     def __init__(self, *_: object) -> None:
         self.read_so_far = 0
@@ -399,8 +421,6 @@ class FakeCapture:
         return True
 
     def get(self, key: int) -> float:
-        if key == cv2.CAP_PROP_POS_MSEC:
-            return self.positions[min(self.read_so_far, len(self.positions)) - 1]
         return {cv2.CAP_PROP_FPS: 30.0}.get(key, 0.0)
 
     def read(self) -> tuple[bool, object]:
@@ -416,6 +436,7 @@ class FakeCapture:
 def read_sessions(monkeypatch: pytest.MonkeyPatch, spec: str, sessions: int) -> tuple[list[int], list[str]]:
     """Return the brightest pixel of each frame until so many sessions have begun, and what was said."""
     monkeypatch.setattr("cv2.VideoCapture", FakeCapture)
+    monkeypatch.setattr("metfa.runtime.sources.pyav.open_stream", FakeVideo)
     said: list[str] = []
     levels = []
     with open_source(spec, notify=said.append) as source:
@@ -427,11 +448,11 @@ def read_sessions(monkeypatch: pytest.MonkeyPatch, spec: str, sessions: int) -> 
 
 
 def test_one_frame_that_cannot_be_decoded_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: True)
     monkeypatch.setattr(FakeCapture, "script", [grey(1), None, grey(2), None, None, grey(3), None])
-    monkeypatch.setattr(FakeCapture, "positions", [0.0])
-    levels, said = read_sessions(monkeypatch, "rtsp://127.0.0.1/scan", 1)
+    levels, said = read_sessions(monkeypatch, "0", 1)
     assert levels == [1, 2, 3]
-    assert said[0] == "lost: it delivers nothing any more; reconnecting"
+    assert said[1] == "lost: it delivers nothing any more; reconnecting"
 
 
 @pytest.mark.parametrize(
@@ -457,10 +478,11 @@ def test_users_and_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch, spec
     monkeypatch.setattr("cv2.VideoCapture", FakeCapture)
     monkeypatch.setattr("cv2.videoio_registry.getStreamBackends", lambda: [cv2.CAP_GSTREAMER])
     monkeypatch.setattr(FakeCapture, "script", [grey(1)])
-    monkeypatch.setattr(FakeCapture, "positions", [0.0])
-    with open_source(spec) as source:
-        shown = [source.description, next(iter(source)).source]
-    assert shown[0] == f"{description}, 0x0 pixels, 30 frames/s"
+    with monkeypatch.context() as patch:
+        patch.setattr("metfa.runtime.sources.pyav.open_stream", FakeVideo)
+        with open_source(spec) as source:
+            shown = [source.description, next(iter(source)).source]
+    assert shown[0].startswith(f"{description}, ")
     monkeypatch.setattr(FakeCapture, "isOpened", lambda _: False)
     for wanted in (CaptureFormat(), CaptureFormat(rate=30)):
         with pytest.raises(SourceError) as refusal:
@@ -470,8 +492,8 @@ def test_users_and_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch, spec
 
 
 def test_a_sender_that_was_started_again_is_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeCapture, "script", [grey(1), grey(2), grey(3), grey(4)])
-    monkeypatch.setattr(FakeCapture, "positions", [8000.0, 9000.0, 9040.0, 40.0])
+    times = {1: 8.0, 2: 9.0, 3: 9.04, 4: 0.04}
+    monkeypatch.setattr(FakeVideo, "pictures", [Picture(grey(level), at) for level, at in times.items()])
     levels, said = read_sessions(monkeypatch, "udp://127.0.0.1:9", 1)
     assert levels == [1, 2, 3]
     assert said[0] == "lost: its clock went back from 9.0 s to 0.0 s; reconnecting"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import sys
 import threading
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime import Decision, Frame, Observation, PlaneEvent, Prediction
+from metfa.runtime import Decision, Frame, Observation, PlaneEvent, Prediction, open_source
 from metfa.runtime.annotate import annotate
 from metfa.runtime.errors import OutputError
 from metfa.runtime.sinks import JsonLinesSink, StatusLineSink, VideoSink, WindowSink
@@ -168,15 +169,18 @@ def test_events_to_a_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["annotated.mp4", os.fsdecode(b"\xff \xfe.MP4")])
-def test_a_video_appears_when_it_is_complete(tmp_path: Path, name: str) -> None:
+def test_a_video_can_be_played_while_it_grows(tmp_path: Path, name: str) -> None:
     path = tmp_path / "new" / name
     with VideoSink(path, 25, LABELS) as sink:
-        for index in range(5):
+        for index in range(95):
             sink.write(observe(index))
-        assert not path.exists()
+        assert list(path.parent.iterdir()) == [path]
+        so_far = tmp_path / "so far.mp4"
+        shutil.copy(path, so_far)
     assert list(path.parent.iterdir()) == [path]
     path = path.rename(tmp_path / "video.mp4")
-    assert shapes_of(path) == [(120, 160, 3)] * 5  # too small for a band
+    assert shapes_of(path) == [(120, 160, 3)] * 95  # too small for a band
+    assert shapes_of(so_far) == [(120, 160, 3)] * 90, "whole seconds"
 
 
 def test_frames_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None:
@@ -202,12 +206,16 @@ def test_the_video_shows_all_of_the_frame(tmp_path: Path, shape: tuple[int, ...]
     assert np.abs(picture[:height, :width, 1].astype(int) - scene).mean() < 4
 
 
-def test_dropped_frames_keep_their_time(tmp_path: Path) -> None:
+def test_a_video_plays_at_the_pace_of_the_stream(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     with VideoSink(path, 25, LABELS) as sink:
-        for index in (3, 4, 7, 1000):
+        for index in (3, 4, 7, 7, 100):
             sink.write(observe(index))
-    assert len(shapes_of(path)) == 1 + 1 + 3 + 5
+        lost = observe(9000)
+        sink.write(replace(lost, frame=replace(lost.frame, session=1)))
+    with open_source(str(path)) as source:
+        times = [frame.time for frame in source]
+    assert times == pytest.approx([0, 1 / 30, 4 / 30, 4 / 30, 97 / 30, 97 / 30 + 1 / 25], abs=0.0015)
 
 
 def test_without_frames_there_is_no_video_and_the_old_one_stays(tmp_path: Path) -> None:
@@ -234,14 +242,28 @@ def test_an_error_elsewhere_leaves_a_complete_video(tmp_path: Path) -> None:
 
 def test_a_video_that_does_not_fit_on_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
-    image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    noise = np.random.default_rng(0)
     sink = VideoSink(path, 25, LABELS)
-    with largest_file(20_000):
-        for index in range(20):
-            sink.write(observe(index, image=image))
-        with pytest.raises(OutputError, match=r"expected 20 frames in .*video\.mp4, received"):
+    written = 0
+    with largest_file(400_000):
+        with pytest.raises(OutputError, match=r"to be able to write .*video\.mp4, received File too large"):  # noqa: PT012
+            for index in range(200):
+                sink.write(observe(index, image=noise.integers(0, 255, (96, 128, 3), np.uint8)))
+                written = index
+        with pytest.raises(OutputError, match="File too large"):
             sink.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [path]
+    assert 30 <= written - 31 <= len(shapes_of(path)) <= written + 1
+
+
+def test_a_disk_that_is_full_when_a_video_is_completed(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    sink = VideoSink(path, 25, LABELS)
+    for index in range(65):
+        sink.write(observe(index))
+    with largest_file(path.stat().st_size + 100), pytest.raises(OutputError, match="File too large"):
+        sink.close()
+    assert shapes_of(path) == [(120, 160, 3)] * 60
 
 
 @pytest.mark.parametrize("name", ["video.gif", "video", "video.mp4.txt"])
@@ -254,6 +276,9 @@ def test_a_video_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="to be able to write"):
         VideoSink(tmp_path / "file" / "video.mp4", 25, LABELS)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(OutputError, match="a pipe or a device"):
+        VideoSink(tmp_path / "pipe.mp4", 25, LABELS)
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(OutputError, match="Is a directory"):
         VideoSink(tmp_path / "folder.mp4", 25, LABELS)

@@ -150,23 +150,6 @@ def replacing(path: Path) -> Iterator[Path]:
         replacement.discard()
 
 
-@contextmanager
-def utf8_name(path: Path) -> Iterator[str]:
-    """Yield a name of ``path`` for libraries that take UTF-8 only: its own, or else that of a link to it.
-
-    The link is gone when the block ends; a file that was opened by then stays open.
-    """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory() as directory:
-            link = Path(directory, "link").with_suffix(path.suffix)
-            link.symlink_to(path.absolute())
-            yield str(link)
-    else:
-        yield str(path)
-
-
 def utf8(text: str) -> str:
     """Return ``text`` without the surrogates that stand for bytes of no encoding; OpenCV crashes on them."""
     return text.encode("utf-8", "replace").decode()

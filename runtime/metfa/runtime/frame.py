@@ -21,6 +21,7 @@ class Frame:
         session: how often the source had begun anew, lost and found again or with another size; nothing carries over
             from one session to the next.
         losses: how often it had been lost and found again.
+        time: seconds into its recording; None where ``index`` and the rate of the source tell.
     """
 
     image: NDArray[np.uint8]
@@ -29,6 +30,7 @@ class Frame:
     source: str
     session: int = 0
     losses: int = 0
+    time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def stream(
                 if (event := decide.restart()) is not None:
                     yield event
             first = first or frame
-            seconds = frame.captured_at - first.captured_at if source.live else frame.index / source.rate
+            seconds = frame.captured_at - first.captured_at if source.live else source.seconds_of(frame)
             decision, event = decide(frame, prediction, seconds)
             yield Observation(frame, prediction, decision, seconds, time.monotonic())
             if event is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from typing import TYPE_CHECKING
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..annotate import annotate, as_bgr
 from ..errors import OutputError
-from ..files import Replacement, utf8_name, writing_to
+from ..files import make_directory, remove_empty, writing_to
 from .base import Sink
 
 if TYPE_CHECKING:
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..frame import Observation
-
-_CHECK_FRAMES = 15  # after so many, look how much of the disk is left
-_RESERVE, _INDEX_ENTRY = 8_000_000, 32  # bytes to leave: what the encoder still holds, and the index, for each frame
-_LONGEST_GAP = 5  # frames; filling longer ones would cost the live stream more frames than it saves
+    from .mp4 import Mp4Writer
 
 
 class VideoSink(Sink):
-    """An MP4 of the annotated frames. It appears under its name, complete, when it is closed; without frames, never.
+    """An MP4 of the annotated frames. What was written can be played while it grows, and whatever ends it.
 
-    All frames have the size of the first, with a band below it; others are fitted into it. Where a live source dropped
-    frames, the last one stays for their time (up to five frames), so that the video plays at the pace of life.
+    All frames have the size of the first, with a band below it; others are fitted into it. Each stays until the next,
+    as it did in the stream; only the time for which a live source was lost is left out.
+
+    What the file held before is there until the first frame: a stream that never begins loses nothing, and leaves no
+    empty file behind.
 
     Args:
         path: the file, ``….mp4``.
-        rate: frames per second.
+        rate: frames per second, nominally.
         labels: the class names, in the order of the probabilities.
 
     Raises:
@@ -51,78 +51,51 @@ class VideoSink(Sink):
                 expected="a video file that ends in .mp4", received=str(path), remedy="choose another name for it"
             )
         self._path = path
-        self._rate = round(rate, 2)  # MPEG-4 has 16 bits for the denominator
+        self._rate = rate
         self._labels = labels
-        self._replacement = Replacement(path)
-        self._writer: cv2.VideoWriter | None = None
+        with writing_to(path):
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise OSError("a pipe or a device")  # which cannot be gone back in
+            self._made = make_directory(path.parent)
+            self._is_new = not os.path.lexists(path)
+            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0)
+        self._writer: Mp4Writer | None = None
         self._size = (0, 0)  # width and height of the frames
-        self._frames = 0
-        self._next_index = 0
-        self._check_at = 0
+        self._session = 0
+        self._time = 0.0  # of the last frame, in the stream
+        self._shown_at = 0.0  # the same in the video
 
     def write(self, observation: Observation) -> None:
         """Append the annotated frame."""
         frame = observation.frame
         if self._writer is None:
             self._size = (frame.image.shape[1], frame.image.shape[0])
-            self._next_index = frame.index
+            self._session, self._time = frame.session, observation.time
         picture = annotate(fit(frame.image, *self._size), observation, self._labels)
         if self._writer is None:
             self._writer = self._open(picture.shape[1], picture.shape[0])
-        for _ in range(min(frame.index - self._next_index + 1, _LONGEST_GAP)):
-            self._writer.write(picture)
-            self._frames += 1
-        if self._frames >= self._check_at:
-            self._check_at = self._frames + _CHECK_FRAMES
-            self._refuse_to_fill_the_disk()
-        self._next_index = frame.index + 1
+        self._shown_at += observation.time - self._time if frame.session == self._session else 1 / self._rate
+        self._session, self._time = frame.session, observation.time
+        with writing_to(self._path):
+            self._writer.write(picture, self._shown_at)
 
     def close(self) -> None:
-        """Complete the file and give it its name."""
-        try:
-            if self._writer is not None:
-                self._writer.release()
-                self._writer = None
-                self._verify()
-                self._replacement.commit()
-        finally:
-            self._replacement.discard()
-
-    def _open(self, width: int, height: int) -> cv2.VideoWriter:
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        with utf8_name(self._replacement.temporary) as name:
-            writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, codec, self._rate, (width, height))
-        if not writer.isOpened():
-            raise OutputError(
-                expected=f"to be able to encode {self._path}",
-                received=f"a refusal of {width}x{height} pixels at {self._rate:g} frames/s",
-                remedy="choose another source or leave out --output",
-            )
-        return writer
-
-    def _refuse_to_fill_the_disk(self) -> None:
-        """End while there is room for the index, without which an MP4 cannot be read."""
+        """Complete the file."""
         with writing_to(self._path):
-            free = shutil.disk_usage(self._replacement.temporary.parent).free
-        if free < _RESERVE + self._frames * _INDEX_ENTRY:
-            raise OutputError(
-                expected=f"room for more of {self._path}",
-                received=f"a disk with {free / 1e6:.1f} MB left",
-                remedy="free space or choose another path; the video up to here is complete",
-            )
+            if self._writer is not None:
+                self._writer.close()
+            elif not self._file.closed:
+                self._file.close()
+                if self._is_new:
+                    self._path.unlink(missing_ok=True)
+                    remove_empty(self._made)
 
-    def _verify(self) -> None:
-        """Make sure that what was written can be read, since OpenCV does not tell when a disk is full."""
-        with utf8_name(self._replacement.temporary) as name:
-            video = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-        frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-        video.release()
-        if frames != self._frames:
-            raise OutputError(
-                expected=f"{self._frames} frames in {self._path}",
-                received=f"{frames} after writing it",
-                remedy="free space on the disk or choose another path",
-            )
+    def _open(self, width: int, height: int) -> Mp4Writer:
+        from .mp4 import Mp4Writer  # encoders are loaded when there is something to encode
+
+        with writing_to(self._path):
+            self._file.truncate()  # what was there before
+        return Mp4Writer(self._file, width, height, self._rate)
 
 
 def fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from ..command import require_extra
 from ..errors import SourceError
@@ -21,6 +23,7 @@ from .video import Recording
 __all__ = ["CaptureFormat", "Notify", "Source", "is_dicom", "open_source"]
 
 _ANY = CaptureFormat()
+_URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # anything else is a path, whatever colons are in it
 
 
 def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lambda _: None) -> Source:
@@ -45,10 +48,10 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
     if spec.startswith("gst:"):
         _refuse_format(spec, wanted)
         return open_pipeline(spec.removeprefix("gst:"), notify)
-    if "://" in spec:
+    if _URL.match(spec) and not spec.lower().startswith("file://"):
         _refuse_format(spec, wanted)
         return open_url(spec, notify)
-    path = Path(spec)
+    path = Path(unquote(urlsplit(spec).path) if _URL.match(spec) else spec)
     with reading(path):
         if spec.isdecimal() or spec.startswith("/dev/video") or path.is_char_device():  # /dev/v4l/by-id/…
             return open_camera(spec, wanted, notify)
@@ -57,12 +60,12 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
             return Images.in_folder(path)
         if path.suffix.lower() in SUFFIXES and path.exists():
             return Images.single(path)
-        if path.exists():
+        if path.is_file():
             return _open_dicom(path) if is_dicom(path) else Recording.from_file(path)
     raise SourceError(
         expected="a camera, a video, an image, a folder of images, a DICOM file, a URL or phantom:NAME",
-        received=f"{spec!r}, which does not exist",
-        remedy="correct --device",
+        received=f"{spec!r}, which {'is a pipe, a socket or a disk' if path.exists() else 'does not exist'}",
+        remedy="correct --device; what a pipe delivers goes to standard input, --device -",
     )
 
 

@@ -59,6 +59,10 @@ class Source(ABC):
             SourceError: a frame cannot be read, the source was lost, or it ended before its time.
         """
 
+    def seconds_of(self, frame: Frame) -> float:
+        """Return when a frame is shown, in seconds since the first; of a source that is not live."""
+        return frame.index / self.rate if frame.time is None else frame.time
+
     def close(self) -> None:  # noqa: B027  # most sources hold nothing between two frames
         """Let go of the device. May be called while another thread waits for a frame."""
 

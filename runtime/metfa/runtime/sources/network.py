@@ -1,4 +1,4 @@
-"""Network streams, through OpenCV's FFmpeg."""
+"""Network streams, and recordings that are reached over a network."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-import cv2
-
-from ..errors import SourceError
-from ..files import utf8
 from .live import LiveSource, LostError, connecting_to
-from .opencv import OpenCVConnection, duration_of, without_credentials
+from .opencv import without_credentials
 from .video import Recording
 
 if TYPE_CHECKING:
@@ -22,11 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .base import Notify, Source
+    from .pyav import Video
 
 _LIVE_SCHEMES = ("rtmp", "rtp", "rtsp", "rtsps", "srt", "udp")
-_OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 2000
-_SILENCE_SECONDS = 0.95 * _READ_TIMEOUT_MS / 1000  # a read that takes longer has met its timeout
-_SET_BACK_MS = 1000.0  # a sender whose clock goes back by more was started again
+_OPEN_SECONDS, _READ_SECONDS = 5.0, 2.0
+_SILENCE_SECONDS = 0.95 * _READ_SECONDS  # a read that takes longer has met its timeout
+_SET_BACK_SECONDS = 1.0  # a sender whose clock goes back by more was started again
 
 
 def open_url(url: str, notify: Notify) -> Source:
@@ -35,41 +32,32 @@ def open_url(url: str, notify: Notify) -> Source:
     Raises:
         SourceError: nothing that can be decoded is there.
     """
+    from .pyav import open_stream  # decoders are loaded when there is something to decode
+
     name = without_credentials(url)
-    opened: list[cv2.VideoCapture] = []
+    opened: list[Video] = []
+
+    def open_video() -> Video:
+        return open_stream(url, name, _OPEN_SECONDS, _READ_SECONDS)
+
     if not url.startswith(tuple(f"{scheme}://" for scheme in _LIVE_SCHEMES)):
         with connecting_to(name):
-            opened.append(_in_thread(lambda: _open(url)))
-        if duration_of(opened[0]) > 0:
+            opened.append(_in_thread(open_video))
+        if opened[0].duration is not None:
             return Recording(name, opened[0], f"recording {name}")
 
-    def connect() -> _Stream:
-        return _Stream(opened.pop() if opened else _open(url), f"live stream {name}")
-
-    return LiveSource(name, connect, notify)
+    return LiveSource(name, lambda: _Stream(opened.pop() if opened else open_video(), f"live stream {name}"), notify)
 
 
-def _open(url: str) -> cv2.VideoCapture:
-    # One thread: FFmpeg's decoders hold back a frame for each further one, half a second on sixteen cores.
-    parameters = {
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: _OPEN_TIMEOUT_MS,
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC: _READ_TIMEOUT_MS,
-        cv2.CAP_PROP_N_THREADS: 1,
-    }
-    capture = cv2.VideoCapture(utf8(url), cv2.CAP_FFMPEG, [number for pair in parameters.items() for number in pair])
-    if not capture.isOpened():
-        raise SourceError(
-            expected=f"a video stream at {without_credentials(url)}",
-            received=f"none within {_OPEN_TIMEOUT_MS / 1000:g} s",
-            remedy="check the address and the network, or try it with ffplay",
-        )
-    return capture
+class _Stream:
+    """A live stream; see :class:`~metfa.runtime.sources.live.Connection`."""
 
-
-class _Stream(OpenCVConnection):
-    """Ends where its clock is set back: what another sender sends would be scaled to the size of the first."""
-
-    _position = 0.0
+    def __init__(self, video: Video, description: str) -> None:
+        self.rate = video.rate
+        self.description = f"{description}, {video.description}"
+        self._video = video
+        self._pictures = iter(video)
+        self._time = 0.0
 
     def read(self) -> NDArray[np.uint8]:
         """Wait for the next picture.
@@ -78,19 +66,26 @@ class _Stream(OpenCVConnection):
             LostError: the stream ended, fell silent or was started again.
         """
         asked_at = time.monotonic()
-        image = super().read()
-        # What a decoder held back comes out when it gives up waiting: a picture of the past.
+        picture = next(self._pictures, None)
+        # What was held back comes out when FFmpeg gives up waiting: a picture of the past.
         if time.monotonic() - asked_at > _SILENCE_SECONDS:
-            raise LostError(f"nothing came for {_READ_TIMEOUT_MS / 1000:g} s")
-        last, self._position = self._position, self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        if self._position < last - _SET_BACK_MS:
-            raise LostError(f"its clock went back from {last / 1000:.1f} s to {self._position / 1000:.1f} s")
-        return image
+            raise LostError(f"nothing came for {_READ_SECONDS:g} s")
+        if picture is None:
+            raise LostError(self._video.fault or "it delivers nothing any more")
+        last, self._time = self._time, self._time if picture.time is None else picture.time
+        if self._time < last - _SET_BACK_SECONDS:
+            raise LostError(f"its clock went back from {last:.1f} s to {self._time:.1f} s")
+        return picture.image
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pictures.close()
+        self._video.close()
 
 
-def _in_thread(call: Callable[[], cv2.VideoCapture]) -> cv2.VideoCapture:
-    """Return what ``call`` does, and let Ctrl-C and SIGTERM through while it waits in OpenCV."""
-    answers: SimpleQueue[cv2.VideoCapture | Exception] = SimpleQueue()
+def _in_thread(call: Callable[[], Video]) -> Video:
+    """Return what ``call`` does, and let Ctrl-C and SIGTERM through while it waits for the network."""
+    answers: SimpleQueue[Video | Exception] = SimpleQueue()
 
     def answer() -> None:
         try:

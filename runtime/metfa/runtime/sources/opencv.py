@@ -1,4 +1,4 @@
-"""What cameras, network streams and pipelines share: a ``cv2.VideoCapture`` to read from until it is lost."""
+"""What cameras and pipelines share: a ``cv2.VideoCapture`` to read from until it is lost."""
 
 from __future__ import annotations
 
@@ -55,12 +55,6 @@ def rate_of(capture: cv2.VideoCapture) -> float:
     """Return the frames per second that ``capture`` announces, or a plausible number where it does not."""
     rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if 0 < rate < 1000 else _DEFAULT_RATE
-
-
-def duration_of(capture: cv2.VideoCapture) -> float:
-    """Return the seconds that a video should last, 0 or less where it is not known."""
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    return capture.get(cv2.CAP_PROP_FRAME_COUNT) / rate if rate > 0 else 0.0
 
 
 def format_of(capture: cv2.VideoCapture) -> str:

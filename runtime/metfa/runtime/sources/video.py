@@ -1,24 +1,22 @@
-"""Recorded videos, through OpenCV."""
+"""Recorded videos."""
 
 from __future__ import annotations
 
 import time
-from itertools import count
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
 from ..errors import SourceError
-from ..files import reading, utf8_name
 from ..frame import Frame
 from .base import Source
-from .opencv import duration_of, format_of, rate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .pyav import Picture, Video
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".gif"})
 """Of the files in a folder that are taken for recordings."""
@@ -29,17 +27,17 @@ class Recording(Source):
 
     Args:
         name: ``source`` of the frames.
-        capture: what OpenCV opened.
+        video: the open video.
         description: what that is; the format is added.
     """
 
     live = False
 
-    def __init__(self, name: str, capture: cv2.VideoCapture, description: str) -> None:
-        self.rate = rate_of(capture)
-        self.description = f"{description}, {format_of(capture)}"
+    def __init__(self, name: str, video: Video, description: str) -> None:
+        self.rate = video.rate
+        self.description = f"{description}, {video.description}"
         self._name = name
-        self._capture = capture
+        self._video = video
 
     @classmethod
     def from_file(cls, path: Path) -> Recording:
@@ -48,40 +46,46 @@ class Recording(Source):
         Raises:
             SourceError: it cannot be read or is no video.
         """
-        with reading(path), path.open("rb") as file:
-            is_empty = not file.read(1)
-        if is_empty:
-            raise _no_video(path, "an empty file")
-        with utf8_name(path) as name:
-            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-        if not capture.isOpened():
-            raise _no_video(path, "a file that is truncated or no video")
-        return cls(str(path), capture, f"video {path}")
+        from .pyav import open_recording  # decoders are loaded when there is something to decode
+
+        return cls(str(path), open_recording(path), f"video {path}")
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames until the video ends."""
-        position = 0.0  # of the last frame, in ms
-        for index in count():
-            received, image = self._capture.read()
-            captured_at = time.monotonic()
-            if not received:
-                break
-            position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-            yield Frame(np.asarray(image, np.uint8), index, captured_at, self._name)
-        if index == 0:
+        """Yield the frames until the video ends. Where their size changes, another session begins."""
+        index, seconds, session = -1, 0.0, 0
+        shape: tuple[int, ...] | None = None
+        for index, (image, seconds) in enumerate(_timed(self._video, self.rate)):
+            session += shape is not None and image.shape != shape
+            shape = image.shape
+            yield Frame(image, index, time.monotonic(), self._name, session, time=seconds)
+        if index < 0:
             raise SourceError(
                 expected=f"frames in {self._name}",
-                received="none that can be decoded",
+                received=f"none that can be decoded as {self._video.codec}",
                 remedy="record or copy it again",
             )
-        seconds, duration = (position + 1000 / self.rate) / 1000, duration_of(self._capture)
-        if seconds < 0.9 * duration:  # what containers say of their length is often a little off
+        if self._video.fault is not None:
+            end = f"{seconds + 1 / self.rate:.1f} s ({index + 1} frames)"
             raise SourceError(
-                expected=f"{duration:.1f} s of video in {self._name}",
-                received=f"a file that ends after {seconds:.1f} s ({index} frames)",
+                expected=f"a whole video in {self._name}",
+                received=f"one that ends after {end}: {self._video.fault}",
                 remedy="copy it again; the frames up to there were processed",
             )
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._video.close()
 
-def _no_video(path: Path, received: str) -> SourceError:
-    return SourceError(expected=f"a video in {path}", received=received, remedy="record or copy it again")
+
+def _timed(pictures: Iterable[Picture], rate: float) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """Yield each picture with its seconds since the first: by its own clock, and by the rate where that has gaps.
+
+    Where the clock is set back, as in recordings that were joined, time goes on.
+    """
+    seconds, origin = -1 / rate, None
+    for image, shown_at in pictures:
+        due = seconds + 1 / rate
+        if shown_at is not None and (origin is None or shown_at - origin < seconds):
+            origin = shown_at - due
+        seconds = due if shown_at is None or origin is None else shown_at - origin
+        yield image, seconds

@@ -49,18 +49,19 @@ def record(path: Path, pictures: Sequence[np.ndarray], rate: float = 25) -> Path
 
 
 class Frames(Source):
-    """Pictures as a source of a certain rate."""
+    """Pictures as a source of a certain rate, perhaps with times of their own."""
 
     live = False
     description = "frames"
 
-    def __init__(self, pictures: Sequence[np.ndarray], rate: float) -> None:
+    def __init__(self, pictures: Sequence[np.ndarray], rate: float, times: Sequence[float] | None = None) -> None:
         self.rate = rate
         self._pictures = pictures
+        self._times = times
 
     def __iter__(self) -> Iterator[Frame]:
         for index, picture in enumerate(self._pictures):
-            yield Frame(picture, index, time.monotonic(), "frames")
+            yield Frame(picture, index, time.monotonic(), "frames", time=self._times[index] if self._times else None)
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4", ".gif"])
@@ -96,6 +97,25 @@ def test_frames_are_those_at_or_next_after_each_tick(count: int, source_rate: fl
         for picture in sample(Frames(pictures, source_rate), rate)
     ]
     assert got == wanted
+
+
+def test_frames_of_a_variable_rate_are_taken_as_they_were_shown() -> None:
+    times = [index / 25 for index in range(50)] + [2.0 + 1.5 * index for index in range(4)]
+    pictures = [np.random.default_rng(index).integers(0, 256, (32, 32)).astype(np.uint8) for index in range(54)]
+    taken = sample(Frames(pictures, 9.45, times), 2)
+    shown_at = [times[next(n for n, each in enumerate(pictures) if each is picture)] for picture in taken]
+    assert shown_at == [0, 0.52, 1, 1.52, 2, 3.5, 5, 6.5]
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30:05.avi", "file:x.avi", "-scan.avi", "clip%03d.avi", "a b'c.avi", "two\nlines.avi"]
+)
+def test_any_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    record(tmp_path / "clip.avi", [scene(seed) for seed in range(50)]).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for domain, count in ((name, 4), (f"./{name}?rate=5", 10), (f"{tmp_path / name}?rate=1", 2)):
+        (entry,) = list_domain(domain).entries
+        assert len(list(entry.medium.read())) == count, domain
 
 
 def test_a_frozen_picture_is_taken_once_whatever_its_clock_says() -> None:

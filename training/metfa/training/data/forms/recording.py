@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _CELLS = 32  # on each side; a frame is compared by the means of its cells
 _MOVED = 6  # grey levels; compression and noise change the mean of a cell by less
 _NEW = 0.02  # of the cells; where no more have changed, as a clock or a cursor does, the frame shows nothing new
 _REMEMBERED = 64  # frames; a loop that is longer is taken again
+_CLOCK = 0.0005  # seconds; many containers count in milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class RecordingFile:
 def sample(source: Source, rate: float) -> Iterator[NDArray[np.uint8]]:
     """Yield ``rate`` frames of each second of a source, all of them where it has fewer, without near-duplicates.
 
+    Seconds are those of the recording: of one whose rate varies, frames are taken as they were shown.
     A frame is left out where one of the last 64 that were not shows the same: then the picture was frozen, or the
     recording repeats a loop, or nothing moved.
 
@@ -68,11 +71,12 @@ def sample(source: Source, rate: float) -> Iterator[NDArray[np.uint8]]:
         SourceError: a frame cannot be read.
     """
     shown: deque[NDArray[np.int16]] = deque(maxlen=_REMEMBERED)
-    taken = 0
+    due = 0
     for frame in source:
-        if frame.index * rate < taken * source.rate:  # taken / rate seconds have not passed
+        ticks = math.floor((source.seconds_of(frame) + _CLOCK) * rate)
+        if ticks < due:
             continue
-        taken += 1
+        due = ticks + 1
         cells = _cells(frame.image)
         if shown and ((np.abs(np.stack(shown) - cells) > _MOVED).mean(axis=1) <= _NEW).any():
             continue
