@@ -167,8 +167,8 @@ def test_outside_the_region_that_the_file_tells_names_are_burnt_in_and_made_blac
 ) -> None:
     path = tell_region(write(tmp_path / "cine.dcm", grey, "MONOCHROME2"), 5, 4, 24, 13)
     with open_source(str(path)) as source:
-        assert source.region == Region(5, 4, 20, 10)
         for frame, written in zip(source, grey, strict=True):
+            assert frame.region == Region(5, 4, 20, 10)
             assert (frame.image[4:14, 5:25] == written[4:14, 5:25]).all()
             assert not frame.image[:4].any()
             assert not frame.image[14:].any()
@@ -179,8 +179,9 @@ def test_outside_the_region_that_the_file_tells_names_are_burnt_in_and_made_blac
 def test_a_region_of_the_whole_frame_tells_nothing(tmp_path: Path, grey: np.ndarray) -> None:
     path = tell_region(write(tmp_path / "cine.dcm", grey, "MONOCHROME2"), 0, 0, 30, 20)
     with open_source(str(path)) as source:
-        assert source.region is None
-        assert (next(iter(source)).image == grey[0]).all()
+        frame = next(iter(source))
+        assert frame.region is None
+        assert (frame.image == grey[0]).all()
 
 
 def test_the_sector_is_not_looked_for_where_the_file_tells_it(tmp_path: Path, grey: np.ndarray, bundle: Path) -> None:
@@ -413,10 +414,11 @@ def test_a_jpeg_frame_with_a_hole_is_refused_in_silence(
 def test_a_folder_of_dicom_files_is_streamed_as_it_is_trained_on(tmp_path: Path, grey: np.ndarray) -> None:
     (tmp_path / "PAT0").mkdir()
     write(tmp_path / "PAT0" / "IM0001", grey, "MONOCHROME2")
-    write(tmp_path / "PAT0" / "IM0002", grey[:1], "MONOCHROME2")
+    tell_region(write(tmp_path / "PAT0" / "IM0002", grey[:1], "MONOCHROME2"), 5, 4, 24, 13)
     (tmp_path / "DICOMDIR").write_bytes(b"")
     with open_source(str(tmp_path)) as source:
-        assert [frame.source for frame in source] == ["PAT0/IM0001"] * 3 + ["PAT0/IM0002"]
+        frames = [(frame.source, frame.region) for frame in source]
+    assert frames == [("PAT0/IM0001", None)] * 3 + [("PAT0/IM0002", Region(5, 4, 20, 10))]
 
 
 def test_a_dicom_file_is_known_by_its_content(tmp_path: Path, grey: np.ndarray) -> None:

@@ -64,7 +64,6 @@ class DicomCine(Source):
                 if keyword not in self._dataset:
                     raise ValueError(f"a file without {keyword}")
             self._regions = read_regions(self._dataset)
-            self.region = self._regions.image
             size = f"{int(self._dataset.Columns)}x{int(self._dataset.Rows)}"
             if not 0 < int(self._dataset.Columns) * int(self._dataset.Rows) <= MAX_PIXELS:
                 raise ValueError(f"frames of {size} pixels")
@@ -85,7 +84,7 @@ class DicomCine(Source):
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, decoded one by one."""
         for frame in self._frames:
-            yield replace(frame, image=self._regions.blank(frame.image))
+            yield replace(frame, image=self._regions.blank(frame.image), region=self._regions.image)
 
     def _decode(self, count: int, times: tuple[float, ...] | None) -> Iterator[Frame]:
         images = read_frames(self._dataset)

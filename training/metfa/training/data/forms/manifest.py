@@ -118,6 +118,7 @@ def _split_of(row: Mapping[str, str], name: str) -> Split | None:
         raise DataError(
             expected=f"one of {', '.join(SPLITS)} in the column 'split' of {name}",
             received=repr(value),
-            remedy=f"{did_you_mean(value, SPLITS)}correct the rows, or leave their cells empty to have the pictures split",
+            remedy=f"{did_you_mean(value, SPLITS)}correct the rows, "
+            "or leave their cells empty to have the pictures split",
         )
     return None
