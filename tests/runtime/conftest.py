@@ -126,7 +126,7 @@ class FakeClassifier:
         self.restarts = 0
         self._classify = classify
 
-    def see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def see(self, image: NDArray[np.uint8], told: object = None) -> NDArray[np.uint8]:
         return image
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:

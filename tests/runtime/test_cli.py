@@ -63,10 +63,27 @@ def test_a_folder_becomes_events_and_a_video(bundle: Path, folder: Path, tmp_pat
     assert frames_in(video) == 3
     backend, source, window = result.stderr.splitlines()
     assert re.fullmatch(r"backend: ONNX Runtime \S+ on the CPU, model\.onnx", backend)
-    assert source == f"source: 3 images in {folder}"
+    assert source == f"source: 3 files in {folder}"
     assert window == "window: none (no display: neither DISPLAY nor WAYLAND_DISPLAY is set)"
     assert result.stdout.startswith("3 frames, 0 dropped, ")
     assert all(f"\n{label}" in result.stdout for label in LABELS)
+
+
+def test_what_cannot_be_used_of_a_folder_is_skipped_and_counted(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    empty_image(folder)
+    truncated_png(folder)
+    truncated_jpeg(folder)
+    image_that_is_none(folder)
+    events = tmp_path / "events.jsonl"
+    result = run("--bundle", bundle, "--device", folder, "--events", events)
+    assert result.returncode == 0
+    assert [event["label"] for event in events_in(events)] == ["dark", "grey", "bright"]
+    assert [line for line in result.stderr.splitlines() if "skipped" in line] == [
+        "source: skipped 0 cut.jpg: a damaged or truncated file",
+        "source: skipped 0 cut.png: a damaged or truncated file",
+        "source: skipped 0 empty.png: an empty file",
+        "source: skipped 4 of 7 files",
+    ]
 
 
 def test_a_scan_becomes_frames_and_the_plane_that_it_held(bundle: Path, tmp_path: Path) -> None:
@@ -291,23 +308,30 @@ def folder_without_images(folder: Path) -> list[str]:
 
 def empty_image(folder: Path) -> list[str]:
     (folder / "0 empty.png").touch()
-    return []
+    return ["--device", str(folder / "0 empty.png")]
 
 
 def truncated_png(folder: Path) -> list[str]:
     (folder / "0 cut.png").write_bytes((folder / "1 dark.png").read_bytes()[:-20])
-    return []
+    return ["--device", str(folder / "0 cut.png")]
 
 
 def truncated_jpeg(folder: Path) -> list[str]:
     image = cv2.imencode(".jpg", cv2.imread(str(folder / "2 grey.png")))[1].tobytes()  # type: ignore[arg-type]
     (folder / "0 cut.jpg").write_bytes(image[: len(image) * 9 // 10])
-    return []
+    return ["--device", str(folder / "0 cut.jpg")]
 
 
 def image_that_is_none(folder: Path) -> list[str]:
     (folder / "0 text.png").write_text("no picture")
-    return []
+    return ["--device", str(folder / "0 text.png")]
+
+
+def images_of_which_none_can_be_used(folder: Path) -> list[str]:
+    (folder / "bad").mkdir()
+    (folder / "bad" / "1.png").touch()
+    (folder / "bad" / "2.png").touch()
+    return ["--device", str(folder / "bad")]
 
 
 def empty_video(folder: Path) -> list[str]:
@@ -431,6 +455,7 @@ def test_a_stream_that_is_refused_leaves_everything_as_it_was(bundle: Path, fold
         truncated_png,
         truncated_jpeg,
         image_that_is_none,
+        images_of_which_none_can_be_used,
         empty_video,
         truncated_video,
         region_beyond_the_frame,

@@ -26,13 +26,37 @@ def test_a_folder_yields_its_pictures_by_name(folder: Path) -> None:
     with open_source(str(folder)) as source:
         frames = list(source)
     assert not source.live
-    assert source.description == f"3 images in {folder}"
+    assert source.description == f"3 files in {folder}"
     assert [frame.source for frame in frames] == ["1 dark.png", "2 grey.png", "3 bright.png"]
     assert [frame.index for frame in frames] == [0, 1, 2]
     for frame in frames:
         np.testing.assert_array_equal(frame.image, cv2.imread(str(folder / frame.source), cv2.IMREAD_GRAYSCALE))
     assert [int(frame.image.min()) for frame in frames] == [5, 98, 189]
     assert all(frame.image.dtype == np.uint8 and frame.image.shape == (48, 64) for frame in frames)
+
+
+def test_a_folder_of_class_folders_is_streamed_as_it_is_trained_on(folder: Path, clip: Path) -> None:
+    for name in ("b/patient/1.png", "a/2.png", "a/.thumbnails/3.png", "__MACOSX/4.png", "lost+found/5.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((folder / "1 dark.png").read_bytes())
+    (folder / "b" / f"clip{clip.suffix}").write_bytes(clip.read_bytes())
+    (folder / "b" / "back").symlink_to(folder)
+    os.mkfifo(folder / "a" / "pipe.png")
+    with open_source(str(folder)) as source:
+        names = [frame.source for frame in source]
+    of_clip = [name for name in names if name.startswith("b/clip")]
+    assert len(of_clip) > 1
+    assert [name for name in names if name not in of_clip] == [
+        *("1 dark.png", "2 grey.png", "3 bright.png", "a/2.png", "b/patient/1.png")
+    ]
+
+
+def test_the_pages_of_an_image_are_frames(tmp_path: Path) -> None:
+    pages = [np.full((20, 30), level, np.uint8) for level in (10, 20, 30)]
+    assert cv2.imwritemulti(str(tmp_path / "pages.tif"), pages)
+    for name in ("", "pages.tif"):
+        with open_source(str(tmp_path / name)) as source:
+            assert [int(frame.image[0, 0]) for frame in source] == [10, 20, 30]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".bmp", ".tif", ".tiff"])

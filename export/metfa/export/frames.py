@@ -60,10 +60,10 @@ def read_frames(spec: str, size: InputSpec, region: Roi, limit: int = LIMIT) -> 
     tracker = SectorTracker(region)
     frames: list[NDArray[np.uint8]] = []
     for number in np.linspace(0, len(entries) - 1, min(limit, len(entries))).round().astype(int).tolist():
-        tracker.told = entries[number].region
+        entry = entries[number]
         frames += [
-            preprocess(image, height=size.height, width=size.width, region=tracker.region(image))
-            for image in islice(_pictures(entries[number].medium), of_each)
+            preprocess(image, height=size.height, width=size.width, region=tracker.region(image, entry.region))
+            for image in islice(_pictures(entry.medium), of_each)
         ]
     if not frames:
         raise SourceError(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .backends import Backend
     from .backends.choice import BackendName, Precision
-    from .contract import ModelContract, Roi
+    from .contract import ModelContract, Region, Roi
 
 
 class PlaneClassifier:
@@ -92,10 +92,15 @@ class PlaneClassifier:
             )
         return self.classify(self.see(image))
 
-    def see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return what the model sees of a stream's next image, uint8 [H, W] of the contract's size; as above."""
+    def see(self, image: NDArray[np.uint8], told: Region | None = None) -> NDArray[np.uint8]:
+        """Return what the model sees of a stream's next image, uint8 [H, W] of the contract's size; as above.
+
+        Args:
+            image: as above.
+            told: the sector, where the image's source tells it; then it is not looked for.
+        """
         size = self.contract.input
-        tensor = preprocess(image, height=size.height, width=size.width, region=self.sector.region(image))
+        tensor = preprocess(image, height=size.height, width=size.width, region=self.sector.region(image, told))
         return tensor.reshape(size.height, size.width)
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:

@@ -163,7 +163,6 @@ def main(  # click passes the options by name
                 open_source(device, CaptureFormat(size, rate, pixels), notify=lambda line: _say(f"source: {line}"))
             )
             _say(f"source: {source.description}")
-            classifier.sector.told = source.region
             # Up to here nothing was done that a signal could not simply end.
             interruption = stack.enter_context(Interruption())
             labels = classifier.contract.labels

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .contract import Region
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -22,6 +24,7 @@ class Frame:
             from one session to the next.
         losses: how often it had been lost and found again.
         time: seconds into its recording; None where ``index`` and the rate of the source tell.
+        region: the part of the image that holds the ultrasound, where its source says so.
     """
 
     image: NDArray[np.uint8]
@@ -31,6 +34,7 @@ class Frame:
     session: int = 0
     losses: int = 0
     time: float | None = None
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,12 +80,10 @@ class SectorTracker:
     Attributes:
         report: called with each sector that was found in frames of one width and height, None where there was none:
             once after the first frame, and again where the later ones have changed it.
-        told: the sector as the source tells it, which is then not looked for.
     """
 
     def __init__(self, region: Roi) -> None:
         self.report: Callable[[Region | None, int, int], None] = lambda region, width, height: None
-        self.told: Region | None = None
         self._region = region
         self._screen: _Screen | None = None
         self._sector: Region | None = None
@@ -96,18 +94,19 @@ class SectorTracker:
         """Forget the frames seen so far: others follow, from another device or layout perhaps."""
         self._screen = None
 
-    def region(self, image: NDArray[np.uint8]) -> Region | None:
+    def region(self, image: NDArray[np.uint8], told: Region | None = None) -> Region | None:
         """Return what the model sees of the stream's next frame; None for all of it.
 
         Args:
             image: uint8 [H, W] or [H, W, C].
+            told: the sector as the source tells it, which is then not looked for.
         """
         if self._region != "auto":
             return self._region
         height, width = image.shape[:2]
-        if self.told is not None:
-            self._announce(self.told, width, height)
-            return self.told
+        if told is not None:
+            self._announce(told, width, height)
+            return told
         if self._screen is None or self._screen.size != (height, width):
             self._screen = _Screen(height, width)
             self._frames = 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .contract import ModelContract
+    from .contract import ModelContract, Region
     from .sources import Source
 
 _Arguments = ParamSpec("_Arguments")
@@ -45,8 +45,8 @@ class Classifier(Protocol):
         """How many threads may be in :meth:`classify` at once, ≥ 1."""
         ...
 
-    def see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return what the model sees of the stream's next image."""
+    def see(self, image: NDArray[np.uint8], told: Region | None = None) -> NDArray[np.uint8]:
+        """Return what the model sees of the stream's next image, whose sector its source may have told."""
         ...
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:
@@ -155,7 +155,7 @@ def _predict(
                     if frame.session != session:
                         session = frame.session
                         classifier.restart()
-                    picture = classifier.see(frame.image)
+                    picture = classifier.see(frame.image, frame.region)
                 except Empty:
                     break
                 except Exception as failure:

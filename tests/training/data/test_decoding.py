@@ -96,3 +96,8 @@ def test_a_digest_is_of_pixels_and_shape() -> None:
     assert digest(image) == digest(image.copy(order="F"))
     others = [image.T, image.reshape(50, 40), image[::-1], image ^ np.eye(40, 50, dtype=np.uint8)]
     assert len({digest(each) for each in [image, *others]}) == 5
+
+
+def test_a_medium_without_a_picture_is_an_error() -> None:
+    with pytest.raises(SourceError, match="expected pictures in cine, received no picture"):
+        list(decoder(None)(entry(Held("cine", ()))))

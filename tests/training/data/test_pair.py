@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,15 +12,15 @@ from click.testing import CliRunner
 
 from metfa.runtime import records
 from metfa.runtime.bundle import Bundle
-from metfa.runtime.errors import BundleError
+from metfa.runtime.errors import BundleError, DataError
 from metfa.training.cli.train import main
 from metfa.training.config import CONFIG, TrainingConfig
-from metfa.training.data.pair import read_pair
+from metfa.training.data.pair import list_pair, read_pair
 from metfa.training.data.store import UNLABELLED
 from metfa.training.evaluation.held_out import read_held_out
 from metfa.training.train import EVALUATION
 
-from ..conftest import LABELS, write_classes
+from ..conftest import LABELS, make_config, write_classes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,3 +124,53 @@ def test_tables_that_do_not_do_are_refused_before_training(
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (mixed / "runs").exists()
+
+
+@pytest.mark.parametrize("form", ["table", "class folders"])
+def test_classes_that_differ_are_told_with_a_remedy_that_works(mixed: Path, form: str) -> None:
+    if form == "table":
+        table = (mixed / "manifest.csv").read_text()
+        (mixed / "other.csv").write_text(table.replace(",bars,B", ",bar,B"))
+        source, target = "manifest.csv?device=A", "other.csv?device=B"
+    else:
+        (mixed / "B" / "bars").rename(mixed / "B" / "bar")
+        source, target = "A", "B"
+    with pytest.raises(DataError, match=r"received bar, .*; did you mean 'bars'\? rename .*: (\S+)$") as error:
+        list_pair(replace(make_config(), source=source, target=target))
+    cured = error.value.remedy.rpartition(" ")[2]
+    pair = read_pair(replace(make_config(), source=source, target=cured))
+    assert pair.target.classes == ()
+    assert len(pair.target.labels) == 24
+
+
+def test_what_was_skipped_is_told_where_a_run_stops(mixed: Path) -> None:
+    for path in (mixed / "A" / "bars").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"\(skipped: 8 no PNG, JPEG, BMP or TIFF, or a damaged one\); "):
+        read_pair(replace(make_config(), source="A", target="B"))
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "message"),
+    [
+        ("train", "manifest.csv?devise=B", "did you mean 'device'?"),
+        ("train", "manifest.csv?device=B&label=rings", "did you mean 'ring'?"),
+        ("tune", "manifest.csv?device=B&label=ring", "expected the source's classes"),
+        ("tune", "B?labels=none", "did you mean 'label'?"),
+    ],
+)
+def test_what_is_misspelt_is_told_before_pytorch_is_imported(
+    mixed: Path, command: str, target: str, message: str
+) -> None:
+    script = f"""
+import sys
+sys.argv = ["metfa-{command}", "--source", "A", "--target", "{target}"]
+from metfa.training.cli.{command} import main
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 1 and "torch" not in sys.modules
+"""
+    result = subprocess.run([sys.executable, "-c", script], cwd=mixed, capture_output=True, text=True, check=True)
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1

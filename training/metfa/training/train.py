@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from .config import TrainingConfig
-    from .data.pair import DomainPair
+    from .data.pair import DomainPair, ListedPair
     from .methods import Role
     from .model import Network
 
@@ -92,6 +92,7 @@ def train(
     directory: Path,
     fabric: Fabric,
     *,
+    listed: ListedPair | None = None,
     resume: bool = False,
     overwrite: bool = False,
     on_data: Callable[[DomainPair], None] = lambda pair: None,
@@ -105,6 +106,7 @@ def train(
         config: the run.
         directory: the bundle.
         fabric: where to compute, launched.
+        listed: the domains of the run, where they were listed before.
         resume: go on with the unfinished run in the directory.
         overwrite: replace a finished bundle and drop an unfinished run.
         on_data: told of the domains before training; what it raises ends the run.
@@ -121,13 +123,14 @@ def train(
         OutputError: the directory cannot be written.
     """
     with writing_alone(directory) if fabric.is_global_zero else nullcontext():
-        return _train(config, directory, fabric, resume, overwrite, on_data, on_candidate)
+        return _train(config, directory, fabric, listed, resume, overwrite, on_data, on_candidate)
 
 
 def _train(
     config: TrainingConfig,
     directory: Path,
     fabric: Fabric,
+    listed: ListedPair | None,
     resume: bool,
     overwrite: bool,
     on_data: Callable[[DomainPair], None],
@@ -139,7 +142,7 @@ def _train(
             require_writable(directory)
             if not resume:
                 _clear(directory, overwrite=overwrite)
-        pair = read_pair(config)
+        pair = read_pair(config, listed)
     if fabric.is_global_zero:
         on_data(pair)
     try:

@@ -10,17 +10,20 @@ from ..command import require_extra
 from ..errors import SourceError
 from ..files import reading
 from ..images import SUFFIXES
+from ..media import files_in, is_dicom
 from .base import CaptureFormat, Notify, Source
 from .camera import open_camera
+from .folder import Folder
 from .gstreamer import open_pipeline
 from .images import Images
 from .network import open_url
 from .opencv import without_credentials
 from .simulator import SimulatedDevice
 from .stdin import StandardInput
+from .video import SUFFIXES as RECORDINGS
 from .video import Recording
 
-__all__ = ["CaptureFormat", "Notify", "Source", "is_dicom", "open_source"]
+__all__ = ["CaptureFormat", "Notify", "Source", "open_source"]
 
 _ANY = CaptureFormat()
 _URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # anything else is a path, whatever colons are in it
@@ -34,7 +37,7 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
             frames on standard input, ``gst:PIPELINE`` for GStreamer, or ``phantom:NAME`` for the simulated device
             with that profile.
         wanted: the format to ask a camera for, or that of raw frames on standard input.
-        notify: told in a line when a live source is lost, and when it is back.
+        notify: told in a line when a live source is lost and when it is back, and what of a folder cannot be used.
 
     Raises:
         SourceError: there is no such source, it cannot be read, or it has a format of its own.
@@ -57,11 +60,9 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
             return open_camera(spec, wanted, notify)
         _refuse_format(spec, wanted)
         if path.is_dir():
-            return Images.in_folder(path)
-        if path.suffix.lower() in SUFFIXES and path.exists():
-            return Images.single(path)
+            return Folder(path, filter(_may_hold_frames, files_in(path)), _open_file, notify)
         if path.is_file():
-            return _open_dicom(path) if is_dicom(path) else Recording.from_file(path)
+            return _open_file(path)
     raise SourceError(
         expected="a camera, a video, an image, a folder of images, a DICOM file, a URL or phantom:NAME",
         received=f"{spec!r}, which {'is a pipe, a socket or a disk' if path.exists() else 'does not exist'}",
@@ -78,15 +79,20 @@ def _refuse_format(spec: str, wanted: CaptureFormat) -> None:
         )
 
 
-def is_dicom(path: Path) -> bool:
-    """Return whether a file is DICOM by its name, or by what it begins with."""
-    if path.suffix.lower() in {".dcm", ".dicom"}:
+def _may_hold_frames(path: Path) -> bool:
+    """Return whether a file of a folder is worth opening: what is no image, recording or DICOM is left alone."""
+    try:
+        return path.suffix.lower() in SUFFIXES | RECORDINGS or is_dicom(path)
+    except OSError:  # which is told when it is opened
         return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
-def _open_dicom(path: Path) -> Source:
+def _open_file(path: Path) -> Source:
+    if path.suffix.lower() in SUFFIXES:
+        return Images(path)
+    with reading(path):
+        if not is_dicom(path):
+            return Recording.from_file(path)
     require_extra("dicom", "pydicom")
     from .dicom import DicomCine
 

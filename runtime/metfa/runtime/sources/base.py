@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..contract import Region
     from ..frame import Frame
 
 _Source = TypeVar("_Source", bound="Source")
@@ -42,14 +41,12 @@ class Source(ABC):
         continuous: whether each frame follows the one before it, as in a video; False where each stands for itself.
         rate: frames per second, nominally; > 0.
         description: what was opened, with the format that was negotiated.
-        region: the part of the frames that holds the ultrasound, where the source itself says so.
     """
 
     live: bool
     continuous: bool = True
     rate: float
     description: str
-    region: Region | None = None
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:

@@ -6,21 +6,26 @@ import math
 import time
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
 import numpy as np
 import pydicom
-from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import iter_pixels
+from pydicom.multival import MultiValue
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ..contract import Region
 from ..errors import SourceError
 from ..frame import Frame
+from ..images import MAX_PIXELS
+from ..media import begins_like_dicom
 from .base import Source
+from .dicom_pixels import count_frames, is_video, read_frames, read_video, require_decoder
+from .video import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,16 +34,22 @@ _DEFAULT_RATE = 30.0  # where the file does not tell
 _TWO_DIMENSIONAL = (
     1  # Region Spatial Format (0018,6012) of an image; others are of M-mode, spectra, traces and graphics
 )
+_CORNERS = ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1")
+
+_REQUIRED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
+)
 
 
 class DicomCine(Source):
-    """Every frame of a DICOM file. Of its other contents, nothing but frame rate and ultrasound regions is read.
+    """Every frame of a DICOM file. Of its other contents, nothing but frame times and ultrasound regions is read.
 
     What lies outside the regions is black: that is where patients' names are burnt in. A file that does not tell its
     regions is shown whole.
 
     Raises:
-        SourceError: the file is no DICOM, is damaged, or holds no pixels.
+        SourceError: the file is no DICOM, is damaged, holds no pixels, or nothing that is installed decodes them.
     """
 
     live = False
@@ -46,49 +57,85 @@ class DicomCine(Source):
     def __init__(self, path: Path) -> None:
         self._path = path
         with reading_dicom(path):
-            self._dataset = pydicom.dcmread(path)
+            self._dataset = read_dataset(path)
             if "PixelData" not in self._dataset:
                 raise ValueError("a file without pixels")
-            self._frames = int(self._dataset.get("NumberOfFrames", 1))
-            self.rate = _rate(self._dataset)
+            for keyword in _REQUIRED:
+                if keyword not in self._dataset:
+                    raise ValueError(f"a file without {keyword}")
             self._regions = read_regions(self._dataset)
-            self.region = self._regions.image
             size = f"{int(self._dataset.Columns)}x{int(self._dataset.Rows)}"
-        self.description = (
-            f"DICOM {path}, {size} pixels, "
-            f"{self._frames} {'frame' if self._frames == 1 else 'frames'}, {self.rate:.4g} frames/s"
-        )
+            if not 0 < int(self._dataset.Columns) * int(self._dataset.Rows) <= MAX_PIXELS:
+                raise ValueError(f"frames of {size} pixels")
+            if is_video(self._dataset):
+                from .pyav import open_recording
+
+                video = open_recording(read_video(self._dataset), str(path))
+                self._frames: Iterable[Frame] = Recording(str(path), video, "video")
+                self.rate, length = video.rate, "video"
+            else:
+                require_decoder(self._dataset)
+                count = self._dataset.NumberOfFrames = count_frames(self._dataset)
+                times = _times(self._dataset)
+                self._frames = self._decode(count, times)
+                self.rate, length = _rate(self._dataset, times), "1 frame" if count == 1 else f"{count} frames"
+        self.description = f"DICOM {path}, {size} pixels, {length}, {self.rate:.4g} frames/s"
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, decoded one by one."""
-        frames = iter_pixels(self._dataset)
-        for index in range(self._frames):
+        for frame in self._frames:
+            yield replace(frame, image=self._regions.blank(frame.image), region=self._regions.image)
+
+    def _decode(self, count: int, times: tuple[float, ...] | None) -> Iterator[Frame]:
+        images = read_frames(self._dataset)
+        for index in range(count):
             with reading_dicom(self._path):
-                image = _to_image(next(frames), self._dataset)
-            yield Frame(self._regions.blank(image), index, time.monotonic(), str(self._path))
+                image = next(images)
+            yield Frame(image, index, time.monotonic(), str(self._path), time=times[index] if times else None)
 
 
-def _rate(dataset: Any) -> float:
+def read_dataset(path: Path, **options: Any) -> Any:
+    """Read a DICOM file, also one without the preamble and the meta information that archives demand.
+
+    Args:
+        path: the file.
+        options: of ``pydicom.dcmread``.
+
+    Raises:
+        ValueError: it is no DICOM file.
+    """
+    with path.open("rb") as file:
+        if not begins_like_dicom(file.read(132)):
+            raise ValueError("no DICOM file")
+    dataset = pydicom.dcmread(path, force=True, **options)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def _times(dataset: Any) -> tuple[float, ...] | None:
+    """Return when the frames were taken, in seconds since the first; None where there is no Frame Time Vector."""
+    vector = dataset.get("FrameTimeVector")
+    steps = [float(milliseconds) / 1000 for milliseconds in vector] if isinstance(vector, MultiValue) else []
+    if len(steps) == dataset.NumberOfFrames:
+        steps = steps[1:]  # the first is before the first frame
+    if len(steps) != dataset.NumberOfFrames - 1 or not all(0 <= step < math.inf for step in steps):
+        return None
+    return tuple(accumulate([0.0, *steps]))
+
+
+def _rate(dataset: Any, times: tuple[float, ...] | None) -> float:
     """Return the frames per second of the acquisition, else those of its display, else a plausible number."""
     milliseconds = float(dataset.get("FrameTime") or 0)
     candidates = (
+        (len(times) - 1) / times[-1] if times and times[-1] else 0.0,
         float(dataset.get("CineRate") or 0),
         1000 / milliseconds if milliseconds else 0.0,
         float(dataset.get("RecommendedDisplayFrameRate") or 0),
     )
     return next((rate for rate in candidates if rate > 0 and math.isfinite(rate)), _DEFAULT_RATE)
-
-
-def _to_image(pixels: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
-    """Return uint8 [H, W], or [H, W, 3] in OpenCV's order of colours; deeper pixels keep their eight highest bits."""
-    depth = int(dataset.BitsStored)
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, dataset)
-        depth = 8 * pixels.itemsize
-    image = (pixels >> max(0, depth - 8)).astype(np.uint8)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        image = 255 - image
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if image.ndim == 3 else image
 
 
 class Regions(NamedTuple):
@@ -116,14 +163,18 @@ class Regions(NamedTuple):
 def read_regions(dataset: Any) -> Regions:
     """Return the Sequence of Ultrasound Regions (0018,6011) of a DICOM data set, cut to its frames.
 
-    The corners are pixels of the region (DICOM PS3.3 C.8.5.5); files in which they lie one beyond the frame exist.
+    The corners are pixels of the region (DICOM PS3.3 C.8.5.5); files in which they lie one beyond the frame exist, and
+    so do regions without them, which are left out.
     """
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     images: list[Region] = []
     others: list[Region] = []
     for item in dataset.get("SequenceOfUltrasoundRegions") or ():
-        x, y = max(0, int(item.RegionLocationMinX0)), max(0, int(item.RegionLocationMinY0))
-        right, bottom = min(columns, int(item.RegionLocationMaxX1) + 1), min(rows, int(item.RegionLocationMaxY1) + 1)
+        try:
+            left, top, last_column, last_row = (int(item.get(name)) for name in _CORNERS)
+        except (TypeError, ValueError):
+            continue
+        x, y, right, bottom = max(0, left), max(0, top), min(columns, last_column + 1), min(rows, last_row + 1)
         if x < right and y < bottom:
             found = images if item.get("RegionSpatialFormat") == _TWO_DIMENSIONAL else others
             found.append(Region(x, y, right - x, bottom - y))
@@ -138,8 +189,10 @@ def reading_dicom(path: Path) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
+        except SourceError:
+            raise
         except Exception as cause:
-            reason, *_ = str(cause).splitlines() or ["fewer frames than it announces"]
+            reason = " ".join(str(cause).split()) or f"{type(cause).__name__} while it was read"
             raise _no_frames(path, reason) from None
 
 

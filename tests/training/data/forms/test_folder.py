@@ -116,6 +116,41 @@ def test_what_is_known_to_be_beside_the_pictures_is_left_alone(tmp_path: Path, f
     assert list_domain(str(tmp_path)).skipped == ()
 
 
+@pytest.mark.parametrize(
+    "folder",
+    ["lost+found", "__MACOSX", ".thumbnails", ".ipynb_checkpoints", "System Volume Information", "$RECYCLE.BIN"],
+)
+@pytest.mark.parametrize("inside", ["", "a", "a/patient"])
+def test_the_folders_that_systems_leave_are_left_alone(tmp_path: Path, folder: str, inside: str) -> None:
+    write(tmp_path / "a" / "patient" / "1.png")
+    write(tmp_path / inside / folder / "2.png")
+    assert summary(tmp_path) == [("a/patient/1.png", "a", None, "patient 1")]
+    assert list_domain(str(tmp_path)).skipped == ()
+
+
+def test_a_class_folder_of_which_nothing_can_be_used_tells_why(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "1.png")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match=r"in .*/b, received none that can be used: .*notes\.txt is skipped .no image"):
+        list_domain(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["", "table.csv", "1.png", "clip.avi"])
+def test_every_form_can_be_named_without_its_labels(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "a" / "1.png")
+    write(tmp_path / "1.png")
+    (tmp_path / "clip.avi").write_bytes(b"not looked into")
+    (tmp_path / "table.csv").write_text("path,label\na/1.png,a\n")
+    entries = list_domain(f"{tmp_path / name}?label=none").entries
+    assert entries
+    assert {entry.label for entry in entries} == {None}
+
+
+def test_the_phantom_can_be_named_without_its_labels() -> None:
+    assert {entry.label for entry in list_domain("phantom:B?label=none").entries} == {None}
+
+
 def test_a_picture_and_a_class_may_have_such_a_name(tmp_path: Path) -> None:
     write(tmp_path / "readme" / "license.png")
     assert summary(tmp_path) == [("readme/license.png", "readme", None, None)]
@@ -174,7 +209,7 @@ def test_the_identity_changes_with_the_file(tmp_path: Path) -> None:
         ("empty", "expected images, recordings or DICOM files in .*empty, received none;"),
         ("hollow", "expected images, .* in .*hollow/b, received none; add some, or remove the class folder"),
         ("texts", r"received none that can be used: .*texts/1.txt is skipped .no image.*, and so are 1 more;"),
-        ("empty?ratio=2", "expected rate=… after .* received 'ratio';"),
+        ("empty?ratio=2", "expected rate=… or label=none after .* received 'ratio'; did you mean 'rate'"),
         ("empty?rate=fast", "expected rate=FRAMES_PER_SECOND in .*, a positive number, received 'fast';"),
         ("empty?rate=0", "received '0';"),
         ("empty?rate=1&rate=2", "received '1' and '2';"),
@@ -210,5 +245,5 @@ def test_a_phantom_has_every_plane_in_both_splits_with_no_picture_twice() -> Non
 def test_there_is_no_phantom_z() -> None:
     with pytest.raises(ProfileError, match="Z"):
         list_domain("phantom:Z")
-    with pytest.raises(DataError, match="expected nothing after"):
+    with pytest.raises(DataError, match="expected label=none after"):
         list_domain("phantom:A?rate=2")

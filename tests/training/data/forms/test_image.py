@@ -33,6 +33,13 @@ def test_an_image_is_one_picture_of_8_bits(tmp_path: Path, pixels: np.ndarray) -
     assert image.shape in (pixels.shape, (*pixels.shape[:2], 3))
 
 
+def test_every_page_of_an_image_is_a_picture(tmp_path: Path) -> None:
+    pages = [picture(seed) for seed in range(5)]
+    assert cv2.imwritemulti(str(tmp_path / "pages.tif"), pages)
+    for image, page in zip(ImageFile(tmp_path / "pages.tif").read(), pages, strict=True):
+        assert (image == page).all()
+
+
 def test_what_cannot_be_used_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     whole = cv2.imencode(".png", picture(0))[1].tobytes()
     bad = {

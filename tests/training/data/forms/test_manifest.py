@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ a/1.png,blob,EPIQ,Smith,train
 a/2.png,ring,EPIQ,Jones,test
 b/1.png,blob,Voluson,Smith,train
 """
+OUTSIDE = "lies outside the folder of the table: put the table above all its pictures, and name them relative to it"
 PATHS = ("a/1.png", "a/2.png", "b/1.png")
 
 
@@ -61,6 +64,7 @@ def test_every_row_is_a_picture_beside_the_manifest(folder: Path) -> None:
         ("?device=EPIQ&split=train", PATHS[:1]),
         ("?device=EPIQ&device=Voluson&label=blob", (PATHS[0], PATHS[2])),
         ("?patient=Smith", (PATHS[0], PATHS[2])),
+        ("?label=ring&label=none", PATHS[1:2]),
         ("?", PATHS),
         ("?path=a%2F1.png", PATHS[:1]),
     ],
@@ -127,9 +131,10 @@ def test_what_a_table_does_not_say_is_not_known(folder: Path, content: str) -> N
         pytest.param("a", "../data/a", "no file", id="a folder"),
         pytest.param("notes.txt", "../data/notes.txt", "no image, recording or DICOM file", id="no image"),
         pytest.param(" ,x", "../data/manifest.csv, row 4", "names no file", id="empty"),
-        pytest.param("../outside.png", "../outside.png", "lies outside the folder of the table", id="up"),
-        pytest.param("a/../../outside.png", "a/../../outside.png", "lies outside the folder of the table", id="down"),
-        pytest.param("/etc/hostname", "/etc/hostname", "lies outside the folder of the table", id="absolute"),
+        pytest.param("../outside.png", "../outside.png", OUTSIDE, id="up"),
+        pytest.param("a/../../outside.png", "a/../../outside.png", OUTSIDE, id="down"),
+        pytest.param("/etc/hostname", "/etc/hostname", OUTSIDE, id="absolute"),
+        pytest.param("C:\\scans\\1.png", "C:\\scans\\1.png", OUTSIDE, id="absolute on Windows"),
         pytest.param(
             "a/1.png,blob,EPIQ,Smith,train", "../data/manifest.csv, row 4", "names a file that an earlier row names"
         ),
@@ -157,6 +162,23 @@ def test_a_file_of_which_two_rows_say_different_things_is_not_used(folder: Path,
     assert skipped(list_domain(specification)) == {"a/1.png": reason}
 
 
+def test_a_doubled_column_that_nobody_uses_does_not_matter(folder: Path) -> None:
+    assert names(save(folder, TABLE.replace("device,", "note,").replace("split", "note")), folder) == PATHS
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", ["Schädel/1.png", "Schädel\\1.png", ".\\Schädel\\..\\Schädel\\1.png"])
+def test_a_path_may_be_written_as_other_systems_do(folder: Path, form: Literal["NFC", "NFD"], written: str) -> None:
+    write(folder / unicodedata.normalize("NFD" if form == "NFC" else "NFC", "Schädel/1.png"))
+    listing = list_domain(save(folder, f"path\n{unicodedata.normalize(form, written)}\n"))
+    assert [len(list(entry.medium.read())) for entry in listing.entries] == [1]
+
+
+def test_a_backslash_may_be_part_of_a_name(folder: Path) -> None:
+    write(folder / "a\\1.png")
+    assert names(save(folder, "path\na\\1.png\n"), folder) == ("a\\1.png",)
+
+
 def test_absolute_paths_and_links_inside_the_folder_are_fine(folder: Path) -> None:
     (folder / "linked").symlink_to(folder.absolute().parent)
     inside = folder.resolve() / "b" / "1.png"
@@ -176,6 +198,25 @@ def test_absolute_paths_and_links_inside_the_folder_are_fine(folder: Path) -> No
         pytest.param("path|label\na/1.png|x\n", "", "received the columns path|label;", id="other separator"),
         pytest.param(TABLE, "?vendor=GE", "expected a column 'vendor' in .*, received the columns path, label, device"),
         pytest.param(TABLE, "?device=GE", "expected rows with device 'GE' in .*; the column holds 'EPIQ', 'Voluson'$"),
+        pytest.param(
+            TABLE.replace("device", "label"), "", "expected one column 'label' in .*, received 2; rename", id="doubled"
+        ),
+        pytest.param(
+            TABLE, "?devise=EPIQ", "received the columns .*; did you mean 'device'. correct", id="misspelt column"
+        ),
+        pytest.param(
+            TABLE, "?device=epiq", "rows with device 'epiq' in .*; did you mean 'EPIQ'. the column holds", id="case"
+        ),
+        pytest.param(
+            TABLE, "?device=EPIQ&device=Volusn", "rows with device 'Volusn' .* did you mean 'Voluson'.", id="one of two"
+        ),
+        pytest.param(
+            TABLE,
+            "?device=Voluson&label=ring",
+            "rows with label 'ring' in .*; of the rows that the other options leave, it holds 'blob'$",
+            id="none of both",
+        ),
+        pytest.param("path,label\na/1.png,none\n", "?label=none", "expected no class of the name 'none' in", id="none"),
         pytest.param("path,label\n", "", "expected rows in .*manifest.csv, received none;", id="no rows"),
         pytest.param(
             "path,split\na/1.png,training\n",

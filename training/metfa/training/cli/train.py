@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from ..config import TrainingConfig
+    from ..data.pair import ListedPair
     from ..train import Evaluation
 
 _RESUMED_OTHERWISE = ("compiled", "threads")
@@ -67,21 +68,18 @@ def main(
     With no arguments, from the phantom's device A to its device B.
     """
     require_extra("train", "torch", "lightning_fabric", "safetensors", "sklearn", "tqdm")
+    from ..data.pair import list_pair
+
+    begun = None if resume else make_config(**options)
+    listed = list_pair(begun) if begun else None  # what is misspelt is told before PyTorch is there
+
     from ..data.report import describe
-    from ..fit import read_config
     from ..parallel import make_fabric
     from ..train import train
 
-    if resume:
-        _refuse_options(ctx)
-        config = read_config(bundle / UNFINISHED)
-        for name in _RESUMED_OTHERWISE:
-            if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-                config = replace(config, **{name: options[name]})
-    else:
-        config = make_config(**options)
+    config = begun or _unfinished(ctx, bundle, options)
     if preview:
-        _draw_preview(config, preview)
+        _draw_preview(config, listed, preview)
         click.echo(f"Wrote {preview}. Where the frames hold the ultrasound, train: the same command without --preview.")
         return
     fabric = make_fabric(device, devices, config.precision)
@@ -93,6 +91,7 @@ def main(
             config,
             bundle,
             fabric,
+            listed=listed,
             resume=resume,
             overwrite=overwrite,
             on_data=lambda pair: click.echo("\n".join(describe(pair))),
@@ -161,13 +160,25 @@ def _interrupted(bundle: Path) -> InterruptedCommand:
     return InterruptedCommand("nothing was saved yet, the same command begins anew")
 
 
-def _draw_preview(config: TrainingConfig, path: Path) -> None:
+def _draw_preview(config: TrainingConfig, listed: ListedPair | None, path: Path) -> None:
     from ..data.pair import read_pair
     from ..data.preview import sample_groups, write_sheet
 
-    pair = read_pair(config)
+    pair = read_pair(config, listed)
     groups = [*sample_groups("source", pair.source), *sample_groups("target", pair.target)]
     write_sheet(path, groups, height=config.height, width=config.width)
+
+
+def _unfinished(ctx: click.Context, bundle: Path, options: dict[str, Any]) -> TrainingConfig:
+    """Return the configuration of the run that goes on."""
+    from ..fit import read_config
+
+    _refuse_options(ctx)
+    config = read_config(bundle / UNFINISHED)
+    for name in _RESUMED_OTHERWISE:
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            config = replace(config, **{name: options[name]})
+    return config
 
 
 def _refuse_options(ctx: click.Context) -> None:

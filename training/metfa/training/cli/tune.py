@@ -51,20 +51,23 @@ def main(
     The search begins at the values of their options; all other options hold for every trial.
     """
     require_extra("tune", "torch", "safetensors", "sklearn", "tqdm", "optuna")
+    from ..data.pair import list_pair, read_pair
+
+    config = make_config(**options)
+    listed = list_pair(config)  # what is misspelt is told before PyTorch is there
+
     from tqdm import tqdm
 
-    from ..data.pair import read_pair
     from ..methods import METHODS
     from ..parallel import make_fabric
     from ..tuning.study import open_study, winner
 
-    config = make_config(**options)
     if "target" in METHODS[config.method].supervision:
         raise click.UsageError(
             f"expected a method that needs no target labels, received {config.method}; choose another --method"
         )
     fabric = make_fabric(device, precision=config.precision)
-    pair = read_pair(config)
+    pair = read_pair(config, listed)
     try:
         with open_study(config, directory) as study:
             finished = study.finished()

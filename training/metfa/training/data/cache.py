@@ -213,7 +213,7 @@ def _sectors(entries: Sequence[Entry]) -> Sectors:
 
 
 def _key(entries: Sequence[Entry], identities: Sequence[str], preparation: Preparation) -> str:
-    hashed = hashlib.sha256(f"{preparation} {cv2.__version__} {version('av')}".encode())
+    hashed = hashlib.sha256(f"{preparation} {cv2.__version__} {version('av')} {version('pillow')}".encode())
     for path in _code():
         hashed.update(path.read_bytes())
     for entry, identity in zip(entries, identities, strict=True):
@@ -224,6 +224,7 @@ def _key(entries: Sequence[Entry], identities: Sequence[str], preparation: Prepa
 def _code() -> list[Path]:
     """Return the modules that frames are made with: when they change, so do the frames."""
     runtime, here = Path(metfa.runtime.__path__[0]), Path(__file__).parent
-    named = ("images.py", "preprocess.py", "sector.py", "sources/dicom.py", "sources/pyav.py", "sources/video.py")
+    sources = ("dicom.py", "dicom_pixels.py", "pyav.py", "video.py")
+    named = ("images.py", "preprocess.py", "sector.py", *(f"sources/{name}" for name in sources))
     packages = (*sorted((runtime / "phantom").glob("*.py")), *sorted((here / "forms").glob("*.py")))
     return [here / "decoding.py", here / "groups.py", *(runtime / name for name in named), *packages]

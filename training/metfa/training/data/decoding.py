@@ -84,7 +84,7 @@ class Decoder:
         """Yield the pictures of a medium, in order.
 
         Raises:
-            SourceError: the medium cannot be decoded, or the region reaches beyond a picture.
+            SourceError: the medium cannot be decoded, holds no picture, or the region reaches beyond one.
         """
         images = iter(entry.medium.read())
         region, sectors = self.preparation.region, self.sectors
@@ -95,8 +95,13 @@ class Decoder:
             images = chain(sample, images)
             if len(sample) > 1:
                 sectors = find_sectors(sample)
+        image = None
         for image in images:
             yield self._prepare(image, region, sectors)
+        if image is None:
+            raise SourceError(
+                expected=f"pictures in {entry.medium.name}", received="no picture", remedy="replace or remove the file"
+            )
 
     def _prepare(self, image: NDArray[np.uint8], region: Roi, sectors: Sectors) -> Picture:
         size = image.shape[:2]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from metfa.runtime.errors import DataError
 
 from ..config import TrainingConfig
 from .decoding import Preparation
-from .forms import list_domain
-from .listing import SPLITS
+from .forms import list_domain, quick_classes
+from .listing import SPLITS, Listing
 from .prepared import PreparedDomain, read_domain
+from .spelling import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ..methods import Role
-    from .listing import Split
+    from .listing import Skipped, Split
     from .store import FrameStore
 
 
@@ -66,8 +71,39 @@ class DomainPair:
             )
 
 
-def read_pair(config: TrainingConfig) -> DomainPair:
+class ListedPair(NamedTuple):
+    """The domains of one run, of which no picture is decoded yet."""
+
+    source: Listing
+    target: Listing
+
+
+def list_pair(config: TrainingConfig) -> ListedPair:
+    """List the domains of a run, and find out whether their classes fit: in seconds, whatever they hold.
+
+    Raises:
+        DataError: there is no such domain, nothing of it can be used, or the classes of the two do not fit.
+        SourceError: a folder or a table cannot be read.
+        ProfileError: there is no such phantom profile.
+    """
+    names = (config.source, config.target)
+    classes = {name: quick_classes(name) for name in names}
+    listings = {name: list_domain(name) for name in names if classes[name] is None}
+    for name, listing in listings.items():
+        classes[name] = {entry.label for entry in listing.entries if entry.label is not None}
+    source, target = (tuple(sorted(classes[name] or ())) for name in names)
+    with _telling_what_is_skipped(*(listing.skipped for listing in listings.values())):
+        _require_classes(config.source, source)
+        _require_same_classes(source, config.target, target)
+    return ListedPair(*(listings.get(name) or list_domain(name) for name in names))
+
+
+def read_pair(config: TrainingConfig, listed: ListedPair | None = None) -> DomainPair:
     """Read the domains of a run.
+
+    Args:
+        config: the run.
+        listed: what :func:`list_pair` returned for it, where it was asked.
 
     Raises:
         DataError: there is no such domain, nothing of it can be used, or the two do not fit each other; or anything is
@@ -76,16 +112,29 @@ def read_pair(config: TrainingConfig) -> DomainPair:
         ProfileError: there is no such phantom profile.
         OutputError: the cache cannot be written.
     """
+    listed = listed or list_pair(config)
     source, target = (
-        read_domain(list_domain(name), Preparation(config.height, config.width, region), strict=config.strict).divide(
-            config.seed, by_class=by_class
-        )
-        for name, region, by_class in (
-            (config.source, config.source_region, True),
-            (config.target, config.target_region, False),
-        )
+        read_domain(listing, Preparation(config.height, config.width, region), strict=config.strict)
+        for listing, region in zip(listed, (config.source_region, config.target_region), strict=True)
     )
-    return DomainPair(config, source, target, _labels(source, target))
+    with _telling_what_is_skipped(source.skipped, target.skipped):
+        source, target = source.divide(config.seed, by_class=True), target.divide(config.seed, by_class=False)
+        return DomainPair(config, source, target, _labels(source, target))
+
+
+@contextmanager
+def _telling_what_is_skipped(*of_each: Sequence[Skipped]) -> Iterator[None]:
+    """Add what is skipped, and why, to an error that may well come of it."""
+    try:
+        yield
+    except DataError as error:
+        reasons = Counter(skipped.reason for domain in of_each for skipped in domain)
+        if not reasons:
+            raise
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        raise DataError(
+            expected=error.expected, received=f"{error.received} (skipped: {told})", remedy=error.remedy
+        ) from None
 
 
 def _trained(domain: PreparedDomain) -> set[str]:
@@ -97,12 +146,7 @@ def _trained(domain: PreparedDomain) -> set[str]:
 
 def _labels(source: PreparedDomain, target: PreparedDomain) -> tuple[str, ...]:
     labels = source.classes
-    if len(labels) < 2:
-        raise DataError(
-            expected=f"at least 2 classes in the source {source.name}",
-            received=f"the class {labels[0]}" if labels else "images without labels",
-            remedy="sort its images into one folder per class, or label them in a table",
-        )
+    _require_classes(source.name, labels)
     trained = _trained(source)
     if trained != set(labels):
         raise DataError(
@@ -124,10 +168,28 @@ def _labels(source: PreparedDomain, target: PreparedDomain) -> tuple[str, ...]:
                 received=f"{counts['train'] + counts['val']} of one group",
                 remedy="add frames of the device",
             )
-    if target.classes and target.classes != labels:
-        raise DataError(
-            expected=f"the source's classes ({', '.join(labels)}) in the target {target.name}",
-            received=", ".join(target.classes),
-            remedy="rename the target's classes, or name it without labels: as one folder, or with ?label=none",
-        )
+    _require_same_classes(labels, target.name, target.classes)
     return labels
+
+
+def _require_classes(name: str, labels: tuple[str, ...]) -> None:
+    if len(labels) < 2:
+        raise DataError(
+            expected=f"at least 2 classes in the source {name}",
+            received=f"the class {labels[0]}" if labels else "images without labels",
+            remedy="sort its images into one folder per class, or label them in a table",
+        )
+
+
+def _require_same_classes(labels: tuple[str, ...], target: str, classes: tuple[str, ...]) -> None:
+    if classes and classes != labels:
+        guesses = (did_you_mean(label, [each for each in labels if each not in classes]) for label in classes)
+        meant = next(
+            (guess for label, guess in zip(classes, guesses, strict=True) if label not in labels and guess), ""
+        )
+        raise DataError(
+            expected=f"the source's classes ({', '.join(labels)}) in the target {target}",
+            received=", ".join(classes),
+            remedy=f"{meant}rename the target's classes, or name it without labels: "
+            f"{target}{'&' if '?' in target else '?'}label=none",
+        )

@@ -19,6 +19,7 @@ from ..data.decoding import Preparation
 from ..data.forms import list_domain
 from ..data.listing import Skipped
 from ..data.prepared import read_domain
+from ..data.spelling import did_you_mean
 from ..data.split_record import seen_in_training
 from ..data.store import FrameStore
 
@@ -79,23 +80,12 @@ def read_held_out(bundle: Bundle, specification: str, *, region: Roi | Literal["
     """
     region = _usual_region(bundle, specification) if region == "contract" else region
     contract = bundle.contract
-    domain = read_domain(list_domain(specification), Preparation(contract.input.height, contract.input.width, region))
-    comes_split = any(domain.splits)
+    listing = list_domain(specification)
+    comes_split = any(entry.split for entry in listing.entries)
+    labels = {entry.label for entry in listing.entries if entry.split == "test" or not comes_split}
+    _require_known(specification, labels, contract.labels)
+    domain = read_domain(listing, Preparation(contract.input.height, contract.input.width, region))
     rows = domain.rows("test") if comes_split else np.arange(len(domain.labels))
-    labels = {domain.labels[row] for row in rows.tolist()}
-    if None in labels:
-        raise DataError(
-            expected=f"one folder of images per class in {specification}",
-            received="images without class folders",
-            remedy="sort the images into folders that are named like the model's classes",
-        )
-    unknown = {str(label) for label in labels} - set(contract.labels)
-    if unknown:
-        raise DataError(
-            expected=f"the classes of the model ({', '.join(contract.labels)}) in {specification}",
-            received=", ".join(sorted(unknown)),
-            remedy="name the classes as the model does, and leave out images of others",
-        )
     seen = seen_in_training(bundle, domain)[rows]
     if seen.all():
         raise DataError(
@@ -111,6 +101,24 @@ def read_held_out(bundle: Bundle, specification: str, *, region: Roi | Literal["
         int(seen.sum()),
         domain.skipped,
     )
+
+
+def _require_known(specification: str, labels: set[str | None], known: tuple[str, ...]) -> None:
+    """Make sure that images are labelled with classes that a model knows."""
+    if None in labels:
+        raise DataError(
+            expected=f"one folder of images per class in {specification}",
+            received="images without class folders",
+            remedy="sort the images into folders that are named like the model's classes",
+        )
+    unknown = sorted(str(label) for label in labels if label not in known)
+    if unknown:
+        raise DataError(
+            expected=f"the classes of the model ({', '.join(known)}) in {specification}",
+            received=", ".join(unknown),
+            remedy=f"{did_you_mean(unknown[0], known)}name the classes as the model does, "
+            "and leave out images of others",
+        )
 
 
 def _usual_region(bundle: Bundle, specification: str) -> Roi:

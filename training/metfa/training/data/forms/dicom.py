@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import pydicom
+from pydicom.multival import MultiValue
 
 from metfa.runtime.contract import Region  # noqa: TC001  # typing.NamedTuple needs it
 from metfa.runtime.errors import SourceError
 from metfa.runtime.files import utf8
-from metfa.runtime.sources.dicom import DicomCine, read_regions, reading_dicom
+from metfa.runtime.sources.dicom import DicomCine, read_dataset, read_regions, reading_dicom
 
 from .image import file_identity, require_size
 from .recording import sample
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_TAGS = ["PatientID", "PatientName", "StudyInstanceUID", "Rows", "Columns", "SequenceOfUltrasoundRegions"]
+_NAMING = ("PatientID", "PatientName", "OtherPatientIDs", "AccessionNumber")
+_TAGS = [*_NAMING, "PatientBirthDate", "StudyInstanceUID", "Rows", "Columns", "SequenceOfUltrasoundRegions"]
 _NOBODY = re.compile(r"[\W_0]*|anon(ymous|ymized|ymised)?|unknown|none|n/?a|test", re.IGNORECASE)
 """What stands for a patient's number in files that have been anonymised; it tells no two patients apart."""
 
@@ -34,7 +35,7 @@ class DicomFile:
 
     Attributes:
         path: the file.
-        name: its path, without what the file says of its patient.
+        name: its path, without what the file says of its patient: names, numbers, date of birth.
         rate: frames per second to take of a cine.
     """
 
@@ -82,20 +83,34 @@ def read_header(path: Path) -> Header:
         SourceError: the file is no DICOM, is damaged, or has no pictures.
     """
     with reading_dicom(path):
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        dataset = read_dataset(path, stop_before_pixels=True, specific_tags=_TAGS)
         if "Rows" not in dataset:
             raise ValueError("a file without pixels")
         number = str(dataset.get("PatientID") or "").strip()
         study = str(dataset.get("StudyInstanceUID") or "").strip()
-        words = [number, *re.split(r"[\s^=,]+", str(dataset.get("PatientName") or ""))]
+        words = [word for tag in _NAMING for word in re.split(r"[\s^=,\\]+", _text(dataset.get(tag)))]
+        birth = _dates(str(dataset.get("PatientBirthDate") or ""))
         region = read_regions(dataset).image
     patient = number if not _NOBODY.fullmatch(number) else study
-    return Header(_without(utf8(str(path)), words), patient or None, region)
+    return Header(_without(utf8(str(path)), [number, *words], birth), patient or None, region)
 
 
-def _without(name: str, words: list[str]) -> str:
-    """Return a name in which a star stands for each of the words, but for those that tell nothing of anybody."""
-    for word in sorted(words, key=len, reverse=True):
-        if len(word) > 2 and not _NOBODY.fullmatch(word):
-            name = re.sub(re.escape(word), "*", name, flags=re.IGNORECASE)
+def _text(value: object) -> str:
+    """Return a value of DICOM as text; several are separated by backslashes."""
+    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
+
+
+def _dates(date: str) -> list[str]:
+    """Return patterns of a date, YYYYMMDD, in any order and with any separators."""
+    year, month, day = date[:4], date[4:6], date[6:8]
+    if not day:
+        return []
+    return ["[-_. ]?".join(order) for order in ((year, month, day), (day, month, year), (month, day, year))]
+
+
+def _without(name: str, words: list[str], patterns: list[str]) -> str:
+    """Return a name in which a star stands for each word and pattern, but for words that tell nothing of anybody."""
+    telling = [re.escape(word) for word in words if len(word) > 2 and not _NOBODY.fullmatch(word)]
+    for pattern in [*patterns, *sorted(telling, key=len, reverse=True)]:
+        name = re.sub(pattern, "*", name, flags=re.IGNORECASE)
     return name

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TABLE = "FETAL_PLANES_DB_data.csv"
 _COLUMNS = ("Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train")
 _FILTERS = {"machine": "US_Machine", "operator": "Operator", "plane": "Plane", "brain-plane": "Brain_plane"}
-_LABELS = {"plane": "Plane", "brain-plane": "Brain_plane", "none": None}
+_LABELS = {"plane": "Plane", "brain-plane": "Brain_plane"}
 
 
 def is_fetal_planes(path: Path) -> bool:
@@ -34,8 +34,7 @@ def list_fetal_planes(specification: Specification) -> Listing:
     """List the images of the data set, in the order of its table.
 
     ``machine=Voluson E6`` keeps those of one machine; so do ``operator``, ``plane`` and ``brain-plane``. The label is
-    the plane, with ``label=brain-plane`` the plane of the brain, with ``label=none`` nothing, as for a target of other
-    classes. The published split is kept, and the patients too.
+    the plane, with ``label=brain-plane`` the plane of the brain. The published split is kept, and the patients too.
 
     Raises:
         DataError: this is not the data set, or an option fits none of it.
@@ -60,20 +59,20 @@ def list_fetal_planes(specification: Specification) -> Listing:
         else:
             files.add(
                 image,
-                label=(column and row[column]) or None,
+                label=row[column] or None,
                 split="train" if row["Train"] == "1" else "test",
                 patient=row["Patient_num"] or None,
             )
     return files.listing(specification.name)
 
 
-def _label_column(specification: Specification) -> str | None:
+def _label_column(specification: Specification) -> str:
     chosen = specification.options.get("label", frozenset({"plane"}))
     for label, column in _LABELS.items():
         if chosen == {label}:
             return column
     raise DataError(
-        expected=f"label={' or label='.join(_LABELS)} in {specification.name}",
+        expected=f"label={' or label='.join([*_LABELS, 'none'])} in {specification.name}",
         received=" and ".join(sorted(map(repr, chosen))),
         remedy="correct it or leave it out",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from metfa.runtime.command import require_extra
 from metfa.runtime.errors import DataError, SourceError
 from metfa.runtime.files import reading, utf8
 from metfa.runtime.images import SUFFIXES
-from metfa.runtime.sources import is_dicom
+from metfa.runtime.media import is_dicom
 from metfa.runtime.sources.video import SUFFIXES as RECORDINGS
 
 from ..listing import Entry, Listing, Skipped
@@ -17,6 +18,7 @@ from .image import ImageFile
 from .recording import RATE, RecordingFile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ..listing import Split
@@ -34,9 +36,6 @@ class Files:
         self._entries: list[Entry] = []
         self._skipped: list[Skipped] = []
         self._groups: dict[tuple[str, str], str] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def add(
         self, path: Path, *, label: str | None = None, split: Split | None = None, patient: str | None = None
@@ -89,29 +88,50 @@ class Files:
         """Note that something is not used."""
         self._skipped.append(Skipped(utf8(name), reason))
 
+    def mark(self) -> tuple[int, int]:
+        """Return how many files were taken in up to now, and how many skipped."""
+        return len(self._entries), len(self._skipped)
+
+    def require_any(self, where: str, remedy: str, *, since: tuple[int, int] = (0, 0)) -> None:
+        """Make sure that something was collected.
+
+        Args:
+            where: the files are.
+            remedy: what to do where nothing was.
+            since: a mark to count from.
+
+        Raises:
+            DataError: nothing was; the message tells what was skipped.
+        """
+        taken, skipped = since
+        if len(self._entries) == taken:
+            raise DataError(
+                expected=f"images, recordings or DICOM files in {where}",
+                received=_none_but(self._skipped[skipped:]),
+                remedy=remedy,
+            )
+
     def listing(self, name: str) -> Listing:
         """Return what was collected.
 
         Raises:
             DataError: nothing was.
         """
-        if not self._entries:
-            skipped = self._skipped
-            raise DataError(
-                expected=f"images, recordings or DICOM files in {name}",
-                received=f"none that can be used: {skipped[0].name} is skipped ({skipped[0].reason})"
-                + (f", and so are {len(skipped) - 1} more" if len(skipped) > 1 else "")
-                if skipped
-                else "none",
-                remedy="correct that, or name another folder or table",
-            )
+        self.require_any(name, "correct that, or name another folder or table")
         return Listing(name, tuple(self._entries), tuple(self._skipped))
+
+
+def _none_but(skipped: Sequence[Skipped]) -> str:
+    if not skipped:
+        return "none"
+    more = f", and so are {len(skipped) - 1} more" if len(skipped) > 1 else ""
+    return f"none that can be used: {skipped[0].name} is skipped ({skipped[0].reason}){more}"
 
 
 def _unusable(path: Path) -> str | None:
     """Return why a path is none of a file; a pipe, for one, would hang whoever reads it."""
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode  # noqa: PTH116 - of Path, it costs a third of listing a table
     except OSError as cause:
         return cause.strerror or "no file"
     except ValueError:  # of a name that no file can have

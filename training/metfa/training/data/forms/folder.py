@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metfa.runtime.errors import DataError
-from metfa.runtime.files import reading
+from metfa.runtime.media import DICOM_DIRECTORY, children, is_loop
 
 from ..listing import SPLITS
 
@@ -15,21 +14,12 @@ if TYPE_CHECKING:
     from ..listing import Split
     from .files import Files
 
-_ABOUT = frozenset({"readme", "license", "licence", "copying", "changelog", "citation", "notice", "checksums"})
-_TEXTS = frozenset({"", ".md", ".txt", ".rst", ".html", ".pdf", ".cff"})
-_OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "md5sums", "sha1sums", "sha256sums", "sha512sums"})
-_CHECKSUMS = frozenset({".md5", ".sha1", ".sha256", ".sha512"})
-
-DICOM_DIRECTORY = "DICOMDIR"
-"""The file that an exported medium has at its root; the folders beside it are patients and studies, not classes."""
-
 
 def list_folder(folder: Path, files: Files) -> None:
     """Collect the media of a folder, sorted by name.
 
     ``CLASS/FILE`` is labelled, ``FILE`` is not; a folder inside a class folder, ``CLASS/PATIENT/…``, is taken for a
-    patient. Hidden files are left alone, and so are those that are known to be no pictures: readmes, licences,
-    checksums and what file managers leave behind.
+    patient. What :func:`~metfa.runtime.media.children` leaves alone is no class, no patient and no picture.
 
     Raises:
         DataError: a class folder holds nothing that can be used.
@@ -44,12 +34,12 @@ def list_folder(folder: Path, files: Files) -> None:
 
 
 def _list_part(folder: Path, split: Split | None, files: Files) -> None:
-    children = _children(folder)
+    inside = children(folder)
     if (folder / DICOM_DIRECTORY).exists():
         _descend(folder, files, label=None, split=split)
         return
-    classes = [child for child in children if child.is_dir() and not _is_loop(child, files)]
-    for child in children:
+    classes = [child for child in inside if child.is_dir() and not _notes_loop(child, files)]
+    for child in inside:
         if child.is_dir():
             continue
         if classes:
@@ -57,45 +47,24 @@ def _list_part(folder: Path, split: Split | None, files: Files) -> None:
         else:
             files.add(child, split=split)
     for directory in classes:
-        before = len(files)
+        before = files.mark()
         _descend(directory, files, label=directory.name, split=split)
-        if len(files) == before:
-            raise DataError(
-                expected=f"images, recordings or DICOM files in {directory}",
-                received="none",
-                remedy="add some, or remove the class folder",
-            )
+        files.require_any(str(directory), "add some, or remove the class folder", since=before)
 
 
 def _descend(folder: Path, files: Files, *, label: str | None, split: Split | None, patient: str | None = None) -> None:
     """Collect the files of a folder and of all folders in it."""
-    for child in _children(folder):
+    for child in children(folder):
         if not child.is_dir():
             files.add(child, label=label, split=split, patient=patient)
-        elif not _is_loop(child, files):
+        elif not _notes_loop(child, files):
             inside = child.name if label and not patient else patient
             _descend(child, files, label=label, split=split, patient=inside)
 
 
-def _children(folder: Path) -> list[Path]:
-    with reading(folder):
-        return sorted(
-            child
-            for child in folder.iterdir()
-            if not (child.name.startswith(".") or child.name == DICOM_DIRECTORY or _is_beside_the_point(child))
-        )
-
-
-def _is_beside_the_point(path: Path) -> bool:
-    """Return whether a file is known to be no picture, by its name."""
-    name, suffix = path.name.lower(), path.suffix.lower()
-    named = name in _OF_SYSTEMS or suffix in _CHECKSUMS or (path.stem.lower() in _ABOUT and suffix in _TEXTS)
-    return named and not path.is_dir()
-
-
-def _is_loop(folder: Path, files: Files) -> bool:
+def _notes_loop(folder: Path, files: Files) -> bool:
     """Return whether a folder is a link back to one that holds it, and note it if so."""
-    loops = folder.is_symlink() and folder.absolute().is_relative_to(folder.resolve())
+    loops = is_loop(folder)
     if loops:
         files.skip(str(folder), "a link back to a folder that holds it")
     return loops

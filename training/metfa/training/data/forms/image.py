@@ -1,4 +1,4 @@
-"""Image files, one picture each."""
+"""Image files: of one picture, or of several pages or frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from metfa.runtime.errors import SourceError
 from metfa.runtime.files import reading, utf8
-from metfa.runtime.images import read_image
+from metfa.runtime.images import read_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,14 +43,14 @@ class ImageFile:
         return utf8(str(self.path))
 
     def identity(self) -> str:
-        """Return what changes when the picture does."""
+        """Return what changes when the pictures do."""
         return file_identity(self.path)
 
     def read(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield the picture."""
-        picture = read_image(self.path)
-        require_size(picture, self.name)
-        yield picture
+        """Yield the picture, or the pages or frames of several."""
+        for picture in read_images(self.path):
+            require_size(picture, self.name)
+            yield picture
 
 
 def require_size(picture: NDArray[np.uint8], name: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from metfa.runtime.errors import DataError
 
 from ..listing import SPLITS
+from ..spelling import did_you_mean
 from .files import Files
 from .recording import RATE
 from .table import matching, read_table
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from .specification import Specification
 
 SUFFIXES = frozenset({".csv", ".tsv"})
+_OUTSIDE = "lies outside the folder of the table: put the table above all its pictures, and name them relative to it"
+_FOREIGN = frozenset("\\:")  # in paths of Windows
 _FACTS = ("label", "patient", "split")
 
 
@@ -42,9 +46,9 @@ def list_manifest(specification: Specification) -> Listing:
         SourceError: the table cannot be read.
     """
     path = Path(specification.path)
-    filters = {column: values for column, values in specification.options.items() if column != "rate"}
-    rows = matching(specification.name, read_table(path, ("path", *filters)), filters)
-    folder = f"{os.path.normpath(path.parent.absolute())}/"
+    rows = _rows(specification)
+    parent = path.parent
+    folder = f"{os.path.normpath(parent.absolute())}/"
     mentions: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for number, row in rows:
         mentions.setdefault(_location(row["path"], folder), []).append((number, row))
@@ -56,12 +60,12 @@ def list_manifest(specification: Specification) -> Listing:
             for number, _ in saying:
                 files.skip(f"{path}, row {number}", "names no file")
         elif not location.startswith(folder):
-            files.skip(row["path"], "lies outside the folder of the table")
+            files.skip(row["path"], _OUTSIDE)
         elif any(_facts(other) != _facts(row) for _, other in saying[1:]):
             files.skip(row["path"], "is named by rows that differ in label, patient or split")
         else:
             files.add(
-                path.parent / location.removeprefix(folder),
+                parent / location.removeprefix(folder),
                 label=row.get("label") or None,
                 split=split,
                 patient=row.get("patient") or None,
@@ -71,8 +75,33 @@ def list_manifest(specification: Specification) -> Listing:
     return files.listing(specification.name)
 
 
+def manifest_classes(specification: Specification) -> set[str]:
+    """Return the classes that a manifest tells, without a look at its files; raises as :func:`list_manifest` does."""
+    return {row["label"] for _, row in _rows(specification) if row.get("label")}
+
+
+def _rows(specification: Specification) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows that the options leave, with their numbers."""
+    filters = {column: values for column, values in specification.options.items() if column != "rate"}
+    rows = read_table(Path(specification.path), ("path", *filters), _FACTS)
+    return matching(specification.name, rows, filters)
+
+
 def _location(path: str, folder: str) -> str:
-    """Return the absolute path, as it is written: links inside the folder may lead elsewhere."""
+    """Return the absolute path, as it is written: links inside the folder may lead elsewhere.
+
+    Where nothing lies there, it is read as Windows and as other file systems write it.
+    """
+    location = _join(path, folder)
+    if (path.isascii() and not _FOREIGN.intersection(path)) or os.path.lexists(location):
+        return location
+    slashed = path.replace("\\", "/")
+    others = [_join(unicodedata.normalize(form, slashed), folder) for form in ("NFC", "NFD")]
+    elsewhere = path if PureWindowsPath(path).is_absolute() else location
+    return next(filter(os.path.lexists, others), elsewhere)
+
+
+def _join(path: str, folder: str) -> str:
     return os.path.normpath(path if path.startswith("/") else folder + path)
 
 
@@ -89,6 +118,7 @@ def _split_of(row: Mapping[str, str], name: str) -> Split | None:
         raise DataError(
             expected=f"one of {', '.join(SPLITS)} in the column 'split' of {name}",
             received=repr(value),
-            remedy="correct the rows, or leave their cells empty to have the pictures split",
+            remedy=f"{did_you_mean(value, SPLITS)}correct the rows, "
+            "or leave their cells empty to have the pictures split",
         )
     return None

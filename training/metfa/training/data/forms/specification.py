@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from metfa.runtime.errors import DataError
+
+from ..spelling import did_you_mean
 
 SCHEMES = ("phantom", "fetal-planes-db")
 
@@ -30,18 +32,29 @@ class Specification:
     options: Mapping[str, frozenset[str]]
 
     def refuse_options(self, *known: str) -> None:
-        """Make sure that there are no options but the known ones.
+        """Make sure that there are no options but the known ones; ``label=none`` is one of every form.
 
         Raises:
             DataError: there is another.
         """
         for option in self.options:
             if option not in known:
+                forms = [f"{each}=…" for each in known] + ["label=none"] * ("label" not in known)
                 raise DataError(
-                    expected=f"{' or '.join(f'{each}=…' for each in known) or 'nothing'} after '?' in {self.name}",
+                    expected=f"{' or '.join(forms)} after '?' in {self.name}",
                     received=repr(option),
-                    remedy="correct it or leave it out",
+                    remedy=f"{did_you_mean(option, ('label', *known))}correct it or leave it out",
                 )
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether the domain is named without its labels."""
+        return "none" in self.options.get("label", ())
+
+    def labelled(self) -> Specification:
+        """Return the specification of the same media with their labels."""
+        options = {**self.options, "label": self.options.get("label", frozenset()) - {"none"}}
+        return replace(self, options={name: values for name, values in options.items() if values})
 
     def rate(self, default: float) -> float:
         """Return the option ``rate``, frames per second, or the default.
