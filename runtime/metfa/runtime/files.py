@@ -189,6 +189,10 @@ def cache_directory() -> Path:
 
 def umask() -> int:
     """Return the permissions that new files of this process do not get; libraries that write securely ignore it."""
-    mask = os.umask(0)
+    with suppress(OSError):  # setting it, the only other way to read it, would bare the files of other threads
+        for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask

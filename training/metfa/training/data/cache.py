@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 import metfa.runtime
 from metfa.runtime.contract import Region
-from metfa.runtime.files import cache_directory, replacing, utf8, writing_to
+from metfa.runtime.files import cache_directory, replacing, writing_to
+from metfa.runtime.text import printable
 
 from ..progress import progress
 from .decoding import DIGEST_BYTES, SAMPLE, THUMBNAIL, Decoder, Preparation, find_sectors, first_picture
@@ -145,7 +146,7 @@ def _decode(
     pictures: list[list[_Row]] = [[] for _ in entries]
     failures: dict[int, str] = {}
     written = 0
-    title = f"Reading {utf8(name)}"
+    title = f"Reading {printable(name)}"
     with (
         closing(work(decoder, entries)) as results,
         progress(title, total=len(entries), unit="file", leave=False) as bar,
