@@ -176,8 +176,8 @@ def _map(file: BinaryIO, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _checksums(frames: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Return the CRC-32 of each block of frames [P, 1, H, W]; all cores together are about as fast as reading."""
-    held = memoryview(frames.reshape(-1))
-    blocks = (held[start : start + _BLOCK] for start in range(0, len(held), _BLOCK))
+    pixels = frames.reshape(-1)
+    blocks = (pixels[start : start + _BLOCK].data for start in range(0, len(pixels), _BLOCK))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return np.array(list(pool.map(zlib.crc32, blocks)), np.uint32)
 
