@@ -237,11 +237,27 @@ def test_reasons_against_faster_backends_are_told_where_asked_or_where_there_is_
     assert source.startswith("source: ")
 
 
-def test_the_token_is_taken_from_the_environment(bundle: Path, folder: Path) -> None:
+def test_the_token_is_taken_from_the_environment_and_not_printed(bundle: Path, folder: Path) -> None:
     environment = {**HEADLESS, "METFA_TOKEN": "correct-horse_battery"}
     command = [*COMMAND, "--bundle", str(bundle), "--device", str(folder), "--serve", "127.0.0.1:0"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert re.search(r"^dashboard: http://127\.0\.0\.1:\d+/\?token=correct-horse_battery$", result.stderr, re.MULTILINE)
+    assert re.search(r"^dashboard: http://127\.0\.0\.1:\d+/\?token=… of your METFA_TOKEN$", result.stderr, re.MULTILINE)
+    assert "correct-horse" not in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize("option", ["--rate", "--seconds"])
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "Infinity", "1e999"])
+def test_numbers_that_are_none_are_refused(bundle: Path, folder: Path, option: str, number: str) -> None:
+    result = run("--bundle", bundle, "--device", folder, option, number)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: Invalid value for '{option}': ")
+
+
+def test_two_devices_are_not_silently_the_last(bundle: Path, folder: Path) -> None:
+    result = run("--bundle", bundle, "--device", "phantom:B", "--device", folder)
+    assert result.returncode == 2
+    assert result.stderr == f"Error: expected one --device, received phantom:B and {folder}; start a stream for each\n"
 
 
 @pytest.mark.parametrize("address", ["8080", "nowhere", "127.0.0.1:99999", "http://127.0.0.1:80"])
@@ -456,8 +472,9 @@ def test_bad_input_is_one_line(bundle: Path, folder: Path, tmp_path: Path, spoil
     arguments = spoil(folder)
     before = sorted(tmp_path.rglob("*"))
     video: list[str | Path] = [] if "--output" in arguments else ["--output", tmp_path / "annotated.mp4"]
-    # Of an option that is given twice, the last counts.
-    result = run("--bundle", bundle, "--device", folder, *video, *arguments)
+    device: list[str | Path] = [] if "--device" in arguments else ["--device", folder]
+    # Of other options that are given twice, the last counts.
+    result = run("--bundle", bundle, *device, *video, *arguments)
     assert result.returncode == 1
     *said, error = result.stderr.splitlines()
     assert ERROR.fullmatch(error)

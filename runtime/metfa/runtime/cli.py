@@ -37,10 +37,18 @@ _LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
 
 
+def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...]) -> str:
+    if len(devices) > 1:  # click alone would take the last without a word
+        raise click.UsageError(f"expected one --device, received {' and '.join(devices)}; start a stream for each")
+    return devices[0]
+
+
 @click.command(cls=Command)
 @click.option(
     "--device",
     required=True,
+    multiple=True,
+    callback=_one_device,
     metavar="SPEC",
     help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, gst:PIPELINE, phantom:NAME, "
     "or - for frames on standard input.",
@@ -328,9 +336,9 @@ def _open_dashboard(
     from .sinks.dashboard import About, DashboardSink
 
     about = About(source.description, source.live, classifier.backend_choice, classifier.contract.labels)
-    token = os.environ.get("METFA_TOKEN") or None
+    token = os.environ.pop("METFA_TOKEN", None) or None  # no program that this one starts is to know it
     dashboard = DashboardSink(address, about, statistics, device=device_check, token=token)
-    _say(f"dashboard: {dashboard.url}")
+    _say(f"dashboard: {dashboard.url}{'?token=… of your METFA_TOKEN' if token else ''}")
     return dashboard
 
 
