@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -26,7 +28,6 @@ from .conftest import LABELS, grey, make_contract, make_onnx, write_clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
 ERROR = re.compile(r"Error: expected .+, received .+; .+")
@@ -252,6 +253,45 @@ def test_numbers_that_are_none_are_refused(bundle: Path, folder: Path, option: s
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"Error: Invalid value for '{option}': ")
+
+
+def test_what_controls_a_terminal_is_escaped(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    named = folder.rename(folder.with_name("a\x1b]0;title\x07\x9b2J\u202ebcd\nError: forged"))
+    result = run("--bundle", bundle, "--device", named, "--collect", tmp_path / "col\x1blected", "--no-window")
+    assert result.returncode == 0, result.stderr
+    assert "images in " in result.stderr
+    assert "a\\x1b]0;title\\x07\\x9b2J\\u202ebcd\\nError: forged" in result.stderr
+    assert "col\\x1blected" in result.stdout
+    refused = run("--bundle", tmp_path / "no\x1bthing", "--device", named)
+    assert "no\\x1bthing" in refused.stderr
+    for printed in (result.stderr, result.stdout, refused.stderr):
+        assert all(line.isprintable() for line in printed.split("\n"))
+
+
+def test_a_full_disk_behind_the_standard_output_is_one_line(bundle: Path, folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*COMMAND, "--bundle", str(bundle), "--device", str(folder), "--no-window"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=HEADLESS, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[2:] == [
+        "Error: expected to be able to print the results, received No space left on device; "
+        "free space where the standard output leads, or lead it elsewhere"
+    ]
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_streams_that_are_closed_are_nobody_elses(bundle: Path, folder: Path, tmp_path: Path, closed: str) -> None:
+    """A file that is opened where a stream was would be given what libraries print."""
+    events = tmp_path / "events.jsonl"
+    arguments = ["--bundle", str(bundle), "--device", str(folder), "--events", str(events), "--no-window"]
+    program = f"import os; assert os.fstat(2); {COMMAND[-1]}" if "2>" not in closed else COMMAND[-1]
+    command = shlex.join([COMMAND[0], "-c", program, *arguments])
+    ended = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, env=HEADLESS, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(events_in(events)) == 3
+    assert "Traceback" not in ended.stderr
 
 
 def test_two_devices_are_not_silently_the_last(bundle: Path, folder: Path) -> None:

@@ -170,11 +170,16 @@ def build_engine(
 
 
 def _timing_cache_path(trt: Any, target: Target) -> Path | None:
-    """Return where TensorRT's measurements of this GPU are kept; None for RTX, which measures at run time if at all."""
+    """Return where TensorRT's measurements of this GPU are kept; None for RTX, which measures at run time if at all,
+    and for a user without a home.
+    """
     if target.device is None:
         return None
     device = re.sub(r"[^0-9A-Za-z]+", "-", target.device)
-    return cache_directory() / "tensorrt" / f"{trt.__version__}-{device}.timings"
+    try:
+        return cache_directory() / "tensorrt" / f"{trt.__version__}-{device}.timings"
+    except OutputError:  # measuring again is no reason to give up
+        return None
 
 
 def _use_timing_cache(config: Any, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -79,6 +80,7 @@ def main(  # click passes the options by name
     """
     require_extra("evaluate", "matplotlib", "sklearn", "tqdm")
     os.environ.setdefault("MPLCONFIGDIR", str(cache_directory() / "matplotlib"))  # its list of fonts, with our files
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its fonts is nothing to warn of
     from ..evaluation.bundle import evaluate_bundle
     from ..evaluation.files import write_evaluation
 

@@ -108,7 +108,8 @@ def prepare(name: str, entries: Sequence[Entry], identities: Sequence[str], prep
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Make the folder, and let no other process write to it at the same time."""
-    with writing_to(folder):
+    remedy = "free space, correct its permissions, or set XDG_CACHE_HOME to a folder that you may write to"
+    with writing_to(folder, remedy=remedy):
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)  # frames of patients are nobody else's
         # Not through a link, which could lead to any file of this user's.
