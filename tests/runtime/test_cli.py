@@ -268,6 +268,17 @@ def test_what_controls_a_terminal_is_escaped(bundle: Path, folder: Path, tmp_pat
         assert all(line.isprintable() for line in printed.split("\n"))
 
 
+def test_names_in_any_script_in_a_locale_without_it(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    named = folder.rename(folder.with_name("Ultraschall Gehörgang 超声 سونار"))
+    arguments = ["--bundle", bundle, "--device", named, "--collect", tmp_path / "collecté"]
+    locale = {**HEADLESS, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [*COMMAND, *map(str, arguments), "--no-window"]
+    ended = subprocess.run(command, capture_output=True, env=locale, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert b"source: 3 images in " in ended.stderr
+    assert b"collection: " in ended.stdout
+
+
 def test_a_full_disk_behind_the_standard_output_is_one_line(bundle: Path, folder: Path) -> None:
     with Path("/dev/full").open("w") as full:
         command = [*COMMAND, "--bundle", str(bundle), "--device", str(folder), "--no-window"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -117,7 +118,9 @@ def _open_standard_streams() -> None:
         pass
     os.close(descriptor)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # in a locale without these letters
+        elif stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
 
 

@@ -170,8 +170,10 @@ def build_engine(
 
 
 def _timing_cache_path(trt: Any, target: Target) -> Path | None:
-    """Return where TensorRT's measurements of this GPU are kept; None for RTX, which measures at run time if at all,
-    and for a user without a home.
+    """Return where TensorRT's measurements of this GPU are kept; None where they are not.
+
+    RTX measures at run time if at all, and there are users without a home.
+
     """
     if target.device is None:
         return None

@@ -138,7 +138,7 @@ class _Worker(Generic[Item, Result]):
             raise DataError(
                 expected="to be able to start a process that decodes",
                 received=getattr(cause, "strerror", None) or str(cause) or "one that ended at once",
-                remedy="raise the limits on files and processes (ulimit -n, ulimit -u), or set TMPDIR to a shorter path",
+                remedy="raise the limits on files and processes (ulimit -n, -u), or set TMPDIR to a shorter path",
             ) from None
         theirs.close()
         try:
