@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 import metfa.runtime
 from metfa.runtime.contract import Region
+from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import OutputError
 from metfa.runtime.files import cache_directory, replacing, writing_to
 from metfa.runtime.text import printable
@@ -179,7 +180,7 @@ def _checksums(frames: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Return the CRC-32 of each block of frames [P, 1, H, W]; all cores together are about as fast as reading."""
     pixels = frames.reshape(-1)
     blocks = (pixels[start : start + _BLOCK].data for start in range(0, len(pixels), _BLOCK))
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         return np.array(list(pool.map(zlib.crc32, blocks)), np.uint32)
 
 
