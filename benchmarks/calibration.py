@@ -117,9 +117,8 @@ def main(seeds: int, directory: Path, output: Path) -> None:
 
 def _measure(name: str, seed: int, bundle: Bundle) -> Result:
     """Compare the fitted temperature, the same but at least 1, and 1, on the test images of both domains."""
-    origin = bundle.path(CONFIG)
     config = records.from_json(
-        TrainingConfig, origin.read_bytes(), origin=str(origin), remedy="train again", error=BundleError
+        TrainingConfig, bundle.read(CONFIG), origin=str(bundle.directory), remedy="train again", error=BundleError
     )
     pair = read_pair(config)
     exported = load_network(bundle)

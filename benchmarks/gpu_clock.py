@@ -56,7 +56,7 @@ def _time_cuda(bundle: Bundle, artefact: str) -> Clock:
     stream = Stream()
     stopwatch = Stopwatch(stream)
     provider = ("CUDAExecutionProvider", {"user_compute_stream": str(stream.handle)})
-    session = onnxruntime.InferenceSession(bundle.path(artefact), providers=[provider])
+    session = onnxruntime.InferenceSession(bundle.read(artefact), providers=[provider])
 
     def time(frames: NDArray[np.uint8]) -> float:
         return stopwatch.time(lambda: session.run(["logits", "embedding"], {"frame": frames}))

@@ -45,7 +45,7 @@ def main(directory: Path, output: Path) -> None:
     bundle = Bundle.open(directory)
     size = bundle.contract.input
     frame = np.random.default_rng(0).integers(0, 256, (1, 1, size.height, size.width), np.uint8)
-    models = {"fp32": bundle.path(ONNX), "int8": bundle.path(ONNX_INT8)}
+    models = {"fp32": bundle.directory / ONNX, "int8": bundle.directory / ONNX_INT8}
     threads = sorted({1, len(os.sched_getaffinity(0))})
     turns: dict[tuple[str, int], list[dict[str, float]]] = {each: [] for each in product(models, threads)}
     for _ in range(TURNS):

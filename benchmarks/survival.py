@@ -111,7 +111,7 @@ def _look_at_training(output: Path) -> str:
     if (output / MANIFEST).exists():
         bundle = Bundle.open(output)
         for name in bundle.files:
-            bundle.path(name)
+            bundle.read(name)
         return f"finished, weights {sha256(output / WEIGHTS)[:8]}"
     return "a checkpoint" if (output / UNFINISHED / CHECKPOINT).exists() else "nothing to go on with"
 
@@ -119,7 +119,7 @@ def _look_at_training(output: Path) -> str:
 def _look_at_export(output: Path) -> str:
     bundle = Bundle.open(output)
     for name in bundle.files:
-        bundle.path(name)
+        bundle.read(name)
     return f"whole, {sum(map(is_exported, bundle.files))} exported files"
 
 

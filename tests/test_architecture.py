@@ -4,11 +4,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import click
 import pytest
 
 import metfa.runtime
+from metfa.export import cli as export
+from metfa.runtime import cli as stream
+from metfa.training.cli import evaluate, train, tune
 
 
 @pytest.mark.parametrize("name", metfa.runtime.__all__)
@@ -114,3 +118,14 @@ def test_files_that_the_text_names_are_there() -> None:
     assert len(named) > 3
     assert {name for name in named if not any(file.endswith(f"/{name}") for file in files)} == set()
     assert not list(ROOT.glob("*/metfa/__init__.py"))
+
+
+@pytest.mark.parametrize("command", [stream.main, train.main, tune.main, evaluate.main, export.main])
+def test_every_option_that_takes_a_number_refuses_what_is_none(command: click.Command) -> None:
+    for option in command.params:
+        convert: Any = option.type.convert
+        if isinstance(option.type, click.types.FloatParamType):
+            for number in ("nan", "inf", "-inf", "1e999"):
+                with pytest.raises(click.BadParameter, match=r"finite number|not in the range"):
+                    convert(number, option, None)
+            assert convert("0.5", option, None) == 0.5

@@ -27,8 +27,10 @@ from metfa.runtime.contract import METADATA_KEY
 from metfa.runtime.engine import SCHEMA, EngineRecord, record_name
 from metfa.runtime.errors import BundleError, MetfaError
 from metfa.runtime.files import sha256
-from metfa.runtime.onnx_file import require_self_contained
+from metfa.runtime.onnx_file import require_harmless
 from metfa.runtime.records import to_json
+from metfa.training.data import split_record
+from metfa.training.data.split_record import RECORD, SPLIT
 from metfa.training.weights import NETWORK, REFERENCE
 
 from .export.networks import make_bundle, make_contract, make_network
@@ -52,6 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         export_onnx(deploy(network, "fp32"), make_contract(network), stage / ONNX)
         export_onnx(deploy(network, "fp16"), make_contract(network), stage / ONNX_FP16)
         (stage / PLAN).write_bytes(b"a plan")
+        (stage / SPLIT).write_bytes(npy(HEAD))
         record = {
             "schema": SCHEMA,
             "plan_sha256": sha256(stage / PLAN),
@@ -80,6 +83,10 @@ def to_triton(bundle: Bundle) -> object:
 
 def to_deepstream(bundle: Bundle) -> object:
     return write_deepstream(bundle, bundle.directory.parent / "deepstream")
+
+
+def split(bundle: Bundle) -> object:
+    return split_record._load(bundle)
 
 
 def reference(bundle: Bundle) -> object:
@@ -168,6 +175,12 @@ def boundless_weights(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].dims[0] = 1 << 40
 
 
+def npy(header: object, held: bytes = bytes(36)) -> bytes:
+    text = f"{header}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + held
+
+
+HEAD = {"descr": RECORD.descr, "fortran_order": False, "shape": (2,)}
 HEADER = b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4]}}'
 BOUNDLESS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(4)  # safetensors
 
@@ -215,7 +228,7 @@ CASES: dict[str, tuple[Forge, Use, str]] = {
     "a graph that is a pickle": (write(ONNX, pickle.dumps({"a": 1})), on_the_cpu, "expected an ONNX model in"),
     "weights outside": (edit_onnx(weights_outside), on_the_cpu, "a tensor whose data are in another file"),
     "a constant outside": (edit_onnx(constant_outside), on_the_cpu, "a tensor whose data are in another file"),
-    "a subgraph outside": (edit_onnx(subgraph_outside), on_the_cpu, "a tensor whose data are in another file"),
+    "a subgraph": (edit_onnx(subgraph_outside), on_the_cpu, "an operator that runs a graph of its own"),
     "weights outside, to DeepStream": (
         edit_onnx(weights_outside, ONNX_FP16),
         to_deepstream,
@@ -234,6 +247,21 @@ CASES: dict[str, tuple[Forge, Use, str]] = {
     ),
     "a graph of another contract": (edit_onnx(other_contract), on_the_cpu, "a model with another contract"),
     "a graph renamed": (copy(WEIGHTS, ONNX), on_the_cpu, "expected an ONNX model in"),
+    **{
+        f"a split that {what}": (write(SPLIT, content), split, f"the record of a split in .*, received {received}")
+        for what, content, received in (
+            ("is a pickle", pickle.dumps(["split"]), "the magic string is not correct"),
+            ("holds a pickle", npy({"descr": "|O", "fortran_order": False, "shape": (1,)}), "an array of object"),
+            ("is boundless", npy(HEAD | {"shape": (1 << 60,)}), "36 bytes of data for 1152921504606846976 pictures"),
+            ("has no end of brackets", npy("(" * 9000), ".+"),
+            ("is code", npy("__import__('os')"), ".+"),
+            ("is of the future", b"\x93NUMPY\x09\x00" + bytes(99), "another version of NPY"),
+            ("is cut off", npy(HEAD)[:-1], "35 bytes of data for 2 pictures"),
+            ("is of numbers", npy(HEAD | {"descr": "<f8"}), r"an array of float64 and shape \(2,\)"),
+            ("has another dimension", npy(HEAD | {"shape": (2, 1)}), r"an array of .* and shape \(2, 1\)"),
+            ("has a part that there is not", npy(HEAD, b"\7" * 36), "a domain or a split that there is not"),
+        )
+    },
     "a record of another plan": (
         edit_json(record_name(PLAN), plan_sha256="0" * 64),
         to_triton,
@@ -310,9 +338,9 @@ def test_a_manifest_names_files_of_the_bundle_only(whole: Path, tmp_path: Path, 
 def test_what_was_not_forged_is_used(whole: Path, tmp_path: Path) -> None:
     """Or the refusals above would prove nothing."""
     bundle = Bundle.open(shutil.copytree(whole, tmp_path / "bundle"))
-    for use in (load_model, calibration_frames, reference, on_the_cpu, to_triton, to_deepstream):
+    for use in (load_model, calibration_frames, reference, split, on_the_cpu, to_triton, to_deepstream):
         use(bundle)
-    record = EngineRecord.read(bundle.path(record_name(PLAN)))
+    record = EngineRecord.read(bundle.directory / record_name(PLAN))
     assert json.loads(to_json(record))["compute_capabilities"] == ["8.7"]
 
 
@@ -321,7 +349,7 @@ def test_any_bytes_are_whole_or_refused(data: bytes, tmp_path_factory: pytest.Te
     path = tmp_path_factory.getbasetemp() / "any.onnx"
     path.write_bytes(data)
     try:
-        require_self_contained(path)
+        require_harmless(data, path)
     except BundleError as refusal:
         assert "any.onnx" in str(refusal)  # noqa: PT017  # what passes is no failure here
     else:

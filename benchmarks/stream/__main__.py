@@ -65,7 +65,7 @@ def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None,
             "inference": lambda: time_inference(backend, size),
             "stream": lambda: time_stream(video, classifier),
             "rest": lambda: time_rest(video, classifier),
-            "opencv-dnn": lambda: time_opencv(bundle.path(ONNX), video, size),
+            "opencv-dnn": lambda: time_opencv(bundle.directory / ONNX, video, size),
         }
         notes = []
         try:
@@ -87,7 +87,7 @@ def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None,
         if peer:
             try:
                 python = Path(peer.removeprefix("ultralytics="))
-                peers["ultralytics"] = time_ultralytics(python, bundle.path(ONNX), video, Path(temporary))
+                peers["ultralytics"] = time_ultralytics(python, bundle.directory / ONNX, video, Path(temporary))
             except (OSError, subprocess.CalledProcessError) as refusal:
                 notes.append(f"ultralytics: {getattr(refusal, 'stderr', None) or refusal}".strip().splitlines()[-1])
         with open_source(str(video)) as opened:

@@ -97,19 +97,19 @@ def test_a_cuda_session_is_timed_on_a_stream_that_is_known(
         def run(self, outputs: list[str], inputs: dict[str, Any]) -> None:
             cuda.done.append(f"{' and '.join(outputs)} of {len(inputs['frame'])}")
 
-    backend = OnnxRuntimeBackend(bundle.path(ONNX), bundle.contract, "cpu")
+    backend = OnnxRuntimeBackend(bundle.directory / ONNX, bundle.contract, "cpu")
     assert gpu_clock("cpu", backend, bundle) is None
     monkeypatch.setattr(onnxruntime, "InferenceSession", StandInSession)
     clock = gpu_clock("cuda", backend, bundle)
     assert clock is not None
     assert clock(np.zeros((3, 1, 48, 64), np.uint8)) == 2.5
     assert cuda.done == ["event 1 on 7", "logits and embedding of 3", "event 2 on 7", "wait for 2"]
-    assert made == [(bundle.path(ONNX), {"providers": [("CUDAExecutionProvider", {"user_compute_stream": "7"})]})]
+    assert made == [(bundle.read(ONNX), {"providers": [("CUDAExecutionProvider", {"user_compute_stream": "7"})]})]
 
 
 def test_without_the_cuda_bindings_there_is_no_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(make_bundle(tmp_path / "bundle", make_contract()))
-    backend = OnnxRuntimeBackend(bundle.path(ONNX), bundle.contract, "cpu")
+    backend = OnnxRuntimeBackend(bundle.directory / ONNX, bundle.contract, "cpu")
     monkeypatch.setattr("benchmarks.gpu_clock.cuda_bindings_installed", lambda: False)
     assert gpu_clock("cuda", backend, bundle) is None
 

@@ -70,7 +70,7 @@ def test_both_forms_passed_on_both_domains_and_are_proven(made: tuple[Path, str]
 def test_the_engine_is_of_the_form_for_tensorrt(made: tuple[Path, str]) -> None:
     pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX, whose builder works without a GPU")
     bundle = Bundle.open(made[0])
-    record = EngineRecord.read(bundle.path(record_name(ENGINE)))
+    record = EngineRecord.read(bundle.directory / record_name(ENGINE))
     assert (record.precision, record.onnx_sha256) == ("int8", bundle.files[ONNX_INT8_TENSORRT])
     assert record.compute_capabilities == ("8.6",)
     assert f"{ENGINE} is not for compute capability 7.5, which has no such matrix products" in made[1]

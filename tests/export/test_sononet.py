@@ -100,7 +100,7 @@ def test_a_trained_bundle_is_not_replaced(trained: Path) -> None:
     result = CliRunner().invoke(main, ["--sononet", "SonoNet16.npz", "--bundle", str(trained)])
     assert result.exit_code == 1
     assert "a bundle of metfa-v; choose another directory" in result.output
-    Bundle.open(trained).path("model.safetensors")
+    Bundle.open(trained).read("model.safetensors")
 
 
 def _npz(folder: Path, *arrays: np.ndarray) -> bytes:

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from metfa.runtime import Bundle, ModelContract
 from metfa.runtime import bundle as bundles
+from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.contract import SCHEMA
 from metfa.runtime.errors import BundleError, ContractError, OutputError
 from metfa.runtime.files import write_text
@@ -20,7 +26,7 @@ def test_a_bundle_is_opened(bundle: Path, contract: ModelContract) -> None:
     opened = Bundle.open(bundle)
     assert opened.contract == contract
     assert set(opened.files) == {bundles.CONTRACT, bundles.ONNX}
-    assert opened.path(bundles.ONNX) == bundle / bundles.ONNX
+    assert opened.read(bundles.ONNX) == (bundle / bundles.ONNX).read_bytes()
     assert opened.matching("*.onnx") == [bundles.ONNX]
     assert opened.matching(bundles.ENGINE_PATTERN) == []
 
@@ -65,7 +71,7 @@ def test_an_edited_file_is_refused(bundle: Path, name: str, edit: str) -> None:
         case "remove":
             path.unlink()
     with pytest.raises(BundleError, match=r"make it again with metfa-(train|export)"):
-        Bundle.open(bundle).path(name)
+        Bundle.open(bundle).read(name)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +162,115 @@ def test_a_bundle_is_on_the_disk_before_its_files_have_their_names(
     assert [(path.name, renamed) for path, renamed in synced] == [
         ("report.json", False),
         (bundles.MANIFEST, False),
+        (synced[2][0].name, False),
+        (bundle.name, False),
+        (bundle.name, True),
         (bundle.name, True),
     ]
+    assert synced[2][0].name.startswith(".stage-")
+
+
+KILLED = """
+import itertools, os, sys
+from pathlib import Path
+from metfa.runtime import bundle
+step, directory = int(sys.argv[1]), Path(sys.argv[2])
+steps = itertools.count()
+def dying(work):
+    def do(*arguments, **named):
+        if next(steps) == step:
+            os._exit(9)
+        return work(*arguments, **named)
+    return do
+for name in ("replace", "rename", "unlink", "rmdir", "chmod", "iterdir", "write_text"):
+    setattr(Path, name, dying(getattr(Path, name)))
+bundle.sync = dying(bundle.sync)
+with bundle.updating(directory, keep=lambda name: name != "old.json") as stage:
+    (stage / "first.json").write_bytes(b"new first")
+    (stage / "second.json").write_bytes(b"new second")
+"""
+
+
+def test_an_update_that_is_killed_at_any_step_is_undone_or_finished(bundle: Path) -> None:
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
+        for name in ("first.json", "old.json"):
+            (stage / name).write_text(f"old {name}")
+    (bundle / "mine.txt").write_text("not of the bundle")
+    old = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    outcomes = []
+    for step in range(100):
+        directory = shutil.copytree(bundle, bundle.with_name(f"killed at {step}"))
+        ended = subprocess.run([sys.executable, "-c", KILLED, str(step), str(directory)], check=False)
+        opened = Bundle.open(directory)
+        assert all(opened.read(name) for name in opened.files)
+        outcomes.append("second.json" in opened.files)
+        if outcomes[-1]:
+            assert set(opened.files) == {bundles.CONTRACT, bundles.ONNX, "first.json", "second.json"}
+            assert opened.read("first.json") == b"new first"
+            assert not (directory / "old.json").exists()
+            assert {path.name for path in directory.iterdir()} == {*opened.files, bundles.MANIFEST, "mine.txt"}
+        else:
+            here = {path.name: path.read_bytes() for path in directory.iterdir() if not path.name.startswith(".stage-")}
+            assert here == old
+            with bundles.updating(directory, keep=lambda _: True):
+                pass
+            assert {path.name for path in directory.iterdir()} == old.keys()
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == 9
+    assert outcomes == sorted(outcomes)
+    assert 4 < outcomes.count(False) < 15 < len(outcomes)
+
+
+def test_an_exchange_that_cannot_be_finished_here_says_so(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
+        (stage / "report.json").write_text("{}")
+    exchange = bundle / ".exchange"
+    exchange.mkdir()
+    for name in (bundles.MANIFEST, "report.json"):
+        (bundle / name).rename(exchange / name)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        with pytest.raises(
+            BundleError, match=r"interrupted and cannot be finished here \(Read-only file system\); open"
+        ):
+            Bundle.open(bundle)
+    assert Bundle.open(bundle).read("report.json") == b"{}"
+    assert not exchange.exists()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "boundless", "directory"])
+def test_what_is_no_file_of_a_bundle_is_not_waited_for(bundle: Path, kind: str) -> None:
+    for name in (bundles.MANIFEST, bundles.CONTRACT):
+        (bundle / name).unlink()
+        if kind == "fifo":
+            os.mkfifo(bundle / name)
+        elif kind == "directory":
+            (bundle / name).mkdir()
+        else:
+            os.truncate(os.open(bundle / name, os.O_CREAT | os.O_WRONLY), bundles.LARGEST_FILE + 1)
+        with pytest.raises(BundleError, match=r"without bundle\.json|a file of at most 2147483648 bytes"):
+            Bundle.open(bundle)
+
+
+def test_what_was_hashed_is_what_is_used(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is exchanged the moment it was read is not the one that the model comes from."""
+    read = bundles._read
+
+    def read_and_exchange(path: Path) -> bytes:
+        content = read(path)
+        if path.name == bundles.ONNX:
+            path.write_bytes(b"another model")
+        return content
+
+    monkeypatch.setattr(bundles, "_read", read_and_exchange)
+    backend, _ = load_backend(Bundle.open(bundle), "cpu")
+    assert backend.infer(np.zeros((1, 1, 32, 40), np.uint8)).logits.shape == (1, 3)
+    assert (bundle / bundles.ONNX).read_bytes() == b"another model"
 
 
 def test_a_bundle_that_cannot_be_written(tmp_path: Path) -> None:

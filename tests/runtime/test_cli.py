@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -26,7 +28,6 @@ from .conftest import LABELS, grey, make_contract, make_onnx, write_clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
 ERROR = re.compile(r"Error: expected .+, received .+; .+")
@@ -254,11 +255,77 @@ def test_reasons_against_faster_backends_are_told_where_asked_or_where_there_is_
     assert source.startswith("source: ")
 
 
-def test_the_token_is_taken_from_the_environment(bundle: Path, folder: Path) -> None:
+def test_the_token_is_taken_from_the_environment_and_not_printed(bundle: Path, folder: Path) -> None:
     environment = {**HEADLESS, "METFA_TOKEN": "correct-horse_battery"}
     command = [*COMMAND, "--bundle", str(bundle), "--device", str(folder), "--serve", "127.0.0.1:0"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert re.search(r"^dashboard: http://127\.0\.0\.1:\d+/\?token=correct-horse_battery$", result.stderr, re.MULTILINE)
+    assert re.search(r"^dashboard: http://127\.0\.0\.1:\d+/\?token=… of your METFA_TOKEN$", result.stderr, re.MULTILINE)
+    assert "correct-horse" not in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize("option", ["--rate", "--seconds"])
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "Infinity", "1e999"])
+def test_numbers_that_are_none_are_refused(bundle: Path, folder: Path, option: str, number: str) -> None:
+    result = run("--bundle", bundle, "--device", folder, option, number)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: Invalid value for '{option}': ")
+
+
+def test_what_controls_a_terminal_is_escaped(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    named = folder.rename(folder.with_name("a\x1b]0;title\x07\x9b2J\u202ebcd\nError: forged"))
+    result = run("--bundle", bundle, "--device", named, "--collect", tmp_path / "col\x1blected", "--no-window")
+    assert result.returncode == 0, result.stderr
+    assert "images in " in result.stderr
+    assert "a\\x1b]0;title\\x07\\x9b2J\\u202ebcd\\nError: forged" in result.stderr
+    assert "col\\x1blected" in result.stdout
+    refused = run("--bundle", tmp_path / "no\x1bthing", "--device", named)
+    assert "no\\x1bthing" in refused.stderr
+    for printed in (result.stderr, result.stdout, refused.stderr):
+        assert all(line.isprintable() for line in printed.split("\n"))
+
+
+def test_names_in_any_script_in_a_locale_without_it(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    named = folder.rename(folder.with_name("Ultraschall Gehörgang 超声 سونار"))
+    arguments = ["--bundle", bundle, "--device", named, "--collect", tmp_path / "collecté"]
+    locale = {**HEADLESS, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [*COMMAND, *map(str, arguments), "--no-window"]
+    ended = subprocess.run(command, capture_output=True, env=locale, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert b"source: 3 images in " in ended.stderr
+    assert b"collection: " in ended.stdout
+
+
+def test_a_full_disk_behind_the_standard_output_is_one_line(bundle: Path, folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*COMMAND, "--bundle", str(bundle), "--device", str(folder), "--no-window"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=HEADLESS, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[2:] == [
+        "Error: expected to be able to print the results, received No space left on device; "
+        "free space where the standard output leads, or lead it elsewhere"
+    ]
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_streams_that_are_closed_are_nobody_elses(bundle: Path, folder: Path, tmp_path: Path, closed: str) -> None:
+    """A file that is opened where a stream was would be given what libraries print."""
+    events = tmp_path / "events.jsonl"
+    arguments = ["--bundle", str(bundle), "--device", str(folder), "--events", str(events), "--no-window"]
+    program = f"import os; assert os.fstat(2); {COMMAND[-1]}" if "2>" not in closed else COMMAND[-1]
+    command = shlex.join([COMMAND[0], "-c", program, *arguments])
+    ended = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, env=HEADLESS, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(events_in(events)) == 3
+    assert "Traceback" not in ended.stderr
+
+
+def test_two_devices_are_not_silently_the_last(bundle: Path, folder: Path) -> None:
+    result = run("--bundle", bundle, "--device", "phantom:B", "--device", folder)
+    assert result.returncode == 2
+    assert result.stderr == f"Error: expected one --device, received phantom:B and {folder}; start a stream for each\n"
 
 
 @pytest.mark.parametrize("address", ["8080", "nowhere", "127.0.0.1:99999", "http://127.0.0.1:80"])
@@ -481,8 +548,9 @@ def test_bad_input_is_one_line(bundle: Path, folder: Path, tmp_path: Path, spoil
     arguments = spoil(folder)
     before = sorted(tmp_path.rglob("*"))
     video: list[str | Path] = [] if "--output" in arguments else ["--output", tmp_path / "annotated.mp4"]
-    # Of an option that is given twice, the last counts.
-    result = run("--bundle", bundle, "--device", folder, *video, *arguments)
+    device: list[str | Path] = [] if "--device" in arguments else ["--device", folder]
+    # Of other options that are given twice, the last counts.
+    result = run("--bundle", bundle, *device, *video, *arguments)
     assert result.returncode == 1
     *said, error = result.stderr.splitlines()
     assert ERROR.fullmatch(error)

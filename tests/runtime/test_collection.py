@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import resource
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import cv2
@@ -23,8 +26,6 @@ from metfa.training.data.forms import list_domain
 from .conftest import make_observation, make_prediction
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 MANY = CollectionLimit(frames=100)
@@ -234,3 +235,41 @@ def test_hashes_of_different_pictures_are_far_apart() -> None:
 )
 def test_the_uncertainty_is_the_relative_entropy(probabilities: tuple[float, ...], expected: float) -> None:
     assert uncertainty(np.array(probabilities, np.float32)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("limit", [CollectionLimit(frames=5), CollectionLimit(bytes=12_000)])
+def test_two_streams_keep_the_limit_of_their_folder_together(tmp_path: Path, limit: CollectionLimit) -> None:
+    most = 0
+    with CollectionSink(tmp_path / "frames", limit) as one, CollectionSink(tmp_path / "frames", limit) as other:
+        for number in range(16):
+            (one, other)[number % 2].write(observe(scene(number), number * INTERVAL_SECONDS))
+            files = list((tmp_path / "frames").iterdir())
+            assert len(files) <= (limit.frames or math.inf)
+            assert sum(path.stat().st_size for path in files) <= (limit.bytes or math.inf)
+            most = max(most, len(files))
+    assert most >= 4
+
+
+def test_two_processes_that_collect_at_once_keep_the_limit(tmp_path: Path) -> None:
+    code = """
+import sys
+from tests.runtime.test_collection import *
+folder, first = Path(sys.argv[1]), int(sys.argv[2])
+with CollectionSink(folder, CollectionLimit(frames=7)) as sink:
+    for number in range(40):
+        sink.write(observe(scene(first + number), number * INTERVAL_SECONDS))
+        assert len(list(folder.glob("[0-9]*.png"))) <= 8  # the new one comes before the old one goes
+"""
+    commands = [[sys.executable, "-c", code, str(tmp_path / "frames"), str(first)] for first in (0, 1000)]
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for command in commands]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(list((tmp_path / "frames").iterdir())) == 7
+
+
+def test_what_a_user_puts_into_the_folder_later_is_left_alone(tmp_path: Path) -> None:
+    with CollectionSink(tmp_path / "frames", MANY) as sink:
+        sink.write(observe(scene(0)))
+        (tmp_path / "frames" / "notes.txt").write_text("mine")
+        sink.write(observe(scene(1), INTERVAL_SECONDS))
+    assert len(sink) == 2
+    assert (tmp_path / "frames" / "notes.txt").exists()

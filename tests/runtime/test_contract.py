@@ -26,7 +26,7 @@ rejections = st.none() | st.builds(
 )
 decisions = st.builds(
     DecisionSpec,
-    temperature=scales,
+    temperature=st.floats(1e-3, 1e3),
     rejection=rejections,
     background=st.sampled_from([(), ("Background",)]),
     smoothing_ms=scales,
@@ -38,9 +38,9 @@ decisions = st.builds(
 contracts = st.builds(
     ModelContract,
     schema=st.just(SCHEMA),
-    labels=st.lists(st.text(), min_size=1, unique=True).map(
-        lambda names: ("Background", *(f"plane {n}" for n in names))
-    ),
+    labels=st.lists(
+        st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), max_size=58), min_size=1, unique=True
+    ).map(lambda names: ("Background", *(f"plane {n}" for n in names))),
     embedding=st.integers(1, 4096),
     input=st.builds(
         InputSpec, st.integers(28, 2048), st.integers(28, 2048), st.just("halve-linear"), normalisations, regions
@@ -82,7 +82,7 @@ def decide(**values: Any) -> Callable[[dict[str, Any]], None]:
         ),
         (lambda document: document["input"].update(region="found"), "input.region to be one of 'auto'"),
         (lambda document: document["input"].update(region=[1, 2, 3, 4]), "input.region to be one of 'auto'"),
-        (decide(temperature=0), "temperature 0.0 is not above 0"),
+        (decide(temperature=0), "temperature 0.0 is not from 0.001 to 1000"),
         (decide(smoothing_ms=0), "smoothing 0.0"),
         (decide(dwell_ms=-1), "dwell -1.0"),
         (decide(gap_ms=0), "gap 0.0"),

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from metfa.runtime.errors import OutputError
-from metfa.runtime.files import Replacement, make_directory, remove_empty, replacing, sha256, write_text
+from metfa.runtime.files import (
+    Replacement,
+    cache_directory,
+    make_directory,
+    remove_empty,
+    replacing,
+    sha256,
+    umask,
+    write_text,
+)
+from metfa.runtime.text import printable
 
 
 def test_sha256_of_the_empty_file(tmp_path: Path) -> None:
@@ -99,3 +109,50 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"expected to be able to write .*received .*; free space"):
         write_text(tmp_path / "file" / "text", "")
+
+
+def test_the_umask_is_read_and_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", None)
+        assert umask() == 0o027
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+
+
+def test_the_umask_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(Path, "read_text", refuse)
+        assert umask() == 0o027
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(OutputError, match="set HOME, or XDG_CACHE_HOME to a folder that you may write to"):
+        cache_directory()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Ümläut \u0915\u094d\u200d\u0937 فارسی‌ها 日本", None),
+        ("\x1b[2J\x00\r\n\t", r"\x1b[2J\x00\r\n\t"),
+        ("\x7f\x85\x9b", r"\x7f\x85\x9b"),
+        ("\u2028\u202e\u2066", r"\u2028\u202e\u2066"),
+        (os.fsdecode(b"\xff.png"), r"\udcff.png"),
+    ],
+)
+def test_what_is_printed_controls_no_terminal(text: str, shown: str | None) -> None:
+    assert printable(text) == (text if shown is None else shown)

@@ -72,10 +72,10 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     devices = read_device_statistics(opened)
     assert devices is not None
     assert (devices.source.name, devices.target and devices.target.name) == (str(source), str(target))
-    steps = [json.loads(line) for line in opened.path(METRICS).read_text().splitlines()]
+    steps = [json.loads(line) for line in opened.read(METRICS).decode().splitlines()]
     assert [step["step"] for step in steps] == list(range(1, 7))
     assert steps[0].keys() - {"step"} == {"ce", "prior", "entropy", "metric", "reconstruction", "alignment"}
-    assert json.loads(opened.path(EVALUATION).read_text())["target"]["images"] == 6
+    assert json.loads(opened.read(EVALUATION))["target"]["images"] == 6
     assert not (bundle / UNFINISHED).exists()
 
 

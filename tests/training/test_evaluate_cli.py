@@ -164,7 +164,7 @@ def test_what_was_trained_on_is_left_out_whatever_it_is_called_now(here: Path) -
 
 def test_images_that_were_all_trained_on_are_no_test(here: Path) -> None:
     bundle = Bundle.open(here / "bundle")
-    record = np.load(bundle.path(SPLIT))
+    record = np.load(bundle.directory / SPLIT)
     trained = {each.tobytes() for each in record["digest"][record["split"] == 0]}
     for path in (here / "B").rglob("*.png"):
         if digest(read_image(path)) not in trained:

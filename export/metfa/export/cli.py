@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from metfa.runtime import command
 from metfa.runtime.bundle import CARD, CARD_PAGE, DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
-from metfa.runtime.command import Command, require_extra, typed_arguments
+from metfa.runtime.command import Command, require_extra, say, typed_arguments
 from metfa.runtime.engine import LIVE_BATCH
 from metfa.runtime.errors import OutputError, ParityError
 from metfa.runtime.lock import writing_alone
@@ -158,12 +159,17 @@ def main(  # click passes the options by name
         made = export(model, compared, stage, fp16=fp16, int8=options, engine=engine, worst=worst)
         if held and not made.refusals.keys().isdisjoint(held.files):
             _refuse(made, "the bundle is as it was")  # rather than without what an earlier export made
-        report = "\n".join(_describe(made, stage))
-    click.echo(f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes\n{report}")
+        report = list(_describe(made, stage))
+    say([f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes", *report])
     if made.refusals:
         _finish(directory, held, triton=None, deepstream=None)  # which could not be written again
         _refuse(made, "the bundle holds the rest")
     _finish(directory, held, triton=triton, deepstream=deepstream)
+
+
+def run() -> None:
+    """Be the process ``metfa-export``."""
+    command.run(main)
 
 
 def _finish(directory: Path, held: Bundle | None, *, triton: Path | None, deepstream: Path | None) -> None:
@@ -173,18 +179,19 @@ def _finish(directory: Path, held: Bundle | None, *, triton: Path | None, deepst
     finished = Bundle.open(directory)
     before = {name for name in held.files if is_exported(name) and name not in {CARD, CARD_PAGE}} if held else set()
     if removed := sorted(before - set(finished.files)):
-        click.echo(f"removed what an earlier export made: {', '.join(removed)}")
+        say([f"removed what an earlier export made: {', '.join(removed)}"])
     write_card(finished)
-    click.echo(f"wrote {CARD} and {CARD_PAGE}")
+    say([f"wrote {CARD} and {CARD_PAGE}"])
     if triton:
         from .serving.triton import write_triton_repository
 
-        click.echo(f"wrote {write_triton_repository(finished, triton)}, for: tritonserver --model-repository {triton}")
+        written = write_triton_repository(finished, triton)
+        say([f"wrote {written}, for: tritonserver --model-repository {triton}"])
     if deepstream:
         from .serving.deepstream import write_deepstream
 
         config = write_deepstream(finished, deepstream)
-        click.echo(f"wrote {deepstream}, for: nvinfer config-file-path={config}")
+        say([f"wrote {deepstream}, for: nvinfer config-file-path={config}"])
 
 
 def _refuse(made: Export, state: str) -> NoReturn:
@@ -194,7 +201,7 @@ def _refuse(made: Export, state: str) -> NoReturn:
         for refusal in made.refusals.values()
     )
     for refusal in others:
-        click.echo(f"Error: {refusal}", err=True)
+        click.echo(f"Error: {refusal}", err=True)  # escaped by its class
     raise last
 
 

@@ -22,7 +22,7 @@ from metfa.runtime.contract import (
 from metfa.runtime.errors import BundleError, ExportError
 from metfa.runtime.files import write_text, writing_to
 from metfa.training.model import Normalise
-from metfa.training.weights import read_tensors, save_tensors
+from metfa.training.weights import parse_tensors, save_tensors
 
 from .graph import DeployedModel, Model, SmallLinear
 from .precision import fold_batch_norms
@@ -141,10 +141,10 @@ def load_sononet(bundle: Bundle) -> SonoNet:
     Raises:
         BundleError: its weights are missing, damaged, or those of another network.
     """
-    path = bundle.path(WEIGHTS)
+    path = bundle.directory / WEIGHTS
     network = SonoNet()
     try:
-        network.load_state_dict(read_tensors(path))
+        network.load_state_dict(parse_tensors(bundle.read(WEIGHTS), path))
     except RuntimeError as cause:
         raise BundleError(
             expected=f"the weights of SonoNet-16 in {path}",

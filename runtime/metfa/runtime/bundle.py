@@ -12,14 +12,21 @@
     model.*.*.engine        TensorRT plans in FP16 and INT8, each beside its <name>.engine.json
     devices.json            what the pictures of the training devices look like
     …                       records of training and export
+
+While files enter it, a bundle also holds a directory ``.stage-…``, where they are written, which then becomes
+``.exchange``, from which they get their names. Whoever opens a bundle next finishes an exchange that was interrupted.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
 import shlex
 import shutil
+import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +35,7 @@ from . import records
 from .contract import ModelContract
 from .errors import BundleError, OutputError
 from .files import make_directory, remove_empty, sha256, sync, umask, writing_to
-from .onnx_file import require_self_contained
+from .onnx_file import require_harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +61,11 @@ CHECKPOINT = "checkpoint.safetensors"
 ENGINE_PATTERN = "model.fp16.*.engine"
 ENGINE_PATTERN_INT8 = "model.int8.*.engine"
 
+LARGEST_FILE = 1 << 31
+"""Bytes of a file in a bundle; an ONNX cannot be larger."""
+
 _SCHEMA = 1
+_STAGE, _EXCHANGE = ".stage-", ".exchange"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +104,22 @@ class Bundle:
             ContractError: the contract is of another version or invalid.
         """
         manifest = read_manifest(directory)
-        contract = ModelContract.from_json(
-            _verified(directory, CONTRACT, manifest).read_bytes(), origin=str(directory / CONTRACT)
-        )
+        contract = ModelContract.from_json(_verified(directory, CONTRACT, manifest), origin=str(directory / CONTRACT))
         return cls(directory, contract, manifest)
 
-    def path(self, name: str) -> Path:
-        """Return the path of the file ``name``, whose hash was just checked; an ONNX is known to name no other file.
+    def read(self, name: str) -> bytes:
+        """Return the bytes of the file ``name``, whose hash was checked; an ONNX is known to be harmless.
+
+        Bytes and no path, so that what was checked is what is used.
 
         Raises:
-            BundleError: the bundle holds no such file, it is not the one that was written, or it names others.
+            BundleError: the bundle holds no such file, it is not the one that was written, or it is an ONNX that names
+                other files or may run without end.
         """
-        path = _verified(self.directory, name, self.files)
-        if path.suffix == ".onnx":
-            require_self_contained(path)
-        return path
+        content = _verified(self.directory, name, self.files)
+        if name.endswith(".onnx"):
+            require_harmless(content, self.directory / name)
+        return content
 
     def require_exported(self) -> None:
         """Make sure that there is a model that can be run.
@@ -133,8 +145,9 @@ def read_manifest(directory: Path) -> dict[str, str]:
     Raises:
         BundleError: there is no manifest, or it is damaged.
     """
+    _finish_exchange(directory)
     path = directory / MANIFEST
-    if not path.is_file():
+    if not _is_file(path):
         if (directory / UNFINISHED / CHECKPOINT).is_file():
             raise BundleError(
                 expected=f"a finished bundle in {directory}",
@@ -146,13 +159,7 @@ def read_manifest(directory: Path) -> dict[str, str]:
             received=f"a directory without {MANIFEST}" if directory.is_dir() else "no such directory",
             remedy="run metfa-train first, or name the bundle with --bundle",
         )
-    return records.from_json(
-        _Manifest,
-        path.read_bytes(),
-        origin=str(path),
-        remedy="make the bundle again with metfa-train",
-        error=BundleError,
-    ).files
+    return _parse_manifest(path)
 
 
 @contextmanager
@@ -172,7 +179,8 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
     before = _files_before(directory)
     with writing_to(directory):
         made = make_directory(directory)
-        stage = Path(tempfile.mkdtemp(prefix=".stage-", dir=directory))
+        _remove_abandoned(directory)
+        stage, lock = _make_stage(directory)
     try:
         with _writing_bundle(directory, stage):
             yield stage
@@ -181,17 +189,98 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
             manifest = _Manifest(_SCHEMA, dict(sorted({**kept, **new}.items())))
             (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8")
             for name in (*new, MANIFEST):
-                sync(stage / name)
-            # From here on nothing needs space on the disk; the manifest comes last.
-            for name in (*new, MANIFEST):
                 (stage / name).chmod(0o666 & ~umask())
-                (stage / name).replace(directory / name)
+                sync(stage / name)
+            sync(stage)
+            # From here on nothing needs space on the disk, and whatever happens, it can be finished.
+            stage.rename(directory / _EXCHANGE)
             sync(directory)
-            for name in before.keys() - manifest.files.keys():
-                (directory / name).unlink(missing_ok=True)
+            _exchange(directory)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        os.close(lock)
         remove_empty(made)
+
+
+def _make_stage(directory: Path) -> tuple[Path, int]:
+    """Return a new stage, and its lock, which says that its process lives."""
+    while True:
+        stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=directory))
+        with suppress(FileNotFoundError, BlockingIOError):  # where another process took it for an abandoned one
+            return stage, _lock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove the stages of processes that were killed."""
+    for stage in directory.glob(f"{_STAGE}*"):
+        with suppress(OSError):  # it is in use
+            lock = _lock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(stage, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(directory: Path, how: int) -> int:
+    """Lock a directory that is still there; return the descriptor that holds the lock as long as it is open.
+
+    Raises:
+        BlockingIOError: another process holds it, and ``how`` says not to wait.
+        FileNotFoundError: the directory is gone.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, how)
+        if directory.stat().st_ino != os.fstat(descriptor).st_ino:
+            raise FileNotFoundError(directory)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _finish_exchange(directory: Path) -> None:
+    """Finish an exchange of files whose process was killed; wait for one that goes on.
+
+    Raises:
+        BundleError: it cannot be finished here.
+    """
+    if not os.path.isdir(directory / _EXCHANGE):  # noqa: PTH112  # where that may not be asked, there is none
+        return
+    try:
+        lock = _lock(directory / _EXCHANGE, fcntl.LOCK_EX)
+    except FileNotFoundError:
+        return  # another process has just finished it
+    except OSError as cause:
+        raise _unfinished(directory, cause) from None
+    try:
+        _exchange(directory)
+    except OSError as cause:
+        raise _unfinished(directory, cause) from None
+    finally:
+        os.close(lock)
+
+
+def _exchange(directory: Path) -> None:
+    """Give the files of ``.exchange`` their names, the manifest last; some may have them already."""
+    exchange = directory / _EXCHANGE
+    if (exchange / MANIFEST).exists():
+        old, new = _files_of(directory / MANIFEST), _parse_manifest(exchange / MANIFEST)
+        for path in exchange.iterdir():
+            if path.name != MANIFEST:
+                path.replace(directory / path.name)
+        for name in old.keys() - new.keys():
+            (directory / name).unlink(missing_ok=True)
+        sync(directory)
+        (exchange / MANIFEST).replace(directory / MANIFEST)
+        sync(directory)
+    exchange.rmdir()
+
+
+def _unfinished(directory: Path, cause: OSError) -> BundleError:
+    return BundleError(
+        expected=f"a whole bundle in {directory}",
+        received=f"one whose exchange of files was interrupted and cannot be finished here ({cause.strerror})",
+        remedy="open it once as a user who may write there, or make it again with metfa-export",
+    )
 
 
 @contextmanager
@@ -215,26 +304,66 @@ def is_exported(name: str) -> bool:
 
 def _files_before(directory: Path) -> dict[str, str]:
     """Return what the manifest names; nothing where it is missing or damaged, as it is about to be replaced."""
+    _finish_exchange(directory)
+    return _files_of(directory / MANIFEST)
+
+
+def _files_of(manifest: Path) -> dict[str, str]:
     try:
-        return read_manifest(directory)
+        return _parse_manifest(manifest)
     except BundleError:
         return {}
 
 
-def _verified(directory: Path, name: str, files: dict[str, str]) -> Path:
+def _parse_manifest(path: Path) -> dict[str, str]:
+    return records.from_json(
+        _Manifest, _read(path), origin=str(path), remedy="make the bundle again with metfa-train", error=BundleError
+    ).files
+
+
+def _verified(directory: Path, name: str, files: dict[str, str]) -> bytes:
     path = directory / name
-    if name not in files or not path.is_file():
+    if name not in files or not _is_file(path):
         raise BundleError(
             expected=f"{name} in the bundle {directory}", received="no such file", remedy=_remedy_for(name)
         )
-    actual = sha256(path)
+    content = _read(path)
+    actual = hashlib.sha256(content).hexdigest()
     if actual != files[name]:
         raise BundleError(
             expected=f"{path} as it was written (SHA-256 {files[name][:12]}…)",
             received=f"a file that was changed or truncated since (SHA-256 {actual[:12]}…)",
             remedy=_remedy_for(name),
         )
-    return path
+    return content
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # reading it will say so
+        return True
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a regular file of a bundle, and wait for nothing else.
+
+    Raises:
+        BundleError: it cannot be read, or is larger than ``LARGEST_FILE``.
+    """
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_FILE:
+                return file.read()
+            received = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "something else"
+    except OSError as cause:
+        received = cause.strerror or str(cause)
+    raise BundleError(
+        expected=f"a file of at most {LARGEST_FILE} bytes that can be read at {path}",
+        received=received,
+        remedy="correct its permissions, or make the bundle again",
+    )
 
 
 def _remedy_for(name: str) -> str:

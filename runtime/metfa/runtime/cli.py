@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from . import command
 from .bundle import DEFAULT_DIRECTORY
-from .command import Command, Interruption
+from .command import Command, Interruption, say
 from .errors import BackendError, MetfaError, OutputError
-from .parameters import AddressType, CollectionLimitType, RoiType, SizeType
+from .parameters import AddressType, CollectionLimitType, NumberRange, RoiType, SizeType
+from .text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,16 +37,24 @@ _LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
 
 
+def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...]) -> str:
+    if len(devices) > 1:  # click alone would take the last without a word
+        raise click.UsageError(f"expected one --device, received {' and '.join(devices)}; start a stream for each")
+    return devices[0]
+
+
 @click.command(cls=Command)
 @click.option(
     "--device",
     required=True,
+    multiple=True,
+    callback=_one_device,
     metavar="SPEC",
     help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, gst:PIPELINE, phantom:NAME, "
     "or - for frames on standard input.",
 )
 @click.option("--size", type=SizeType(), help="What the camera is asked for, or that of raw frames on standard input.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Frames per second, likewise.")
+@click.option("--rate", type=NumberRange(min=0, min_open=True), metavar="N", help="Frames per second, likewise.")
 @click.option(
     "--format",
     "pixels",
@@ -110,7 +120,7 @@ _LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the 
 @click.option("--overwrite", is_flag=True, help="Replace the files of --output and --events, where they exist.")
 @click.option("--verbose", is_flag=True, help="Say why no faster backend runs the model.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
+@click.option("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 def main(  # click passes the options by name
     device: str,
     size: tuple[int, int] | None,
@@ -215,16 +225,8 @@ def main(  # click passes the options by name
 
 
 def run() -> None:
-    """Be the process ``metfa-stream``: it ends even where threads of it are still in a driver."""
-    try:
-        main()
-    except SystemExit as end:
-        # A thread that comes back to a Python that is being taken down would abort the process.
-        if any(thread.name.startswith("metfa ") for thread in threading.enumerate()):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else 0)
-        raise
+    """Be the process ``metfa-stream``."""
+    command.run(main)
 
 
 def _keep_opencv_to_one_thread() -> None:
@@ -235,12 +237,12 @@ def _keep_opencv_to_one_thread() -> None:
 
 
 def _tell_of_collection(collection: CollectionSink, directory: Path | None, roi: Roi) -> None:
-    click.echo(f"collection: {len(collection)} frames; metfa-train --target {directory} --target-roi {roi or 'full'}")
+    say([f"collection: {len(collection)} frames; metfa-train --target {directory} --target-roi {roi or 'full'}"])
 
 
 def _say(line: str) -> None:
     with suppress(OSError):  # a terminal that is gone must not keep the stream or its files from going on
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
 
 
 def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Callable[[], None]) -> None:
@@ -318,9 +320,9 @@ def _open_device_check(directory: Path) -> DeviceSink | None:
 
 
 def _summarise(statistics: StreamStatistics, device_check: DeviceSink | None, *, live: bool) -> None:
-    click.echo(statistics.summary().describe(live=live))
+    say(statistics.summary().describe(live=live).splitlines())
     if device_check is not None and statistics.frames:
-        click.echo(device_check.describe())
+        say(device_check.describe().splitlines())
 
 
 def _open_dashboard(
@@ -333,9 +335,9 @@ def _open_dashboard(
     from .sinks.dashboard import About, DashboardSink
 
     about = About(source.description, source.live, classifier.backend_choice, classifier.contract.labels)
-    token = os.environ.get("METFA_TOKEN") or None
+    token = os.environ.pop("METFA_TOKEN", None) or None  # no program that this one starts is to know it
     dashboard = DashboardSink(address, about, statistics, device=device_check, token=token)
-    _say(f"dashboard: {dashboard.url}")
+    _say(f"dashboard: {dashboard.url}{'?token=… of your METFA_TOKEN' if token else ''}")
     return dashboard
 
 

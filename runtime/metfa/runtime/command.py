@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import faulthandler
 import importlib.util
+import io
+import os
 import signal
+import sys
+import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from .errors import MetfaError, MissingExtraError
+from .errors import MetfaError, MissingExtraError, OutputError
+from .text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
 INTERRUPTED = 130
@@ -29,6 +36,11 @@ class Command(click.Command):
     in native code, which nobody can catch, says on stderr in which call it was.
     """
 
+    def main(self, *arguments: Any, **named: Any) -> Any:
+        """Be a command of a process or of a test."""
+        _open_standard_streams()
+        return super().main(*arguments, **named)
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
@@ -39,7 +51,7 @@ class Command(click.Command):
         except MetfaError as error:
             raise click.ClickException(str(error)) from None
         except click.UsageError as error:
-            raise _OneLineUsageError(error.format_message()) from None
+            raise _OneLineUsageError(printable(error.format_message())) from None
         context.meta[_TYPED] = typed
         return context
 
@@ -52,7 +64,7 @@ class Command(click.Command):
         except MetfaError as error:
             raise click.ClickException(str(error)) from None
         except click.UsageError as error:
-            raise _OneLineUsageError(error.format_message()) from None
+            raise _OneLineUsageError(printable(error.format_message())) from None
         except KeyboardInterrupt:
             raise InterruptedCommand("the same command begins anew") from None
         finally:
@@ -65,6 +77,51 @@ def _report_crashes() -> None:
     if not faulthandler.is_enabled():
         with suppress(RuntimeError, OSError):  # there is no stderr, or it is no file
             faulthandler.enable()
+
+
+def run(command: click.Command) -> None:
+    """Be the process of ``command``: it ends even where threads of it are still in native code."""
+    try:
+        command()
+    except SystemExit as end:
+        # A thread that comes back to a Python that is being taken down would abort the process.
+        if any(thread.name.startswith("metfa ") for thread in threading.enumerate()):
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines, with what would control the terminal escaped.
+
+    Raises:
+        OutputError: they cannot be printed, as where a disk is full.
+    """
+    try:
+        click.echo("\n".join(map(printable, lines)))
+    except BrokenPipeError:
+        raise  # click ends the command without a word, as is usual where a reader is gone
+    except OSError as cause:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at its end
+        raise OutputError(
+            expected="to be able to print the results",
+            received=cause.strerror or str(cause),
+            remedy="free space where the standard output leads, or lead it elsewhere",
+        ) from None
+
+
+def _open_standard_streams() -> None:
+    """Let no file that is opened later take the number, and with it the messages, of a stream that is closed."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # in a locale without these letters
+        elif stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
 
 
 def _ending_signals() -> tuple[signal.Signals, ...]:
@@ -87,7 +144,7 @@ class InterruptedCommand(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print one line that is no error's."""
-        click.echo(f"Interrupted; {self.message}", file=file, err=True)
+        click.echo(f"Interrupted; {printable(self.message)}", file=file, err=True)
 
 
 class _OneLineUsageError(click.ClickException):

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from . import records
 from .errors import ContractError
+from .text import printable
 
 SCHEMA = 3
 """Version of the contract's fields. Another version is refused."""
@@ -21,6 +22,14 @@ LARGEST_SIDE = 4096
 
 MOST_DIMENSIONS = 1 << 16
 """Of an embedding."""
+
+LARGEST_TEMPERATURE = 1000
+"""That logits are divided by; ten times what calibration fits."""
+
+LONGEST_LABEL = 64
+"""Characters."""
+
+LABEL_RULE = f"of 1 to {LONGEST_LABEL} characters, none of which controls a terminal"
 
 _REMEDY = "train or export the model again with this version of metfa"
 
@@ -119,7 +128,8 @@ class DecisionSpec:
     """How :mod:`metfa.runtime.decision` turns the predictions of successive frames into decisions.
 
     Attributes:
-        temperature: what the logits are divided by before the softmax, so that probabilities are calibrated; > 0.
+        temperature: what the logits are divided by before the softmax, so that probabilities are calibrated; > 0, at
+            most ``LARGEST_TEMPERATURE`` and at least one over it.
         rejection: which frames show no known plane; None where every frame is taken to show one of the labels.
         background: the labels that are no planes.
         smoothing_ms: time constant of the exponential average of the probabilities, > 0.
@@ -139,8 +149,10 @@ class DecisionSpec:
     gap_ms: float = 1500.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature {self.temperature} is not above 0")
+        if not 1 / LARGEST_TEMPERATURE <= self.temperature <= LARGEST_TEMPERATURE:
+            raise ValueError(
+                f"temperature {self.temperature} is not from {1 / LARGEST_TEMPERATURE} to {LARGEST_TEMPERATURE}"
+            )
         if not (0 < self.smoothing_ms < math.inf and 0 <= self.dwell_ms < math.inf and 0 < self.gap_ms < math.inf):
             raise ValueError(
                 f"smoothing {self.smoothing_ms}, dwell {self.dwell_ms} or gap {self.gap_ms} is no time in milliseconds"
@@ -191,6 +203,9 @@ class ModelContract:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema {self.schema} where this version of metfa reads schema {SCHEMA}")
+        for label in self.labels:
+            if not is_label(label):
+                raise ValueError(f"the label {label!r} is not {LABEL_RULE}")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels {self.labels} are not two or more different names")
         if not 1 <= self.embedding <= MOST_DIMENSIONS:
@@ -214,6 +229,11 @@ class ModelContract:
             ContractError: it is not JSON, of another schema, or has an unknown, missing or invalid field.
         """
         return records.from_json(cls, text, origin=origin, remedy=_REMEDY, error=ContractError)
+
+
+def is_label(text: str) -> bool:
+    """Return whether a class may be called that; see ``LABEL_RULE``."""
+    return 1 <= len(text) <= LONGEST_LABEL and printable(text) == text
 
 
 def software() -> str:

@@ -97,11 +97,10 @@ def read_device_statistics(bundle: Bundle) -> DeviceStatistics | None:
     """
     if DEVICES not in bundle.files:
         return None
-    path = bundle.path(DEVICES)
     return records.from_json(
         DeviceStatistics,
-        path.read_bytes(),
-        origin=str(path),
+        bundle.read(DEVICES),
+        origin=str(bundle.directory / DEVICES),
         remedy="make the bundle again with metfa-train",
         error=BundleError,
     )

@@ -104,15 +104,20 @@ class EngineRecord:
 
     @classmethod
     def read(cls, path: Path) -> EngineRecord:
-        """Read the record ``path``.
+        """Read the record ``path``; see :meth:`parse`."""
+        return cls.parse(path.read_bytes(), origin=str(path))
+
+    @classmethod
+    def parse(cls, text: str | bytes, *, origin: str) -> EngineRecord:
+        """Read a record from JSON that came from ``origin``.
 
         Raises:
             BackendError: it is not JSON, of another schema, or has an unknown, missing or invalid field.
         """
         return records.from_json(
             cls,
-            path.read_bytes(),
-            origin=str(path),
+            text,
+            origin=origin,
             remedy="build the engine again with metfa-export --fp16",
             error=BackendError,
         )

@@ -20,6 +20,8 @@
 
 from __future__ import annotations
 
+from .text import printable
+
 
 class MetfaError(Exception):
     """Root of the tree: one line that says what was expected, what was received and what to do.
@@ -32,7 +34,7 @@ class MetfaError(Exception):
 
     def __init__(self, *, expected: str, received: str, remedy: str) -> None:
         self.expected, self.received, self.remedy = expected, received, remedy
-        super().__init__(" ".join(f"expected {expected}, received {received}; {remedy}".split()))
+        super().__init__(printable(" ".join(f"expected {expected}, received {received}; {remedy}".split())))
 
 
 class ContractError(MetfaError):

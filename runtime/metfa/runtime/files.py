@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+_REMEDY = "free space, correct its permissions, or choose another path"
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
@@ -27,7 +30,7 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def writing_to(path: Path) -> Iterator[None]:
+def writing_to(path: Path, *, remedy: str = _REMEDY) -> Iterator[None]:
     """Turn what the operating system says about ``path`` into an :class:`OutputError`."""
     try:
         yield
@@ -35,7 +38,7 @@ def writing_to(path: Path) -> Iterator[None]:
         raise OutputError(
             expected=f"to be able to write {path}",
             received=cause.strerror or str(cause),
-            remedy="free space, correct its permissions, or choose another path",
+            remedy=remedy,
         ) from None
 
 
@@ -166,12 +169,29 @@ def write_text(path: Path, text: str) -> None:
 
 
 def cache_directory() -> Path:
-    """Return the folder of what can be made again: ``$XDG_CACHE_HOME/metfa``, by default ``~/.cache/metfa``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "metfa")
+    """Return the folder of what can be made again: ``$XDG_CACHE_HOME/metfa``, by default ``~/.cache/metfa``.
+
+    Raises:
+        OutputError: this user has no home.
+    """
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named, "metfa")
+    try:
+        return Path.home() / ".cache" / "metfa"
+    except RuntimeError:
+        raise OutputError(
+            expected="a home directory, to keep there what need not be made twice",
+            received=f"none of user {os.geteuid()}",
+            remedy="set HOME, or XDG_CACHE_HOME to a folder that you may write to",
+        ) from None
 
 
 def umask() -> int:
     """Return the permissions that new files of this process do not get; libraries that write securely ignore it."""
-    mask = os.umask(0)
+    with suppress(OSError):  # setting it, the only other way to read it, would bare the files of other threads
+        for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask

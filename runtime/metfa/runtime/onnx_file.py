@@ -1,7 +1,8 @@
-"""What must be known of an ONNX file before an engine opens it: that it is whole, and that it names no other file.
+"""What must be known of an ONNX file before an engine opens it: it is whole, names no other file, and comes to an end.
 
-An ONNX file may say of a tensor that its data are in another file, by a path that whoever made it chose. metfa never
-writes that. The package ``onnx`` would follow it, and is not on the edge; so this walks the file's protobuf itself.
+An ONNX file may say of a tensor that its data are in another file, by a path that whoever made it chose. An operator
+may hold a graph that it runs as often as it likes. metfa writes neither. The package ``onnx`` would follow the path,
+and is not on the edge; so this walks the file's protobuf itself.
 """
 
 from __future__ import annotations
@@ -21,21 +22,26 @@ _HOLDS: dict[str, dict[int, str]] = {
     "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
     "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor", 23: "sparse tensor"},
+    "attribute": {5: "tensor", 10: "tensor", 22: "sparse tensor", 23: "sparse tensor"},
     "sparse tensor": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
+_GRAPHS = {6, 11}  # of an attribute
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
 
 
-def require_self_contained(path: Path) -> None:
-    """Make sure that an ONNX file is whole and refers to no other file.
+def require_harmless(content: bytes, path: Path) -> None:
+    """Make sure that an ONNX file is whole, refers to no other file and has no loops or branches.
+
+    Args:
+        content: the file's bytes.
+        path: where they were read, for the message.
 
     Raises:
         BundleError: it is not.
     """
     remedy = "export the bundle again with metfa-export, and do not use this one"
-    pending = [("model", memoryview(path.read_bytes()))]
+    pending = [("model", memoryview(content))]
     graphs = 0
     while pending:
         kind, message = pending.pop()
@@ -46,6 +52,12 @@ def require_self_contained(path: Path) -> None:
                     raise BundleError(
                         expected=f"all weights of {path} in the file itself",
                         received="a tensor whose data are in another file",
+                        remedy=remedy,
+                    )
+                if kind == "attribute" and number in _GRAPHS:
+                    raise BundleError(
+                        expected=f"a graph without loops and branches in {path}",
+                        received="an operator that runs a graph of its own",
                         remedy=remedy,
                     )
                 if number in _HOLDS[kind] and isinstance(value, memoryview):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from .contract import Roi
     from .sinks import CollectionLimit
     from .sinks.dashboard import Address
+
+
+class NumberRange(click.FloatRange):
+    """A finite number in a range; click alone lets ``nan`` pass every bound, and ``inf`` any that is open."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse ``value``."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number, received {value}; give for example 0.5", param, ctx)
+        return float(number)
 
 
 class RoiType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4

@@ -77,7 +77,10 @@ def _build(kind: Any, value: Any, path: str) -> Any:
             raise _MismatchError(f"{path} to be an object", repr(value))
         return {name: _build(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
     if kind is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise _MismatchError(f"{path} to be a number", f"one of {value.bit_length()} bits") from None
     if type(value) is not kind:
         raise _MismatchError(f"{path} to be {kind.__name__}", repr(value))
     return value

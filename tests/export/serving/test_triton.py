@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2
 
 from metfa.export.cli import main
 from metfa.export.serving.triton import write_triton_repository
-from metfa.runtime.bundle import CONTRACT, ONNX, ONNX_FP16, Bundle, updating
+from metfa.runtime.bundle import ONNX, ONNX_FP16, Bundle, updating
 from metfa.runtime.contract import METADATA_KEY, ModelContract
 from metfa.runtime.engine import BatchRange, EngineRecord, record_name
 from metfa.runtime.errors import BundleError, ExportError, OutputError
@@ -113,14 +113,6 @@ def test_the_command_refuses_before_it_exports(trained: Path, tmp_path: Path) ->
     assert result.exit_code == 1
     assert result.output.startswith("Error: expected no ")
     assert not (trained / ONNX).exists()
-
-
-def test_a_label_of_two_lines_is_refused(exported: Path, tmp_path: Path) -> None:
-    contract = dataclasses.replace(Bundle.open(exported).contract, labels=("a", "Ab\ndom", "c", "d", "Background"))
-    with updating(exported, keep=lambda _: True) as stage:
-        (stage / CONTRACT).write_text(contract.to_json())
-    with pytest.raises(ExportError, match="class names without"):
-        write_triton_repository(Bundle.open(exported), tmp_path / "models")
 
 
 def test_the_command_writes_it(exported: Path, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def load(directory: Path, flavour: Flavour) -> tensorrt.TensorRtBackend:
         operations={"convolutions": {"float16": 15}, "matrix products": {"float16": 3}},
         contract=CONTRACT,
     )
-    return tensorrt.TensorRtBackend(directory / "model.fp16.tensorrt.engine", record, CONTRACT)
+    return tensorrt.TensorRtBackend(directory / "model.fp16.tensorrt.engine", record, CONTRACT, plan=b"")
 
 
 @pytest.mark.usefixtures("streams")

@@ -37,7 +37,8 @@ class RunsOnTheCpu:
 
     concurrency = 1
 
-    def __init__(self, path: Path, record: EngineRecord, contract: ModelContract) -> None:
+    def __init__(self, path: Path, record: EngineRecord, contract: ModelContract, *, plan: bytes | None = None) -> None:
+        assert plan in (None, path.read_bytes())
         assert path.stat().st_size > 1000
         assert record.compute_capabilities == ("8.6",)
         onnx = next(parent / ONNX_FP16 for parent in path.parents if (parent / ONNX_FP16).exists())
@@ -125,4 +126,4 @@ def test_a_bundle_without_the_typed_graph_cannot_be_rebuilt(bundle: Path) -> Non
 
 def test_without_onnx_runtime_it_says_that_nothing_was_compared(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else object())
-    assert rebuild._compare(None, bundle, None) == "not compared: ONNX Runtime is not installed"  # type: ignore[arg-type]
+    assert rebuild._compare(None, bundle, b"", None) == "not compared: ONNX Runtime is not installed"  # type: ignore[arg-type]

@@ -135,9 +135,8 @@ def test_an_engine_without_its_record_is_refused(built: Path) -> None:
 
 @pytest.mark.skipif(has_gpu(), reason="needs a host without a GPU")
 def test_what_tensorrt_cannot_load_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / ENGINE).write_bytes(b"no plan")
     with pytest.raises(BackendError, match=r"expected a plan in .* can run, received .*Error"):
-        tensorrt._deserialise(trt, tmp_path / ENGINE)
+        tensorrt._deserialise(trt, tmp_path / ENGINE, b"no plan")
 
 
 def test_the_name_of_the_engine_is_what_a_bundle_looks_for(built: Path) -> None:

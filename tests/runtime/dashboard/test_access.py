@@ -7,6 +7,7 @@ import pytest
 
 from metfa.runtime.errors import OutputError
 from metfa.runtime.sinks.dashboard import Access, Address
+from metfa.runtime.sinks.dashboard.access import WrongTokenError
 from metfa.runtime.sinks.dashboard.http import RefusalError, Request
 
 TOKEN = "correct-horse_battery"
@@ -99,9 +100,21 @@ def test_the_token_may_be_chosen_and_then_counts_here_too() -> None:
     access.check(ask(host="by-any-name.example", query={"token": TOKEN}))
 
 
-@pytest.mark.parametrize("token", ["", "short", "with space", "with;semicolon", "ümlaut-token", "x" * 129])
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "short",
+        "fifteen-letters",
+        "with space in it",
+        "with;semicolon;;;",
+        "with;semicolon",
+        "ümlaut-token",
+        "x" * 129,
+    ],
+)
 def test_tokens_that_are_refused(token: str) -> None:
-    with pytest.raises(OutputError, match="a token of 8 to 128") as error:
+    with pytest.raises(OutputError, match="a token of 16 to 128") as error:
         access_to(token=token)
     assert token == "" or token not in str(error.value)
 
@@ -138,6 +151,7 @@ def test_a_token_can_be_shown_in_three_ways(offer: str) -> None:
         ask(authorization=f"Basic {TOKEN}"),
         ask(authorization="Bearer"),
         ask(cookie=f"metfa-0={TOKEN}"),
+        ask(query={"token": "guessed"}, authorization=f"Bearer {TOKEN}"),
         ask(cookie=f"xmetfa={TOKEN}"),
         ask(cookie=";;=;" * 9),
         ask(cookie="caf\xe9=\xff"),
@@ -147,6 +161,18 @@ def test_without_the_token_there_is_nothing(request_: Request) -> None:
     with pytest.raises(RefusalError) as refusal:
         access_to("0.0.0.0", TOKEN).check(request_)
     assert refusal.value.status == 401
+
+
+def test_a_request_is_one_guess() -> None:
+    access = access_to("0.0.0.0", TOKEN)
+    cookies = "; ".join([with_cookie(access, f"guess-{number}") for number in range(300)] + [with_cookie(access)])
+    for request in (ask(cookie=cookies), ask(query={"token": "guess"}, cookie=with_cookie(access))):
+        with pytest.raises(WrongTokenError):
+            access.check(request)
+
+
+def test_a_token_of_the_users_own_is_not_in_the_address_that_is_printed() -> None:
+    assert TOKEN not in access_to("0.0.0.0", TOKEN).url
 
 
 def test_the_cookie_is_of_this_port_and_no_script_reads_it() -> None:

@@ -9,7 +9,7 @@ import math
 import socket
 import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,34 @@ def test_one_connection_serves_many_requests(stream: Stream) -> None:
             fetch(connection, path)
             assert connection.sock is used
         assert fetch(connection, "/nothing")[1]["connection"] == "close"
+
+
+def test_a_wrong_token_costs_time_and_the_right_one_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_GUESS_SECONDS", 0.2)
+    with Stream(token=TOKEN) as stream, ExitStack() as stack:
+        began = time.monotonic()
+        guesses = [stack.enter_context(socket.create_connection(("127.0.0.1", stream.port))) for _ in range(4)]
+        for guess in guesses:
+            guess.sendall(b"GET /?token=guessed-guessed-1 HTTP/1.1\r\nHost: a\r\n\r\n" * 9)
+        assert get(stream, "/metrics", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert len(stream.dashboard._server._next_guess_at) == 1
+        for guess in guesses:
+            answers = b"".join(iter(lambda guess=guess: guess.recv(4096), b""))  # type: ignore[misc]
+            assert answers.count(b"HTTP/1.1 401 ") == 1
+            assert b"401 Unauthorized: this is not the token\n" in answers
+        assert time.monotonic() - began > 0.8
+        while stream.dashboard._server._connections:
+            time.sleep(0.01)
+        assert not stream.dashboard._server._next_guess_at
+
+
+def test_wrong_tokens_do_not_hold_up_the_end() -> None:
+    with Stream(token=TOKEN) as stream, socket.create_connection(("127.0.0.1", stream.port)) as guess:
+        guess.sendall(b"GET /?token=guessed-guessed-1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        while not stream.dashboard._server._next_guess_at:
+            time.sleep(0.01)
+        stream.dashboard.close()
+        assert guess.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
 def test_the_token_moves_from_the_address_into_a_cookie() -> None:
@@ -431,9 +459,50 @@ def test_too_many_connections_are_turned_away(stream: Stream, monkeypatch: pytes
         assert get(stream, "/")[0] == 503
 
 
-def test_a_silent_connection_is_closed(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_IDLE_SECONDS", 0.05)
+def test_connections_that_ask_for_nothing_lock_nobody_out(stream: Stream) -> None:
+    with closing(Viewer(stream)) as viewer, ExitStack() as stack:
+        viewer.next("hello")
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", stream.port))) for _ in range(300)]
+        for each in silent:
+            each.sendall(b"GET / HT")
+        assert get(stream, "/")[0] == 200
+        with suppress(ConnectionResetError):
+            assert silent[0].recv(1) == b""
+        viewer.next("statistics")
+        assert len(stream.dashboard._server._connections) <= 18
+
+
+def test_one_address_does_not_take_every_place(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_MOST_OF_ONE_ADDRESS", 3)
+    networks = iter(["192.0.2.1"] * 4 + ["192.0.2.2"])
+    monkeypatch.setattr(server, "_network", lambda _: next(networks))
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(closing(Viewer(stream)))
+        assert get(stream, "/")[0] == 503
+        assert get(stream, "/")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_an_address_is_all_that_its_owner_may_take(peer: str, network: str) -> None:
+    assert server._network((peer, 1234)) == network
+
+
+@pytest.mark.parametrize("limit", ["_IDLE_SECONDS", "_FIRST_SECONDS"])
+def test_a_silent_connection_is_closed(stream: Stream, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(server, limit, 0.05)
     with socket.create_connection(("127.0.0.1", stream.port), timeout=10) as connection:
+        if limit == "_IDLE_SECONDS":
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
         connection.sendall(b"GET / HT")
         assert connection.recv(100) == b""
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 import pytest
 from tests.training.data.media import Bad, Held, picture
 
@@ -26,9 +29,8 @@ from ..conftest import LABELS
 from .domains import SMALL, domain, entry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
 
     from metfa.training.data.listing import Entry
     from metfa.training.data.prepared import PreparedDomain
@@ -109,6 +111,116 @@ def test_a_damaged_cache_is_filled_again(cache: Path, name: str, damage: str) ->
     (folder / ".frames-left.bin").write_bytes(b"of a run that was killed")
     assert (frames(domain(listed)) == before).all()
     assert sorted(each.name for each in folder.iterdir()) == ["frames.bin", "index.npz", "lock"]
+
+
+def zero_a_frame(folder: Path) -> None:
+    with (folder / "frames.bin").open("r+b") as file:
+        file.seek(SMALL.height * SMALL.width)
+        file.write(bytes(SMALL.height * SMALL.width))
+
+
+def flip_a_bit(folder: Path) -> None:
+    content = bytearray((folder / "frames.bin").read_bytes())
+    content[-1] ^= 1
+    (folder / "frames.bin").write_bytes(content)
+
+
+def shorten(folder: Path) -> None:
+    os.truncate(folder / "frames.bin", (folder / "frames.bin").stat().st_size - SMALL.height * SMALL.width)
+
+
+def lengthen(folder: Path) -> None:
+    with (folder / "frames.bin").open("ab") as file:
+        file.write(bytes(SMALL.height * SMALL.width))
+
+
+def change(**changes: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def forge(folder: Path) -> None:
+        index = dict(np.load(folder / "index.npz"))
+        np.savez(folder / "index.npz", **index | {name: change(index[name]) for name, change in changes.items()})
+
+    return forge
+
+
+def leave_out(folder: Path) -> None:
+    index = dict(np.load(folder / "index.npz"))
+    del index["checksums"]
+    np.savez(folder / "index.npz", **index)
+
+
+def link_elsewhere(folder: Path) -> None:
+    (folder / "frames.bin").rename(folder.parent / "elsewhere.bin")
+    (folder / "frames.bin").symlink_to(folder.parent / "elsewhere.bin")
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        zero_a_frame,
+        flip_a_bit,
+        shorten,
+        lengthen,
+        leave_out,
+        link_elsewhere,
+        change(rows=lambda rows: rows - 1),
+        change(rows=lambda rows: rows + 1),
+        change(rows=lambda rows: rows.astype(np.float64)),
+        change(rows=lambda rows: rows[:, np.newaxis]),
+        change(rows=lambda rows: np.int64(3)),
+        change(media=lambda media: media + 2),
+        change(media=lambda media: -media),
+        change(digests=lambda digests: digests[:, 1:]),
+        change(positions=lambda positions: positions[1:]),
+        change(regions=lambda regions: regions - 1),
+        change(duplicates=lambda duplicates: duplicates + 99),
+        change(failed=lambda _: np.array([7]), reasons=lambda _: np.array(["forged"])),
+        change(failed=lambda _: np.array([0]), reasons=lambda _: np.array([], np.str_)),
+        change(checksums=lambda checksums: checksums[:0]),
+    ],
+)
+def test_a_cache_that_does_not_fit_is_not_believed(cache: Path, forge: Callable[[Path], None]) -> None:
+    listed = [entry(seed) for seed in range(3)]
+    before = frames(domain(listed))
+    (folder,) = cache.iterdir()
+    forge(folder)
+    again = domain(listed)
+    assert (frames(again) == before).all()
+    assert not again.skipped
+    assert not (folder / "frames.bin").is_symlink()
+
+
+def test_the_cache_is_nobody_elses(cache: Path) -> None:
+    domain([entry(0)])
+    (folder,) = cache.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write as another user")
+@pytest.mark.parametrize("name", ["frames.bin", "index.npz", "."])
+def test_what_another_user_wrote_is_refused(cache: Path, name: str) -> None:
+    domain([entry(0)])
+    (folder,) = cache.iterdir()
+    os.chown(folder / name, 12345, -1)
+    with pytest.raises(OutputError, match=r"that user 0, who trains, wrote, received some of user 12345; delete that"):
+        domain([entry(0)])
+
+
+def test_the_lock_is_not_opened_through_a_link(cache: Path, tmp_path: Path) -> None:
+    domain([entry(0)])
+    (folder,) = cache.iterdir()
+    (folder / "index.npz").unlink()
+    (folder / "lock").unlink()
+    (folder / "lock").symlink_to(tmp_path / "made through the link")
+    with pytest.raises(OutputError, match="received Too many levels of symbolic links"):
+        domain([entry(0)])
+    assert not (tmp_path / "made through the link").exists()
+
+
+def test_blocks_have_checksums_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "_BLOCK", 100)
+    pixels = np.arange(250, dtype=np.uint8).reshape(5, 1, 5, 10)
+    held = pixels.tobytes()
+    assert caches._checksums(pixels).tolist() == [zlib.crc32(held[start : start + 100]) for start in (0, 100, 200)]
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

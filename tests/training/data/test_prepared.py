@@ -215,3 +215,12 @@ def test_a_volunteer_under_several_names_is_one_group() -> None:
     whole = read_domain(listing, Preparation(64, 64, "auto"))
     known = {entry.group for entry in listing.entries}
     assert len(set(whole.groups.tolist())) < len(known)
+
+
+@pytest.mark.parametrize("label", ["", "x" * 65, "plane\x1b[2J", "plane\n2"])
+def test_a_class_whose_name_cannot_be_shown_is_refused_before_decoding(label: str) -> None:
+    with pytest.raises(
+        DataError, match="with names of 1 to 64 characters, none of which controls a terminal"
+    ) as refusal:
+        domain([entry(Bad("never read"), label), entry(1, "x" * 64)])
+    assert str(refusal.value).isprintable()

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 from tests.training.data.media import picture, varied
 
-from metfa.runtime.bundle import Bundle
 from metfa.training.cli.train import main
 from metfa.training.data.decoding import digest
 from metfa.training.data.listing import SPLITS
@@ -73,7 +72,7 @@ def test_the_report_counts_images_and_groups_and_is_in_the_bundle_without_names(
 
 def test_the_record_of_the_split_is_that_of_the_report(here: Path) -> None:
     assert CliRunner().invoke(main, [*COMMAND.split(), *BUNDLE]).exit_code == 0
-    record = np.load(Bundle.open(here / "bundle").path(SPLIT))
+    record = np.load(here / "bundle" / SPLIT)
     counts = json.loads((here / "bundle" / DATA).read_text())
     for number, domain in enumerate(("source", "target")):
         of_domain = record[record["domain"] == number]

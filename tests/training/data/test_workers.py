@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.training.data.media import count_up
 
+from metfa.runtime.errors import DataError
+from metfa.training.data import workers
 from metfa.training.data.workers import Ended, Made, work
 
 if TYPE_CHECKING:
@@ -71,3 +73,12 @@ def test_whoever_stops_listening_ends_the_processes() -> None:
     assert multiprocessing.active_children()
     results.close()
     assert not multiprocessing.active_children()
+
+
+def test_a_process_that_cannot_be_started_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(workers._CONTEXT, "Pipe", refuse)
+    with pytest.raises(DataError, match=r"received AF_UNIX path too long; raise the limits .* TMPDIR to a shorter"):
+        list(work(iter, [()]))

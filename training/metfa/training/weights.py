@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from metfa.runtime import records
@@ -66,8 +66,8 @@ def load_network(bundle: Bundle) -> Network:
     Raises:
         BundleError: the bundle holds no trained network, or its files are damaged.
     """
-    path = bundle.path(NETWORK)
-    config = records.from_json(NetworkConfig, path.read_bytes(), origin=str(path), remedy=_REMEDY, error=BundleError)
+    path = bundle.directory / NETWORK
+    config = records.from_json(NetworkConfig, bundle.read(NETWORK), origin=str(path), remedy=_REMEDY, error=BundleError)
     contract = bundle.contract
     described = (contract.input.height, contract.input.width, len(contract.labels), contract.embedding)
     if (config.height, config.width, config.classes, config.embedding) != described:
@@ -76,7 +76,7 @@ def load_network(bundle: Bundle) -> Network:
             received=f"{(config.height, config.width, config.classes, config.embedding)}",
             remedy=_REMEDY,
         )
-    weights = read_tensors(bundle.path(WEIGHTS))
+    weights = parse_tensors(bundle.read(WEIGHTS), bundle.directory / WEIGHTS)
     with torch.device("meta"):  # no memory is taken before the file's sizes are known to be these
         network = Network(config)
     try:
@@ -101,8 +101,8 @@ def load_reference(bundle: Bundle) -> Reference:
     Raises:
         BundleError: the bundle has none, they are damaged, or of another version of metfa.
     """
-    path = bundle.path(REFERENCE)
-    tensors = read_tensors(path)
+    path = bundle.directory / REFERENCE
+    tensors = parse_tensors(bundle.read(REFERENCE), path)
     names = [field.name for field in fields(Reference)]
     if sorted(tensors) != sorted(names):
         raise BundleError(
@@ -133,6 +133,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     with _reading(path):
         return load_file(path)
+
+
+def parse_tensors(content: bytes, origin: Path) -> dict[str, Tensor]:
+    """Return what a safetensors file holds, whose bytes were read from ``origin``.
+
+    Raises:
+        BundleError: it is empty, truncated or no safetensors file.
+    """
+    with _reading(origin):
+        return load(content)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

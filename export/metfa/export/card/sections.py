@@ -38,7 +38,7 @@ def _read(bundle: Bundle, name: str, cls: type[Record]) -> Record | str:
     if name not in bundle.files:
         return f"*Not recorded: this bundle holds no `{name}`.*"
     try:
-        return records.from_json(cls, bundle.path(name).read_bytes(), origin=name, remedy="", error=BundleError)
+        return records.from_json(cls, bundle.read(name), origin=name, remedy="", error=BundleError)
     except BundleError as refusal:
         return f"*`{name}` is not of this version of metfa: expected {plain(refusal.expected)}.*"
 
@@ -249,7 +249,7 @@ def _engines(bundle: Bundle) -> Iterator[str]:
     if not engines:
         yield "None."
         return
-    held = {name: EngineRecord.read(bundle.path(record_name(name))) for name in engines}
+    held = {name: EngineRecord.parse(bundle.read(record_name(name)), origin=record_name(name)) for name in engines}
     yield table(
         ("engine", "built by", "precision", "frames at once", "for compute capability"),
         [

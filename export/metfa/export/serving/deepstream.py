@@ -46,7 +46,7 @@ def write_deepstream(bundle: Bundle, directory: Path) -> Path:
     """
     artefact = ONNX_FP16 if ONNX_FP16 in bundle.files else ONNX
     labels = join_labels(bundle.contract.labels, ";")
-    graph = with_float_input(onnx.load(bundle.path(artefact)), bundle.contract.decision.temperature)
+    graph = with_float_input(onnx.load_model_from_string(bundle.read(artefact)), bundle.contract.decision.temperature)
     with new_directory(directory) as stage:
         onnx.save(graph, stage / "model.onnx")
         (stage / "labels.txt").write_text(labels, encoding="utf-8")

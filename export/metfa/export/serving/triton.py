@@ -12,7 +12,6 @@ Triton runs the graph and nothing else: clients send frames as :func:`metfa.runt
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +75,7 @@ def write_triton_repository(bundle: Bundle, directory: Path) -> Path:
         version = stage / "1"
         version.mkdir()
         for name, artefact in served.files.items():
-            shutil.copyfile(bundle.path(artefact), version / name)
+            (version / name).write_bytes(bundle.read(artefact))
         (stage / _LABELS).write_text(labels, encoding="utf-8")
         (stage / "config.pbtxt").write_text(_config(bundle, served), encoding="utf-8")
     return directory / MODEL
@@ -87,7 +86,7 @@ def _find_served(bundle: Bundle) -> _Served:
     by_compute_capability: dict[str, str] = {}
     batches = []
     for engine in bundle.matching(ENGINE_PATTERN):
-        record = EngineRecord.read(bundle.path(record_name(engine)))
+        record = EngineRecord.parse(bundle.read(record_name(engine)), origin=record_name(engine))
         if record.plan_sha256 != bundle.files[engine]:
             raise BundleError(
                 expected=f"the record of {engine} beside it",

@@ -13,7 +13,6 @@ from ..errors import BackendError, BundleError, MetfaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from ..bundle import Bundle
     from . import Backend
@@ -139,7 +138,7 @@ def _no_engine(bundle: Bundle, wanted: Literal["FP16", "INT8"]) -> BackendError:
 
 def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
     _require_onnxruntime()
-    from .onnxruntime import OnnxRuntimeBackend, can_use_cuda
+    from .onnxruntime import can_use_cuda
 
     if not can_use_cuda():
         raise BackendError(
@@ -153,16 +152,12 @@ def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
             received="INT8",
             remedy="choose another precision, or TensorRT or the CPU",
         )
-    return OnnxRuntimeBackend(
-        _onnx(bundle, precision or ("fp16" if bundles.ONNX_FP16 in bundle.files else "fp32")), bundle.contract, "cuda"
-    )
+    return _load_onnx(bundle, precision or ("fp16" if bundles.ONNX_FP16 in bundle.files else "fp32"), "cuda")
 
 
 def _load_cpu(bundle: Bundle, precision: Precision | None) -> Backend:
     _require_onnxruntime()
-    from .onnxruntime import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(_onnx(bundle, precision or "fp32"), bundle.contract, "cpu")
+    return _load_onnx(bundle, precision or "fp32", "cpu")
 
 
 def _require_onnxruntime() -> None:
@@ -178,5 +173,8 @@ def _onnxruntime_installed() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-def _onnx(bundle: Bundle, precision: Precision) -> Path:
-    return bundle.path({"fp32": bundles.ONNX, "fp16": bundles.ONNX_FP16, "int8": bundles.ONNX_INT8}[precision])
+def _load_onnx(bundle: Bundle, precision: Precision, device: Literal["cpu", "cuda"]) -> Backend:
+    from .onnxruntime import OnnxRuntimeBackend
+
+    name = {"fp32": bundles.ONNX, "fp16": bundles.ONNX_FP16, "int8": bundles.ONNX_INT8}[precision]
+    return OnnxRuntimeBackend(bundle.directory / name, bundle.contract, device, content=bundle.read(name))

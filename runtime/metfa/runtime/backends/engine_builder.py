@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -115,12 +116,13 @@ def build_engine(
         OutputError: a file cannot be written.
     """
     trt = import_flavour(flavour)
+    graph = onnx.read_bytes()
     logger = quiet_logger(trt)
     builder = trt.Builder(logger)
     # By name: the flag's number changed between versions. It makes TensorRT keep the types of the ONNX.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(onnx.read_bytes()):
+    if not parser.parse(graph):
         reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise _refusal(trt, f"read {onnx.name}", reasons, _OTHER_VERSION)
     operations = _count_operations(trt, network)
@@ -152,7 +154,7 @@ def build_engine(
     record = EngineRecord(
         schema=SCHEMA,
         plan_sha256=sha256(engine),
-        onnx_sha256=sha256(onnx),
+        onnx_sha256=hashlib.sha256(graph).hexdigest(),
         flavour=flavour,
         version=trt.__version__,
         cuda=_cuda_version(),
@@ -168,11 +170,18 @@ def build_engine(
 
 
 def _timing_cache_path(trt: Any, target: Target) -> Path | None:
-    """Return where TensorRT's measurements of this GPU are kept; None for RTX, which measures at run time if at all."""
+    """Return where TensorRT's measurements of this GPU are kept; None where they are not.
+
+    RTX measures at run time if at all, and there are users without a home.
+
+    """
     if target.device is None:
         return None
     device = re.sub(r"[^0-9A-Za-z]+", "-", target.device)
-    return cache_directory() / "tensorrt" / f"{trt.__version__}-{device}.timings"
+    try:
+        return cache_directory() / "tensorrt" / f"{trt.__version__}-{device}.timings"
+    except OutputError:  # measuring again is no reason to give up
+        return None
 
 
 def _use_timing_cache(config: Any, path: Path) -> None:

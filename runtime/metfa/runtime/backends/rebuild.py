@@ -55,12 +55,18 @@ def rebuild_engine(bundle: Bundle) -> TensorRtBackend:
     device = current_device()
     flavour = _flavour()
     name = bundles.ENGINE_PATTERN.replace("*", flavour)
-    onnx = bundle.path(bundles.ONNX_FP16)
+    graph = bundle.read(bundles.ONNX_FP16)
+    onnx = bundle.directory / bundles.ONNX_FP16
     target = find_target(flavour, (device.compute_capability,))
     with writing_alone(bundle.directory), updating(bundle.directory, keep=lambda _: True) as stage:
         record = build_engine(flavour, target, onnx, bundle.contract, stage / name, batch=_batch(bundle))
-        proof = _compare(TensorRtBackend(stage / name, record, bundle.contract), onnx, bundle)
-    rebuilt = TensorRtBackend(Bundle.open(bundle.directory).path(name), record, bundle.contract)
+        if record.onnx_sha256 != bundle.files[bundles.ONNX_FP16]:
+            raise BundleError(
+                expected=f"{onnx} as it was a moment ago", received="another file", remedy="run the same command again"
+            )
+        proof = _compare(TensorRtBackend(stage / name, record, bundle.contract), onnx, graph, bundle)
+    plan = Bundle.open(bundle.directory).read(name)
+    rebuilt = TensorRtBackend(bundle.directory / name, record, bundle.contract, plan=plan)
     rebuilt.description += f", just built here, {proof}"
     return rebuilt
 
@@ -79,11 +85,11 @@ def _flavour() -> Flavour:
 def _batch(bundle: Bundle) -> BatchRange:
     for record in bundle.matching(f"{bundles.ENGINE_PATTERN}.json"):
         with suppress(BackendError, BundleError):  # it may be why the engine is rebuilt
-            return EngineRecord.read(bundle.path(record)).batch
+            return EngineRecord.parse(bundle.read(record), origin=record).batch
     return LIVE_BATCH
 
 
-def _compare(engine: Backend, onnx: Path, bundle: Bundle) -> str:
+def _compare(engine: Backend, onnx: Path, graph: bytes, bundle: Bundle) -> str:
     """Return what the comparison with ONNX Runtime showed, or why there was none.
 
     Raises:
@@ -94,7 +100,7 @@ def _compare(engine: Backend, onnx: Path, bundle: Bundle) -> str:
     from .onnxruntime import OnnxRuntimeBackend
 
     frames = _phantom_frames(bundle)
-    expected = OnnxRuntimeBackend(onnx, bundle.contract, "cpu").infer(frames).probabilities
+    expected = OnnxRuntimeBackend(onnx, bundle.contract, "cpu", content=graph).infer(frames).probabilities
     # One by one first, as a stream does, then together: the two take different ways through the GPU.
     received = np.concatenate([engine.infer(frames[[index]]).probabilities for index in range(len(frames))])
     difference = max(np.abs(computed - expected).max() for computed in (received, engine.infer(frames).probabilities))

@@ -33,7 +33,7 @@ def load_engine(bundle: Bundle, engines: list[str]) -> TensorRtBackend:
     """
     refusals: list[BackendError] = []
     for name in engines:
-        record = EngineRecord.read(bundle.path(record_name(name)))
+        record = EngineRecord.parse(bundle.read(record_name(name)), origin=record_name(name))
         try:
             onnx = {"fp16": ONNX_FP16, "int8": ONNX_INT8_TENSORRT}[record.precision]
             if (record.plan_sha256, record.onnx_sha256) != (bundle.files[name], bundle.files.get(onnx)):
@@ -42,7 +42,7 @@ def load_engine(bundle: Bundle, engines: list[str]) -> TensorRtBackend:
                     received="a record of other files",
                     remedy=_REMEDY,
                 )
-            return TensorRtBackend(bundle.path(name), record, bundle.contract)
+            return TensorRtBackend(bundle.directory / name, record, bundle.contract, plan=bundle.read(name))
         except BackendError as refusal:
             refusals.append(refusal)
     if len(refusals) == 1:
@@ -92,6 +92,7 @@ class TensorRtBackend:
         path: the plan.
         record: what it is.
         contract: what it must compute.
+        plan: the file's bytes, where they were read and checked before.
 
     Raises:
         BackendError: the plan is not for this host, with the reason, or it cannot be loaded.
@@ -99,7 +100,7 @@ class TensorRtBackend:
 
     concurrency = 1
 
-    def __init__(self, path: Path, record: EngineRecord, contract: ModelContract) -> None:
+    def __init__(self, path: Path, record: EngineRecord, contract: ModelContract, *, plan: bytes | None = None) -> None:
         check_record(record, path, contract)
         device = current_device()
         if device.compute_capability not in record.compute_capabilities:
@@ -109,7 +110,7 @@ class TensorRtBackend:
                 remedy=_REMEDY,
             )
         trt = import_flavour(record.flavour)
-        self._engine = _deserialise(trt, path)
+        self._engine = _deserialise(trt, path, path.read_bytes() if plan is None else plan)
         self.batch = record.batch
         self.stream = Stream()
         size = contract.input
@@ -183,10 +184,10 @@ class TensorRtBackend:
         return context
 
 
-def _deserialise(trt: Any, path: Path) -> Any:
-    """Return the engine in the plan."""
+def _deserialise(trt: Any, path: Path, plan: bytes) -> Any:
+    """Return the engine in the plan, which was read from ``path``."""
     logger = quiet_logger(trt)
-    engine = trt.Runtime(logger).deserialize_cuda_engine(path.read_bytes())
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
         raise BackendError(
             expected=f"a plan in {path} that {trt.__name__} {trt.__version__} can run",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
+import os
 import re
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -16,6 +19,7 @@ from ..frame import Unusable
 from .base import Sink
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -64,7 +68,8 @@ class CollectionSink(Sink):
     hash is within 6 bits of that of a frame in the folder. Its worth is the mean of its uncertainty (the entropy of the
     probabilities over its maximum) and its novelty (the distance to the nearest hash over 32 bits). Where the limit is
     reached, it takes the place of the frames of least worth, if it is worth more. Worth and hash are in the file's name
-    (``0734-9f3c….png``): a folder that was collected earlier is gone on with.
+    (``0734-9f3c….png``): a folder that was collected earlier is gone on with. Streams that collect into one folder take
+    turns, and keep its limit together.
 
     Args:
         directory: made if it is missing; otherwise empty, or of an earlier collection.
@@ -83,7 +88,9 @@ class CollectionSink(Sink):
         self._limit = limit
         with writing_to(directory):
             self._made = make_directory(directory)
-            self._kept = set(self._earlier())
+            self._require_own()
+            with self._alone():
+                self._kept = self._look()
         self._considered_at = -math.inf
         self._session = 0
 
@@ -95,6 +102,22 @@ class CollectionSink(Sink):
         if observation.frame.session == self._session and 0 <= since < INTERVAL_SECONDS:
             return
         self._considered_at, self._session = observation.time, observation.frame.session
+        with writing_to(self._directory), self._alone():
+            self._kept = self._look()
+            self._consider(observation)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other stream write to the folder at the same time."""
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):  # a file system without locks: then only one stream should collect there
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _consider(self, observation: Observation) -> None:
         perceived = perceptual_hash(observation.prediction.picture)
         distance = min(((perceived ^ kept.hash).bit_count() for kept in self._kept), default=_NOVEL)
         if distance <= _ALIKE:
@@ -110,10 +133,9 @@ class CollectionSink(Sink):
         with replacing(self._directory / frame.name) as temporary:
             temporary.write_bytes(content)
         self._kept.add(frame)
-        with writing_to(self._directory):  # now that the new one is there, as a full disk may have kept it away
-            for kept in going:
-                (self._directory / kept.name).unlink(missing_ok=True)
-                self._kept.discard(kept)
+        for kept in going:  # now that the new one is there, as a full disk may have kept it away
+            (self._directory / kept.name).unlink(missing_ok=True)
+            self._kept.discard(kept)
 
     def close(self) -> None:
         """Leave no folder behind that was made for nothing."""
@@ -153,21 +175,24 @@ class CollectionSink(Sink):
             self._limit.bytes is None or size <= self._limit.bytes
         )
 
-    def _earlier(self) -> list[_Kept]:
-        """Return what an earlier collection left in the folder."""
-        kept = []
+    def _require_own(self) -> None:
         for path in self._directory.iterdir():
-            if _HALF_WRITTEN.fullmatch(path.name):
-                path.unlink()
-                continue
-            parts = _NAME.fullmatch(path.name)
-            if parts is None:
+            if not (_NAME.fullmatch(path.name) or _HALF_WRITTEN.fullmatch(path.name)):
                 raise OutputError(
                     expected=f"an empty folder, or one of collected frames, at {self._directory}",
                     received=f"one that holds {path.name}",
                     remedy="name another folder with --collect",
                 )
-            kept.append(_Kept(int(parts["worth"]), int(parts["hash"], 16), path.stat().st_size))
+
+    def _look(self) -> set[_Kept]:
+        """Return what is in the folder, of an earlier collection or another stream's, too."""
+        kept: set[_Kept] = set()
+        for path in self._directory.iterdir():
+            if _HALF_WRITTEN.fullmatch(path.name):  # by a process that was killed: this one is alone
+                path.unlink()
+            elif parts := _NAME.fullmatch(path.name):
+                with suppress(FileNotFoundError):
+                    kept.add(_Kept(int(parts["worth"]), int(parts["hash"], 16), path.stat().st_size))
         return kept
 
 

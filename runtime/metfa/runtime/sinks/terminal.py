@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from ..text import printable
 from .base import Sink
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class StatusLineSink(Sink):
         if seconds < _INTERVAL_SECONDS:
             return
         line = f"{observation.decision}, {self._frames / seconds:.1f} frames/s"
-        self._show(line[: shutil.get_terminal_size().columns - 1])
+        self._show(printable(line)[: shutil.get_terminal_size().columns - 1])
         self._shown_at = observation.decided_at
         self._frames = 0
 

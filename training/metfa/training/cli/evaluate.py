@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from metfa.runtime import command
 from metfa.runtime.bundle import DEFAULT_DIRECTORY, Bundle
-from metfa.runtime.command import Command, require_extra
+from metfa.runtime.command import Command, require_extra, say
 from metfa.runtime.files import cache_directory, require_writable
 from metfa.runtime.parameters import RoiType
 
@@ -78,6 +80,7 @@ def main(  # click passes the options by name
     """
     require_extra("evaluate", "matplotlib", "sklearn", "tqdm")
     os.environ.setdefault("MPLCONFIGDIR", str(cache_directory() / "matplotlib"))  # its list of fonts, with our files
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its fonts is nothing to warn of
     from ..evaluation.bundle import evaluate_bundle
     from ..evaluation.files import write_evaluation
 
@@ -90,9 +93,14 @@ def main(  # click passes the options by name
         backend=None if backend == "auto" else backend,
         precision=None if precision == "auto" else precision,
     )
-    click.echo("\n".join(_describe(evaluation, directory)))
+    say(_describe(evaluation, directory))
     files = write_evaluation(evaluation, output)
-    click.echo(f"wrote {', '.join(path.name for path in files)} in {output}")
+    say([f"wrote {', '.join(path.name for path in files)} in {output}"])
+
+
+def run() -> None:
+    """Be the process ``metfa-evaluate``."""
+    command.run(main)
 
 
 def _describe(evaluation: BundleEvaluation, directory: Path) -> Iterator[str]:

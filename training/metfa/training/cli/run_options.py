@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from metfa.runtime.contract import Region
-from metfa.runtime.parameters import RoiType
+from metfa.runtime.parameters import NumberRange, RoiType
 
 from ..config import OPTIMISATION, PRESETS, Augmentation, MethodName, TrainingConfig, TrainingPrecision, Weights
 from .options import read_options
@@ -105,21 +105,15 @@ run_options = _together(
         type=click.IntRange(min=2),
         help="Labelled images of each class in a batch.  [default: 5, or as many as make up a batch of 30]",
     ),
-    click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: the method's own]"),
-    click.option("--momentum", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9),
-    click.option("--weight-decay", type=click.FloatRange(min=0), help="[default: the method's own]"),
-    click.option(
-        "--lambda-ce", type=click.FloatRange(min=0), default=PAPER.ce, help="λ₁, cross-entropy on source labels."
-    ),
-    click.option(
-        "--lambda-prior", type=click.FloatRange(min=0), default=PAPER.prior, help="λ₂, prior of the embedding."
-    ),
-    click.option("--lambda-m", type=click.FloatRange(min=0), default=PAPER.metric, help="λ₃, cross-domain metric."),
-    click.option(
-        "--lambda-rec", type=click.FloatRange(min=0), default=PAPER.reconstruction, help="λ₄, reconstruction."
-    ),
-    click.option("--lambda-kl", type=click.FloatRange(min=0), default=PAPER.alignment, help="λ₅, class alignment."),
-    click.option("--lambda-h", type=click.FloatRange(min=0), default=PAPER.entropy, help="λ₆, minimax entropy."),
+    click.option("--learning-rate", type=NumberRange(min=0, min_open=True), help="[default: the method's own]"),
+    click.option("--momentum", type=NumberRange(0, 1, min_open=True, max_open=True), default=0.9),
+    click.option("--weight-decay", type=NumberRange(min=0), help="[default: the method's own]"),
+    click.option("--lambda-ce", type=NumberRange(min=0), default=PAPER.ce, help="λ₁, cross-entropy on source labels."),
+    click.option("--lambda-prior", type=NumberRange(min=0), default=PAPER.prior, help="λ₂, prior of the embedding."),
+    click.option("--lambda-m", type=NumberRange(min=0), default=PAPER.metric, help="λ₃, cross-domain metric."),
+    click.option("--lambda-rec", type=NumberRange(min=0), default=PAPER.reconstruction, help="λ₄, reconstruction."),
+    click.option("--lambda-kl", type=NumberRange(min=0), default=PAPER.alignment, help="λ₅, class alignment."),
+    click.option("--lambda-h", type=NumberRange(min=0), default=PAPER.entropy, help="λ₆, minimax entropy."),
     click.option(
         "--ramp/--no-ramp", default=True, help="Grow λ₃, λ₅ and λ₆ from zero, as pseudo-labels become meaningful."
     ),
@@ -129,13 +123,9 @@ run_options = _together(
         default="one-pass",
         help="Update the prototypes and everything else together, or one after the other at twice the cost.",
     ),
-    click.option(
-        "--tau0", type=click.FloatRange(min=0, min_open=True), default=0.05, help="Temperature of the prototypes."
-    ),
-    click.option(
-        "--tau1", type=click.FloatRange(min=0, min_open=True), default=2.0, help="Temperature of the alignment."
-    ),
-    click.option("--noise", type=click.FloatRange(min=0), default=0.1, help="σ of the noise on the normalised input."),
+    click.option("--tau0", type=NumberRange(min=0, min_open=True), default=0.05, help="Temperature of the prototypes."),
+    click.option("--tau1", type=NumberRange(min=0, min_open=True), default=2.0, help="Temperature of the alignment."),
+    click.option("--noise", type=NumberRange(min=0), default=0.1, help="σ of the noise on the normalised input."),
     click.option("--flip/--no-flip", default=True, help="Mirror images at random; not where that changes the class."),
     click.option(
         "--extended-augmentation/--paper-augmentation",

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED
-from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, typed_arguments
+from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
 
 from ..config import OPTIMISATION
@@ -80,12 +80,12 @@ def main(
     config = begun or _unfinished(ctx, bundle, options)
     if preview:
         _draw_preview(config, listed, preview)
-        click.echo(f"Wrote {preview}. Where the frames hold the ultrasound, train: the same command without --preview.")
+        say([f"Wrote {preview}. Where the frames hold the ultrasound, train: the same command without --preview."])
         return
     fabric = make_fabric(device, devices, config.precision)
     fabric.launch()
     if config.compiled and fabric.is_global_zero:
-        click.echo("The first step compiles the encoder: a minute or two, or seconds where it was done before")
+        say(["The first step compiles the encoder: a minute or two, or seconds where it was done before"])
     with _silent_but_for_the_first(fabric), _interruptible(bundle), _divergent(config, resume=resume):
         evaluation = train(
             config,
@@ -94,14 +94,14 @@ def main(
             listed=listed,
             resume=resume,
             overwrite=overwrite,
-            on_data=lambda pair: click.echo("\n".join(describe(pair))),
+            on_data=lambda pair: say(describe(pair)),
         )
     if not fabric.is_global_zero:
         return
     if evaluation is None:
         raise _interrupted(bundle)
-    click.echo(_summary(evaluation, config, bundle))
-    click.echo(f"Next: metfa-export {bundle} --fp16")
+    say(_summary(evaluation, config, bundle).splitlines())
+    say([f"Next: metfa-export {bundle} --fp16"])
 
 
 @contextmanager

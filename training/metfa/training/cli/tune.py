@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metfa.runtime.command import Command, InterruptedCommand, require_extra
+from metfa.runtime.command import Command, InterruptedCommand, require_extra, say
 from metfa.runtime.files import write_text
 
 from .run_options import domain_options, make_config, plain_options, run_options
@@ -76,15 +76,15 @@ def main(
                     finished.append(study.run_trial(pair, fabric))
                     bar.update()
                     with bar.external_write_mode():
-                        click.echo(_line(finished[-1], trials))
+                        say([_line(finished[-1], trials)])
             best = winner(finished, adapts=study.adapts)
-            click.echo("\n".join(_summary(finished, best, adapts=study.adapts)))
+            say(_summary(finished, best, adapts=study.adapts))
     except KeyboardInterrupt:
         raise InterruptedCommand("the same command goes on") from None
     path = output or directory / TUNED
     tuned = {**plain_options(ctx.command, options), **best.parameters}
     write_text(path, json.dumps(tuned, indent=2, ensure_ascii=False) + "\n")
-    click.echo(f"Next: metfa-train --config {path}")
+    say([f"Next: metfa-train --config {path}"])
 
 
 def _line(trial: Trial, trials: int) -> str:

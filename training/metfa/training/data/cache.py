@@ -5,7 +5,10 @@ hash of what the media say that they are, of the settings and of the code, so wh
 splits and patients are no part of it. It can be deleted at any time. ::
 
     frames.bin    uint8 [P, 1, H, W], in the order in which they were prepared
-    index.npz     what is known of each, in the order of digests
+    index.npz     what is known of each, in the order of digests, and checksums of the frames
+
+What is there is not believed before it is checked: whose it is, that every number fits, and that the frames are those
+that were written.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import math
-from contextlib import closing, contextmanager
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +31,10 @@ from numpy.typing import NDArray
 
 import metfa.runtime
 from metfa.runtime.contract import Region
-from metfa.runtime.files import cache_directory, replacing, utf8, writing_to
+from metfa.runtime.cores import available_cores
+from metfa.runtime.errors import OutputError
+from metfa.runtime.files import cache_directory, replacing, writing_to
+from metfa.runtime.text import printable
 
 from ..progress import progress
 from .decoding import DIGEST_BYTES, SAMPLE, THUMBNAIL, Decoder, Preparation, find_sectors, first_picture
@@ -37,11 +45,13 @@ from .workers import Made, work
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import BufferedWriter
+    from typing import BinaryIO
 
     from .decoding import Picture, Sectors
     from .listing import Entry
 
 _FRAMES, _INDEX = "frames.bin", "index.npz"
+_BLOCK = 1 << 24  # bytes that share a checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +92,17 @@ def prepare(name: str, entries: Sequence[Entry], identities: Sequence[str], prep
         preparation: what to do with every picture.
 
     Raises:
-        OutputError: the cache cannot be written.
+        OutputError: the cache cannot be written, or another user wrote it.
         DataError: no process that decodes can be started.
     """
     folder = cache_directory() / _key(entries, identities, preparation)
-    prepared = _read(folder, preparation)
+    prepared = _read(folder, preparation, len(entries))
     if prepared is None:
         with _alone(folder):
-            prepared = _read(folder, preparation)  # another process may have made it in the meantime
+            prepared = _read(folder, preparation, len(entries))  # another process may have made it in the meantime
             if prepared is None:
                 _make(name, entries, preparation, folder)
-                prepared = _read(folder, preparation)
+                prepared = _read(folder, preparation, len(entries))
     assert prepared is not None
     return prepared
 
@@ -100,29 +110,107 @@ def prepare(name: str, entries: Sequence[Entry], identities: Sequence[str], prep
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Make the folder, and let no other process write to it at the same time."""
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _read(folder: Path, preparation: Preparation) -> Prepared | None:
-    """Return what the folder holds; None where it is not there, or damaged."""
-    shape = (1, preparation.height, preparation.width)
+    remedy = "free space, correct its permissions, or set XDG_CACHE_HOME to a folder that you may write to"
+    with writing_to(folder, remedy=remedy):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # frames of patients are nobody else's
+        # Not through a link, which could lead to any file of this user's.
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        with (folder / _INDEX).open("rb") as file, np.load(file, allow_pickle=False) as index:
-            rows, failed, reasons = index["rows"], index["failed"], index["reasons"]
-            known = {name: index[name] for name in ("digests", "media", "positions", "regions", "duplicates")}
-        size = (folder / _FRAMES).stat().st_size
-        frames = np.memmap(folder / _FRAMES, np.uint8, "r", shape=(size // math.prod(shape), *shape)) if size else None
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(folder: Path, preparation: Preparation, media: int) -> Prepared | None:
+    """Return what the folder holds of so many media; None where it is not there, damaged or of something else.
+
+    Raises:
+        OutputError: another user wrote it.
+    """
+    try:
+        with _open_own(folder / _INDEX) as file, np.load(file, allow_pickle=False) as stored:
+            index: dict[str, NDArray[Any]] = dict(stored)
+        with _open_own(folder / _FRAMES) as file:
+            frames = _map(file, (1, preparation.height, preparation.width))
+    except OutputError:
+        raise
+    except Exception:  # NumPy and its parsers raise much where a file is damaged
         return None
-    if len(rows) and (frames is None or rows.max() >= len(frames)):
+    if not _fits(index, len(frames), media) or not np.array_equal(_checksums(frames), index["checksums"]):
         return None
-    array = np.empty((0, *shape), np.uint8) if frames is None else frames
-    return Prepared(Rows(array, rows), **known, failures=dict(zip(failed.tolist(), reasons.tolist(), strict=True)))
+    failures = dict(zip(index["failed"].tolist(), index["reasons"].tolist(), strict=True))
+    known = {name: index[name] for name in ("digests", "media", "positions", "regions", "duplicates")}
+    return Prepared(Rows(frames, index["rows"]), **known, failures=failures)
+
+
+def _open_own(path: Path) -> BinaryIO:
+    """Open a file of the cache that this user wrote.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+        OutputError: it is another user's.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    owners = {path.parent.lstat().st_uid, path.parent.stat().st_uid, os.fstat(file.fileno()).st_uid}
+    if owners != {os.geteuid()}:
+        file.close()
+        raise OutputError(
+            expected=f"prepared frames in {path.parent} that user {os.geteuid()}, who trains, wrote",
+            received=f"some of user {', '.join(map(str, sorted(owners - {os.geteuid()})))}",
+            remedy="delete that folder, or set XDG_CACHE_HOME to a folder of your own",
+        )
+    return file
+
+
+def _map(file: BinaryIO, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the frames in an open file, mapped, uint8 [P, *shape].
+
+    Raises:
+        ValueError: the last of them is cut off.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size % math.prod(shape):
+        raise ValueError(f"{size} bytes in frames of {math.prod(shape)}")
+    count = size // math.prod(shape)
+    return np.memmap(file, np.uint8, "r", shape=(count, *shape)) if count else np.empty((0, *shape), np.uint8)
+
+
+def _checksums(frames: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Return the CRC-32 of each block of frames [P, 1, H, W]; all cores together are about as fast as reading."""
+    pixels = frames.reshape(-1)
+    blocks = (pixels[start : start + _BLOCK].data for start in range(0, len(pixels), _BLOCK))
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return np.array(list(pool.map(zlib.crc32, blocks)), np.uint32)
+
+
+def _fits(index: dict[str, NDArray[Any]], frames: int, media: int) -> bool:
+    """Return whether an index is of the types and shapes that :func:`_index` makes, and names what there is."""
+    with suppress(KeyError, TypeError):
+        count, failed, most = len(index["rows"]), len(index["failed"]), np.iinfo(np.int64).max
+        known = {  # shape, and what each number is below
+            "rows": ((count,), frames),
+            "media": ((count,), media),
+            "positions": ((count,), most),
+            "regions": ((count, 4), most),
+            "duplicates": ((count,), max(count, 1)),
+            "failed": ((failed,), media),
+        }
+        return (
+            index["digests"].dtype == np.uint8
+            and index["digests"].shape == (count, DIGEST_BYTES)
+            and (index["reasons"].dtype.kind, index["reasons"].shape) == ("U", (failed,))
+            and index["checksums"].dtype == np.uint32
+            and all(_is_below(index[name], shape, end) for name, (shape, end) in known.items())
+        )
+    return False
+
+
+def _is_below(numbers: NDArray[Any], shape: tuple[int, ...], end: int) -> bool:
+    if numbers.dtype != np.int64 or numbers.shape != shape:
+        return False
+    return not numbers.size or bool(numbers.min() >= 0 and numbers.max() < end)
 
 
 def _make(name: str, entries: Sequence[Entry], preparation: Preparation, folder: Path) -> None:
@@ -131,6 +219,8 @@ def _make(name: str, entries: Sequence[Entry], preparation: Preparation, folder:
     try:
         with replacing(folder / _FRAMES) as temporary, temporary.open("wb") as file:
             index = _decode(name, entries, preparation, file)
+        with _open_own(folder / _FRAMES) as written:
+            index["checksums"] = _checksums(_map(written, (1, preparation.height, preparation.width)))
         with replacing(folder / _INDEX) as temporary:
             np.savez(temporary, allow_pickle=False, **index)
     finally:
@@ -146,7 +236,7 @@ def _decode(
     pictures: list[list[_Row]] = [[] for _ in entries]
     failures: dict[int, str] = {}
     written = 0
-    title = f"Reading {utf8(name)}"
+    title = f"Reading {printable(name)}"
     with (
         closing(work(decoder, entries)) as results,
         progress(title, total=len(entries), unit="file", leave=False) as bar,

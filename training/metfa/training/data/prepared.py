@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from metfa.runtime.contract import LABEL_RULE, is_label
 from metfa.runtime.errors import DataError, SourceError
 
 from .cache import Prepared, prepare
@@ -106,9 +107,11 @@ def read_domain(listing: Listing, preparation: Preparation, *, strict: bool = Fa
         strict: whether to refuse a domain of which anything is skipped.
 
     Raises:
-        DataError: nothing of the domain can be used, or anything is skipped where ``strict`` forbids it.
+        DataError: nothing of the domain can be used, a class has a name that cannot be shown, or anything is skipped
+            where ``strict`` forbids it.
         OutputError: the cache cannot be written.
     """
+    _require_labels(listing)
     skipped = list(listing.skipped)
     entries: list[Entry] = []
     identities: list[str] = []
@@ -132,6 +135,16 @@ def read_domain(listing: Listing, preparation: Preparation, *, strict: bool = Fa
         groups=join([entry.group for entry in of_each], pictures.media.tolist(), pictures.duplicates.tolist()),
         skipped=tuple(skipped),
     )
+
+
+def _require_labels(listing: Listing) -> None:
+    for label in sorted({entry.label for entry in listing.entries if entry.label is not None}):
+        if not is_label(label):
+            raise DataError(
+                expected=f"classes of {listing.name} with names {LABEL_RULE}",
+                received=repr(label),
+                remedy="rename its folder, or correct the table",
+            )
 
 
 def _refusal(name: str, skipped: Sequence[Skipped], *, strict: bool) -> DataError:

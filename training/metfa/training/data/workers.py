@@ -129,10 +129,17 @@ class _Worker(Generic[Item, Result]):
     def __init__(self, function: Callable[[Item], Iterator[Result]]) -> None:
         self.pending: deque[int] = deque()
         self.silence = 0.0
-        self.connection, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(theirs, function), daemon=True)
-        with _unknown_main():
-            self._process.start()
+        try:
+            self.connection, theirs = _CONTEXT.Pipe()
+            self._process = _CONTEXT.Process(target=_serve, args=(theirs, function), daemon=True)
+            with _unknown_main():
+                self._process.start()
+        except (OSError, EOFError) as cause:  # the latter where the server that is forked ended at once
+            raise DataError(
+                expected="to be able to start a process that decodes",
+                received=getattr(cause, "strerror", None) or str(cause) or "one that ended at once",
+                remedy="raise the limits on files and processes (ulimit -n, -u), or set TMPDIR to a shorter path",
+            ) from None
         theirs.close()
         try:
             self.connection.recv()

@@ -14,6 +14,7 @@ from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.contract import Roi, software
 from metfa.runtime.errors import BackendError
 from metfa.runtime.files import utf8
+from metfa.runtime.text import printable
 
 from .held_out import HeldOut, read_held_out
 from .scores import (
@@ -173,7 +174,7 @@ def evaluate_bundle(
 def _infer(backend: Backend, held_out: HeldOut) -> Inference:
     frames = held_out.store.frames
     starts = range(0, len(frames), BATCH)
-    title = f"Classifying {utf8(held_out.name)}"
+    title = f"Classifying {printable(held_out.name)}"
     parts = [
         backend.infer(np.ascontiguousarray(frames[start : start + BATCH]))
         for start in tqdm(starts, title, unit="batch", leave=False, disable=None)

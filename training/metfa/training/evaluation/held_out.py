@@ -140,13 +140,16 @@ def _read_training(bundle: Bundle) -> _Training | None:
     """Return what the bundle tells of its training; None where it was not trained but holds published weights."""
     if CONFIG not in bundle.files:
         return None
-    path = bundle.path(CONFIG)
-    text = path.read_bytes()
+    text = bundle.read(CONFIG)
     with suppress(ValueError):  # from_json says what is wrong
         document = json.loads(text)
         if isinstance(document, dict):
             names = {field.name for field in fields(_Training)}
             text = json.dumps({name: value for name, value in document.items() if name in names}).encode()
     return records.from_json(
-        _Training, text, origin=str(path), remedy="make the bundle again with metfa-train", error=BundleError
+        _Training,
+        text,
+        origin=str(bundle.directory / CONFIG),
+        remedy="make the bundle again with metfa-train",
+        error=BundleError,
     )

@@ -17,7 +17,7 @@ from .http import RefusalError
 if TYPE_CHECKING:
     from .http import Request
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,128}")  # what needs no quoting in URLs and cookies
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")  # what needs no quoting in URLs and cookies
 _SEND_BUFFER = 1 << 16  # bytes
 
 
@@ -70,13 +70,20 @@ class Address:
         return listening
 
 
+class WrongTokenError(RefusalError):
+    """A request whose token is not the one that is asked for: a mistake, or a guess."""
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.UNAUTHORIZED, "this is not the token")
+
+
 class Access:
     """Decides about each request.
 
     Without a token only this machine's own programs can connect. Web pages of others must not read along through its
     browser, by a name of theirs that leads here (DNS rebinding), so the request must name an IP address or localhost.
     With a token it is the token that counts: as parameter ``token`` of the URL, which the browser then keeps as a
-    cookie, or as ``Authorization: Bearer …``.
+    cookie, or as ``Authorization: Bearer …``. Only the first of these that a request holds counts: it is one guess.
 
     Args:
         listening: the socket that is served.
@@ -87,7 +94,7 @@ class Access:
 
     Attributes:
         token: what is asked for, or None.
-        url: what to open in a browser, with the token.
+        url: what to open in a browser; with a token that was made up, but not with one that is a secret of the user's.
     """
 
     def __init__(self, listening: socket.socket, token: str | None) -> None:
@@ -95,19 +102,20 @@ class Access:
         address = ipaddress.ip_address(host.partition("%")[0])
         if token is not None and not _TOKEN.fullmatch(token):
             raise OutputError(
-                expected="a token of 8 to 128 letters, digits, - or _",
+                expected="a token of 16 to 128 letters, digits, - or _",
                 received=f"one of {len(token)} characters",
                 remedy="choose another, or leave it out to have one made up",
             )
         self.token = token if token is not None or address.is_loopback else secrets.token_urlsafe(16)
         shown = Address(socket.gethostname() if address.is_unspecified else host, port)
-        self.url = f"http://{shown}/" + (f"?token={self.token}" if self.token else "")
+        self.url = f"http://{shown}/" + (f"?token={self.token}" if self.token != token else "")
         self._cookie = f"metfa-{port}"  # a browser sends the cookies of all ports of a host
 
     def check(self, request: Request) -> None:
         """Let ``request`` pass.
 
         Raises:
+            WrongTokenError: it offers another token.
             RefusalError: it must not.
         """
         if self.token is None:
@@ -115,23 +123,26 @@ class Access:
                 raise RefusalError(
                     HTTPStatus.MISDIRECTED_REQUEST, "open the dashboard by its IP address, or give it a METFA_TOKEN"
                 )
-        elif not any(map(self._is_token, self._offered(request))):
-            raise RefusalError(HTTPStatus.UNAUTHORIZED, "open the address that metfa-stream printed")
+            return
+        offered = self._offered(request)
+        if offered is None:
+            raise RefusalError(HTTPStatus.UNAUTHORIZED, "open the printed address, with the token as ?token=…")
+        # In constant time, so that the answer's delay tells nothing of the token.
+        if not hmac.compare_digest(offered.encode(), self.token.encode()):
+            raise WrongTokenError
 
     def cookie(self) -> str:
         """Return the value of the header that makes a browser keep the token."""
         return f"{self._cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
 
-    def _offered(self, request: Request) -> list[str]:
-        offered = [request.query.get("token", "")]
+    def _offered(self, request: Request) -> str | None:
+        if "token" in request.query:
+            return request.query["token"]
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            offered.append(credentials.strip())
-        return offered + re.findall(rf"(?:^|; ?){self._cookie}=([^;]*)", request.headers.get("cookie", ""))
-
-    def _is_token(self, offered: str) -> bool:
-        # In constant time, so that the answer's delay tells nothing of the token.
-        return hmac.compare_digest(offered.encode(), (self.token or "").encode())
+            return credentials.strip()
+        cookie = re.search(rf"(?:^|; ?){self._cookie}=([^;]*)", request.headers.get("cookie", ""))
+        return cookie[1] if cookie else None
 
 
 def _is_own_name(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import json
 import re
 import threading
@@ -13,6 +14,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from .access import WrongTokenError
 from .http import LARGEST_HEAD, RefusalError, Request, head_of, read_request
 
 if TYPE_CHECKING:
@@ -24,11 +26,15 @@ if TYPE_CHECKING:
 
 _FRAME_SECONDS = 1 / 15  # between two frames that viewers are shown
 _IDLE_SECONDS = 20.0  # that a connection may be silent
+_FIRST_SECONDS = 5.0  # that it may take for its first request
+_GUESS_SECONDS = 1.0  # between two wrong tokens of one address
 _SEND_SECONDS = 5.0  # that a viewer may take for what it was sent
 _FAREWELL_SECONDS = 0.8  # for all viewers together, when the stream ends
 _FETCH_SECONDS = 3.0  # that a viewer may take to ask for the best frame of an event that it was told of
 _WRITE_BUFFER = 1 << 16  # bytes that may wait for a viewer before it counts as slow
 _MOST_CONNECTIONS = 256
+_MOST_OF_ONE_ADDRESS = 128
+_MOST_SILENT = 16  # connections of one address that have not yet asked for anything
 
 _PAGES = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -62,6 +68,9 @@ class DashboardServer:
     let go when that takes it too long. When the stream ends nothing can be asked for any more: viewers of ``/events``
     are sent the last pictures unasked.
 
+    Nobody locks others out: of connections that ask for nothing the oldest make room, an address has half of all at
+    most, and its wrong tokens are answered one a second.
+
     Args:
         listening: a socket that clients can connect to; it is closed with the server.
         access: who may look.
@@ -79,7 +88,9 @@ class DashboardServer:
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()  # and the board shows the last that there was
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], str] = {}  # and their addresses
+        self._silent: set[asyncio.Task[None]] = set()  # that have not yet asked for anything that they may have
+        self._next_guess_at: dict[str, float] = {}  # by address
         # A daemon: nothing that is only looked at may hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name="metfa dashboard", daemon=True)
         self._thread.start()
@@ -120,44 +131,73 @@ class DashboardServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.current_task()
         assert connection is not None
-        self._connections.add(connection)
+        address = self._connections[connection] = _network(writer.get_extra_info("peername"))
         viewer = _Viewer(writer)
         try:
-            if len(self._connections) > _MOST_CONNECTIONS:
+            if not self._make_room(address):
                 await viewer.refuse(RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "too many viewers"))
                 return
-            while not self._ended.is_set() and await self._answer_one(reader, viewer):
+            self._silent.add(connection)
+            while not self._ended.is_set() and await self._answer_one(reader, viewer, connection):
                 pass
         except (OSError, asyncio.TimeoutError):
             pass  # the viewer is gone or too slow
-        except asyncio.CancelledError:  # it was too slow at the end of the stream
+        except asyncio.CancelledError:  # it was too slow at the end of the stream, or made room
             writer.transport.abort()
         except Exception as error:
             self.error = error
         finally:
+            self._silent.discard(connection)
             await viewer.leave()
-            self._connections.discard(connection)
+            del self._connections[connection]
+            if address not in self._connections.values():
+                self._next_guess_at.pop(address, None)
 
-    async def _answer_one(self, reader: asyncio.StreamReader, viewer: _Viewer) -> bool:
+    def _make_room(self, address: str) -> bool:
+        """Return whether another connection of ``address``, already counted, may stay; a silent one may go for it."""
+        silent = [each for each in self._connections if each in self._silent]  # the oldest first
+        own = [each for each in silent if self._connections[each] == address]
+        crowded = list(self._connections.values()).count(address) > _MOST_OF_ONE_ADDRESS
+        full = len(self._connections) > _MOST_CONNECTIONS
+        if len(own) < _MOST_SILENT and not crowded and not full:
+            return True
+        for each in own or ([] if crowded else silent):
+            self._silent.remove(each)
+            each.cancel()
+            return True
+        return False
+
+    async def _answer_one(self, reader: asyncio.StreamReader, viewer: _Viewer, connection: asyncio.Task[None]) -> bool:
         """Answer one request; return whether another may follow."""
         try:
-            request = await self._next_request(reader)
+            request = await self._next_request(reader, _FIRST_SECONDS if connection in self._silent else _IDLE_SECONDS)
             if request is None:
                 return False
             self._access.check(request)
+            self._silent.discard(connection)
             answer = self._route(request)
         except RefusalError as refusal:
+            if isinstance(refusal, WrongTokenError):
+                self._silent.discard(connection)  # it keeps its place until it is answered, or more could be tried
+                await self._delay(self._connections[connection])
             await viewer.refuse(refusal)
             return False
         await answer(viewer, request)
         return request.keep_alive and request.path != "/events"  # which ends with its connection
 
-    async def _next_request(self, reader: asyncio.StreamReader) -> Request | None:
-        """Return the next request, or None where there is none before the stream ends."""
+    async def _delay(self, address: str) -> None:
+        """Wait until it is an address's turn to be told that its token is wrong."""
+        now = self._loop.time()
+        turn = self._next_guess_at[address] = max(now, self._next_guess_at.get(address, now)) + _GUESS_SECONDS
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), turn - now)
+
+    async def _next_request(self, reader: asyncio.StreamReader, seconds: float) -> Request | None:
+        """Return the next request, or None where there is none in time, or before the stream ends."""
         reading = asyncio.ensure_future(read_request(reader))
         ending = asyncio.ensure_future(self._ended.wait())
         try:
-            await asyncio.wait({reading, ending}, timeout=_IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading, ending}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             return reading.result() if reading.done() else None
         finally:
             reading.cancel()
@@ -301,6 +341,16 @@ class _Viewer:
     async def _write(self, data: bytes) -> None:
         self._writer.write(data)
         await asyncio.wait_for(self._writer.drain(), _SEND_SECONDS)
+
+
+def _network(peer: tuple[str, int]) -> str:
+    """Return the address of a peer, or the network of which it may take any address."""
+    address = ipaddress.ip_address(peer[0].partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        address = address.ipv4_mapped
+    return str(address)
 
 
 @cache
