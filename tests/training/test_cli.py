@@ -350,6 +350,9 @@ def test_a_terminated_run_is_resumed_to_the_same_bits(source: Path, target: Path
         metrics = bundles[1] / UNFINISHED / METRICS
         while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
             time.sleep(0.01)
+        second = run(*common, "--bundle", bundles[1], "--overwrite")  # which would destroy the first
+        assert second.exit_code == 1
+        assert "received another command of metfa that is writing to it" in second.output
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate()
     assert process.returncode == 130, errors
