@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import platform
 import shlex
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +28,6 @@ from metfa.training.weights import REFERENCE
 from .networks import make_bundle, make_frames, make_network
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
 ENGINE = "model.int8.tensorrt_rtx.engine"
@@ -187,3 +190,32 @@ def test_a_layer_that_is_not_there_and_frames_that_are_not_are_one_line(trained:
     result = invoke(trained, "--int8", "--frames", "phantom:A")
     assert result.exit_code == 1
     assert "name some with --calibration" in result.output
+
+
+RUN = """
+import sys
+import numpy as np
+import onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+np.save(sys.argv[3], session.run(["logits"], {"frame": np.load(sys.argv[2])})[0])
+"""
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs qemu-user, which stands in for other CPUs")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86-64 CPU, with which others are compared")
+@pytest.mark.parametrize("cpu", ["Haswell", "Nehalem"])
+def test_cpus_without_vnni_and_without_avx_compute_the_same_int8(
+    made: tuple[Path, str], cpu: str, tmp_path: Path
+) -> None:
+    frames = make_frames(4, 0)
+    np.save(tmp_path / "frames.npy", frames)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ORT_DISABLE_TELEMETRY": "1"}
+    logits = []
+    for emulator in ([], ["qemu-x86_64", "-cpu", cpu]):
+        python = Path(sys.executable).resolve()  # not the environment's link: QEMU hides it from Python
+        files = (made[0] / ONNX_INT8, tmp_path / "frames.npy", tmp_path / "logits.npy")
+        subprocess.run([*emulator, python, "-c", RUN, *files], env=environment, check=True, capture_output=True)
+        logits.append(np.load(tmp_path / "logits.npy"))
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-4)
