@@ -18,7 +18,7 @@ from metfa.training.config import CONFIG
 from metfa.training.train import EVALUATION
 
 SMALL = ["--", "--preset", "small", "--input-size", "28x28", "--steps", "6", "--images-per-class", "2"]
-SMALL += ["--candidates", "2", "--device", "cpu"]
+SMALL += ["--candidates", "2", "--threads", "1", "--device", "cpu"]
 
 
 def run(folder: Path, *arguments: str) -> Result:

@@ -276,7 +276,7 @@ def test_what_controls_a_terminal_is_escaped(bundle: Path, folder: Path, tmp_pat
     named = folder.rename(folder.with_name("a\x1b]0;title\x07\x9b2J\u202ebcd\nError: forged"))
     result = run("--bundle", bundle, "--device", named, "--collect", tmp_path / "col\x1blected", "--no-window")
     assert result.returncode == 0, result.stderr
-    assert "images in " in result.stderr
+    assert "files in " in result.stderr
     assert "a\\x1b]0;title\\x07\\x9b2J\\u202ebcd\\nError: forged" in result.stderr
     assert "col\\x1blected" in result.stdout
     refused = run("--bundle", tmp_path / "no\x1bthing", "--device", named)
@@ -292,7 +292,7 @@ def test_names_in_any_script_in_a_locale_without_it(bundle: Path, folder: Path, 
     command = [*COMMAND, *map(str, arguments), "--no-window"]
     ended = subprocess.run(command, capture_output=True, env=locale, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert b"source: 3 images in " in ended.stderr
+    assert b"source: 3 files in " in ended.stderr
     assert b"collection: " in ended.stdout
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # PyTorch's own, in what it loads to compile.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to compile with")
-_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --device cpu"
+_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --threads 1 --device cpu"
 SMALL = _SMALL.split()
 
 

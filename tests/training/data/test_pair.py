@@ -53,7 +53,7 @@ def train(*arguments: str) -> str:
         "--candidates",
         "2",
     ]
-    result = CliRunner().invoke(main, [*small, "--device", "cpu", *arguments])
+    result = CliRunner().invoke(main, [*small, "--threads", "1", "--device", "cpu", *arguments])
     assert result.exit_code == 0, result.output
     return result.output
 
