@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -562,3 +563,19 @@ def test_bad_input_is_one_line(bundle: Path, folder: Path, tmp_path: Path, spoil
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == (
         [tmp_path / "annotated.mp4"] if spoil is events_on_a_full_disk else []
     )
+
+
+@pytest.mark.parametrize(("highest", "warned"), [(None, False), (0.9, False), (0.625, True)])
+def test_a_model_that_was_never_sure_enough_is_warned_of(
+    bundle: Path, folder: Path, highest: float | None, warned: bool
+) -> None:
+    contract = bundles.Bundle.open(bundle).contract
+    decision = replace(contract.decision, max_validation_confidence=highest)
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
+        (stage / bundles.CONTRACT).write_text(replace(contract, decision=decision).to_json())
+    result = run("--bundle", bundle, "--device", folder)
+    warning = (
+        "warning: this model may never show a label: on held-out frames it was at most 0.62 sure of a plane, and a "
+        "label needs 0.80; train it longer, or lower that with --enter"
+    )
+    assert (warning in result.stderr.splitlines()) == warned

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED
+from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED, Bundle
 from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
 
@@ -194,6 +194,8 @@ def _refuse_options(ctx: click.Context) -> None:
 
 
 def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> str:
+    from metfa.runtime.decision import why_nothing_is_shown
+
     from ..doubts import doubts, explosions
     from ..fit import read_metrics
     from ..methods import METHODS
@@ -222,4 +224,6 @@ def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> st
     if "target" not in METHODS[config.method].supervision:  # the references are not for the source
         lines += doubts(evaluation)
     lines += explosions(read_metrics(bundle))
+    if doubt := why_nothing_is_shown(Bundle.open(bundle).contract.decision):
+        lines.append(f"{doubt}: raise --steps, or lower that on the stream with --enter")
     return "\n".join(lines)
