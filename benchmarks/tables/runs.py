@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-NOT_OF_A_RUN = {"bundle", "device", "devices", "resume", "overwrite", "preview"}
+NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite", "preview"}
 """Options of ``metfa-train`` that say where and how, not what."""
 
 

@@ -164,6 +164,7 @@ def _scores(bundle: Bundle) -> Iterator[str]:
         "source": evaluation.source,
         "source, with this bundle's batch norm": evaluation.source_as_exported,
         "target": evaluation.target,
+        **{f"target, {each.method} at the same settings": each.target for each in evaluation.baselines},
     }
     yield "On held-out frames; macro averages over the classes that have frames."
     yield table(
