@@ -155,7 +155,7 @@ def _clinical(record: EvaluationRecord, positive: str) -> Iterator[str]:
             ("AUC", _estimate(test.auc)),
         ]
     )
-    yield f"PPV and NPV hold where that share are {positive}, and no further"
+    yield f"PPV and NPV are for this share of {positive}; where it is more or less common, they differ"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
