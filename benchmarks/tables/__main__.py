@@ -2,9 +2,9 @@
 
 ::
 
-    python -m benchmarks.tables --source mnist --target optdigits --both-directions --output results -- --no-flip
+    python -m benchmarks.tables --source mnist --target optdigits --both-directions --output results --no-flip
 
-Options after ``--`` go to every ``metfa-train`` alike. A table that was interrupted goes on when the same command is
+Options of ``metfa-train`` go to every run alike. A table that was interrupted goes on when the same command is
 given again, run by run and step by step. The output directory holds ``table.md``, ``table.csv``, ``runs.json`` (every
 run's configuration and scores) and the figures; the bundles are in its ``runs/``.
 """
@@ -32,7 +32,7 @@ from metfa.training.config import MethodName
 
 from .pictures import PICTURED, draw_confusions, draw_embeddings
 from .report import Result, csv_table, json_record, markdown, read_result
-from .runs import Direction, DomainChoice, Run, Runner
+from .runs import Direction, DomainChoice, Run, Runner, require_options_of_a_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,11 @@ class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic bef
         return tuple(method for method in METHODS if method in names)
 
 
-@click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
+@click.command(
+    cls=Command,
+    context_settings={"show_default": True, "max_content_width": 120, "ignore_unknown_options": True},
+    options_metavar="[OPTIONS] [OPTIONS OF metfa-train]",
+)
 @click.option("--source", required=True, help="A domain as metfa-train takes it.")
 @click.option("--target", required=True, help="The other, with labels, which score the result.")
 @click.option("--source-roi", type=RoiType(), default="full", help="Part of the source's images that the model sees.")
@@ -75,7 +79,7 @@ class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic bef
     help="Further options of metfa-train for some methods, as 'metfa-*' '--learning-rate 0.003'; repeatable.",
 )
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory of tables, figures and runs.")
-@click.argument("options", nargs=-1)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="")
 def main(
     source: str,
     target: str,
@@ -89,7 +93,13 @@ def main(
     output: Path,
     options: tuple[str, ...],
 ) -> None:
-    """Train every method on the same two domains with every seed, and tabulate; OPTIONS go to metfa-train."""
+    """Train every method on the same two domains with every seed, and tabulate.
+
+    The options of metfa-train that say what a run is, such as --steps, go to every run.
+    """
+    require_options_of_a_run(options)
+    for _, text in special:
+        require_options_of_a_run(shlex.split(text))
     a, b = DomainChoice(source, source_roi), DomainChoice(target, target_roi)
     directions = [Direction("source-to-target", a, b)]
     if both_directions:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 import torch
+from click.core import ParameterSource
 from tqdm import tqdm
 
 from metfa.runtime.bundle import CHECKPOINT, MANIFEST, UNFINISHED
@@ -30,8 +31,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-NOT_OF_A_RUN = {"bundle", "device", "devices", "resume", "overwrite", "preview"}
+NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite", "preview"}
 """Options of ``metfa-train`` that say where and how, not what."""
+
+
+OF_THE_TABLE = {"source", "target", "source_roi", "target_roi", "method", "seed"}
+"""Options that the table gives each run itself."""
+
+
+def require_options_of_a_run(options: Sequence[str]) -> None:
+    """Refuse what ``metfa-train`` would not take, or would take for something that the table decides.
+
+    Raises:
+        UsageError: there is such an option.
+    """
+    context = metfa_train.make_context("metfa-train", list(options))
+    for parameter in metfa_train.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if given and name in (NOT_OF_A_RUN - {"device"}) | OF_THE_TABLE:
+            raise click.UsageError(
+                f"expected options that say how metfa-train trains, received {parameter.opts[0]}, which the table "
+                "decides for each run; leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG
 from metfa.training.train import EVALUATION
 
-SMALL = ["--", "--preset", "small", "--input-size", "28x28", "--steps", "6", "--images-per-class", "2"]
+SMALL = ["--preset", "small", "--input-size", "28x28", "--steps", "6", "--images-per-class", "2"]
 SMALL += ["--candidates", "2", "--threads", "1", "--device", "cpu"]
 
 
@@ -116,9 +116,14 @@ def test_a_run_that_fails_is_named_and_the_others_are_tabulated(folder: Path) ->
     [
         (["--methods", "metfa-vi"], "expected all or some of source-only, adabn"),
         (["--seeds", "0"], "0 is not in the range"),
+        (["--stepps", "3"], "No such option"),
+        (["--seed", "3"], "received --seed, which the table decides for each run; leave it out"),
+        (["--options-for", "metfa-*", "--bundle x"], "received --bundle, which the table decides"),
+        (["--options-for", "metfa-*", "--learning-rate fast"], "'fast' is not a valid float"),
+        (["stray"], "unexpected extra argument (stray)"),
         (["--source-roi", "0,0,20,20"], "expected the domains and options that the runs in"),
     ],
-    ids=["method", "seeds", "other settings"],
+    ids=["method", "seeds", "misspelt", "the table's", "the table's for some", "no number", "stray", "other settings"],
 )
 def test_bad_input_is_one_line(folder: Path, arguments: list[str], message: str) -> None:
     result = run(folder, *arguments)

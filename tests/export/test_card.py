@@ -14,7 +14,7 @@ from metfa.export.card.page import to_page
 from metfa.runtime import records
 from metfa.runtime.bundle import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
 from metfa.training.config import CONFIG
-from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport
+from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind
 from metfa.training.evaluation.scores import Scores
 from metfa.training.selection.validators import Validators
 from metfa.training.train import EVALUATION, CandidateScores, Evaluation
@@ -136,9 +136,11 @@ def test_an_edited_record_is_said_to_be_edited(trained: Path) -> None:
 
 def test_the_data_are_counted_by_class_and_split(trained: Path) -> None:
     splits = {"train": Count(30, 7), "val": Count(4, 2), "test": Count(6, 3)}
-    source = DomainReport({"Femur": splits}, 12, divided=1, recordings_divided=False, skipped={"truncated | file": 2})
+    groups: dict[GroupKind, int] = {"patient": 11, "single": 1}
+    source = DomainReport({"Femur": splits}, groups, 1, recordings_divided=False, skipped={"truncated | file": 2})
     add(trained, DATA, records.to_json(DataReport(SCHEMA, source, source)))
     write_card(Bundle.open(trained))
     text = (trained / CARD).read_text(encoding="utf-8")
     assert text.count(f"| Femur | {plain('30 (7)')} | {plain('4 (2)')} | {plain('6 (3)')} |") == 2
+    assert text.count("12 groups: 11 patients, 1 single image") == 2
     assert "Skipped 2: truncated \\| file." in text

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from metfa.runtime.appearance import appearance
 from metfa.runtime.drift import SCHEMA as DEVICES_SCHEMA
 from metfa.runtime.drift import DeviceReference, DeviceStatistics
 
-from .conftest import LABELS, grey, make_contract, make_onnx, write_clip
+from .conftest import LABELS, grey, make_bundle, make_contract, make_onnx, write_clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,8 +159,11 @@ def test_frames_are_collected_and_the_device_is_checked(bundle: Path, tmp_path: 
     result = run(*arguments, "--collect", collected, "--collect-limit", "7")
     assert result.returncode == 0, result.stderr
     device, collection = result.stdout.splitlines()[-2:]
-    assert device.startswith("device: unlike device A (")
-    assert result.stderr.count("device: unlike device A (") == 1
+    assert device.startswith(
+        "device check: These images look unlike those the model was trained on (scanner, preset or"
+    )
+    assert device in result.stderr.splitlines()
+    assert result.stderr.count("device check: ") == 1
     assert collection == f"collection: 7 frames; metfa-train --target {collected} --target-roi 0,0,64,48"
     assert len(list(collected.glob("*.png"))) == 7
 
@@ -559,3 +563,18 @@ def test_bad_input_is_one_line(bundle: Path, folder: Path, tmp_path: Path, spoil
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == (
         [tmp_path / "annotated.mp4"] if spoil is events_on_a_full_disk else []
     )
+
+
+@pytest.mark.parametrize(("highest", "warned"), [(None, False), (0.9, False), (0.625, True)])
+def test_a_model_that_was_never_sure_enough_is_warned_of(
+    folder: Path, tmp_path: Path, highest: float | None, warned: bool
+) -> None:
+    contract = make_contract()
+    decision = replace(contract.decision, max_validation_confidence=highest)
+    result = run("--bundle", make_bundle(tmp_path / "unsure", replace(contract, decision=decision)), "--device", folder)
+    assert result.returncode == 0, result.stderr
+    warning = (
+        "warning: this model may never show a label: on held-out frames it was at most 0.62 sure of a plane, and a "
+        "label needs 0.80; train it longer, or lower that with --enter"
+    )
+    assert (warning in result.stderr.splitlines()) == warned

@@ -29,6 +29,7 @@ decisions = st.builds(
     temperature=st.floats(1e-3, 1e3),
     rejection=rejections,
     background=st.sampled_from([(), ("Background",)]),
+    max_validation_confidence=st.none() | st.floats(0, 1),
     smoothing_ms=scales,
     enter=st.floats(0.5, 1, exclude_min=True),
     exit=st.floats(0, 0.5, exclude_min=True),
@@ -66,6 +67,7 @@ def decide(**values: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("edit", "complaint"),
     [
+        (decide(max_validation_confidence=1.01), "confidence 1.01 is not from 0 to 1"),
         (change(schema=SCHEMA + 1), f"schema {SCHEMA + 1} where this version of metfa reads schema {SCHEMA}"),
         (change(schema="1"), "schema to be int"),
         (change(labels=["one"]), "not two or more different names"),

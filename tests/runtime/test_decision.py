@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from metfa.runtime import Decision, DecisionSpec, Frame, PlaneEvent, Prediction
 from metfa.runtime.contract import Rejection
-from metfa.runtime.decision import Decider, StillDecider, rejection_score
+from metfa.runtime.decision import Decider, StillDecider, rejection_score, why_nothing_is_shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -330,3 +330,30 @@ def test_in_words() -> None:
         "no plane",
         "frozen",
     ]
+
+
+@pytest.mark.parametrize(
+    ("highest", "enter", "warned"),
+    [(None, 0.8, None), (0.8, 0.8, None), (0.62, 0.6, None), (0.7999, 0.8, "at most 0.79 sure"), (0.0, 0.8, "0.00")],
+)
+def test_a_model_that_was_never_sure_enough_is_warned_of(
+    highest: float | None, enter: float, warned: str | None
+) -> None:
+    spec = replace(SPEC, max_validation_confidence=highest, enter=enter, exit=0.5)
+    why = why_nothing_is_shown(spec)
+    if warned is None:
+        assert why is None
+    else:
+        assert why is not None
+        assert warned in why
+        assert why.endswith(f"a label needs {enter:.2f}")
+
+
+@given(st.lists(st.tuples(steps, st.floats(0, 0.59)), min_size=1, max_size=40))
+def test_what_is_never_surer_than_enter_is_never_shown(frames: list[tuple[float, float]]) -> None:
+    """What the warning rests on: an average reaches nothing that no frame does."""
+    times = np.cumsum([step for step, _ in frames]).tolist()
+    stream = [Seen(time, (sure, 1 - sure, 0.0)) for time, (_, sure) in zip(times, frames, strict=True)]
+    decisions, events = run(stream)
+    assert events == []
+    assert all(decision.plane is None for decision in decisions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
@@ -22,6 +23,7 @@ from metfa.runtime.drift import (
     WINDOW_SECONDS,
     DeviceCheck,
     DeviceReference,
+    DeviceReport,
     DeviceSpace,
     DeviceStatistics,
     read_device_statistics,
@@ -29,6 +31,7 @@ from metfa.runtime.drift import (
 from metfa.runtime.errors import BundleError
 from metfa.runtime.frame import Unusable
 from metfa.runtime.sinks import DeviceSink, Feeds
+from metfa.runtime.sinks.device import sentence
 
 from .conftest import make_observation, make_prediction
 
@@ -182,18 +185,24 @@ def observe(grain: float, number: int, session: int = 0) -> Observation:
 def test_a_stream_says_once_what_its_device_is_like() -> None:
     said: list[str] = []
     with DeviceSink(KNOWN, said.append) as sink:
-        assert sink.describe() == "device: 0 pictures are too few to tell which it is like"
+        assert sink.describe().endswith(
+            "Too few images yet to tell whether they look like those the model was trained on."
+        )
         for number in range(2 * LEAST_LOOKS):
             sink.write(observe(COARSE, number))
             assert len(said) == (number >= LEAST_LOOKS - 1)
-        assert said[0].startswith("device: like coarse (0.")
-        assert "; fine " in said[0]
+        assert said[0].startswith(
+            "device check: These images look like those of coarse, which the model was trained on."
+        )
+        assert re.search(r"\(Distance \d+\.\d from fine, 0\.\d from coarse; the limit is 1\.\)$", said[0])
         assert sink.report().verdict == "target"
         for number in range(60, 400):
             sink.write(observe(COARSEST, number))
     assert len(said) == 2
-    assert said[1].startswith("device: unlike fine (")
-    assert said[1].endswith("with --collect DIR, and adapt to them with metfa-train --target DIR")
+    unlike = (
+        "These images look unlike those the model was trained on (scanner, preset or gain). Treat its labels with care."
+    )
+    assert said[1].startswith(f"device check: {unlike} To adapt to them, collect frames with --collect DIR, then ")
     assert sink.describe() != said[1]  # which tells of the last half minute
 
 
@@ -217,7 +226,17 @@ def test_a_new_session_may_be_another_device() -> None:
         sink.write(observe(COARSE, LEAST_LOOKS, session=1))
         assert sink.report().looks == 1
     assert said == [said[0]]
-    assert said[0].startswith("device: like fine (0.")
+    assert "look like those of fine, which" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("phantom:A", "phantom:A"), ("/data/scans/E8/", "E8"), ("all.csv?device=E8", "all.csv?device=E8"), ("/", "/")],
+)
+def test_a_device_is_called_by_the_end_of_its_path(name: str, shown: str) -> None:
+    text = sentence(DeviceReport("source", 0.5, None, LEAST_LOOKS), [name])
+    assert text == f"These images look like those of {shown}, which the model was trained on."
+    assert not re.search(r"\d\.\d", text)
 
 
 @pytest.mark.parametrize("status", get_args(Unusable))

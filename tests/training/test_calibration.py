@@ -122,3 +122,18 @@ def test_a_single_frame_suffices() -> None:
     spec = calibrate(LABELS, inference, np.array([0]), inference)
     assert spec.rejection is not None
     assert rejected(inference, spec.rejection.threshold, spec.temperature) == 0
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_the_greatest_confidence_is_that_of_the_frames_of_planes_that_the_stream_would_keep(adapted: bool) -> None:
+    labels = ("4CH", "background", "Femur")
+    source, classes = draw(300, 1.5)
+    target, _ = draw(200, 1.5, seed=1)
+    spec = calibrate(labels, source, classes, target if adapted else None)
+    highest = 0.0
+    for row in (target if adapted else source).logits.astype(float).tolist():
+        exponentials = [math.exp(value / spec.temperature) for value in row]
+        assert spec.rejection is not None
+        if math.log(math.fsum(math.exp(value) for value in row)) >= spec.rejection.threshold - 1e-9:
+            highest = max(highest, exponentials[0] / sum(exponentials), exponentials[2] / sum(exponentials))
+    assert spec.max_validation_confidence == pytest.approx(highest)

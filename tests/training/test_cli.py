@@ -111,7 +111,15 @@ def test_the_evaluation_tells_of_every_candidate_and_of_the_one_that_was_chosen(
     result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--candidates", 3)
     assert result.exit_code == 0, result.output
     evaluation = json.loads((bundle / EVALUATION).read_text())
-    assert evaluation.keys() == {"source", "source_as_exported", "target", "selected_step", "candidates"}
+    assert evaluation.keys() == {
+        "source",
+        "source_as_exported",
+        "target",
+        "selected_step",
+        "candidates",
+        "baselines",
+    }
+    assert evaluation["baselines"] == []
     candidates = evaluation["candidates"]
     assert [each["step"] for each in candidates] == [2, 4, 6]
     assert all(each.keys() == {"step", "validators", "source_f1", "target_f1"} for each in candidates)
@@ -120,6 +128,82 @@ def test_the_evaluation_tells_of_every_candidate_and_of_the_one_that_was_chosen(
     assert evaluation["selected_step"] == chosen["step"]
     assert (evaluation["source"]["f1"], evaluation["target"]["f1"]) == (chosen["source_f1"], chosen["target_f1"])
     assert f"model of step {chosen['step']} of 6, chosen by validators that see no target label" in result.output
+
+
+def test_what_is_compared_with_is_what_runs_without_adaptation_come_to(
+    source: Path, target: Path, tmp_path: Path
+) -> None:
+    """Source-only and adabn, from one training, are what their own runs at the same settings give."""
+    domains = ("--source", source, "--target", target)
+    result = run(*domains, *SMALL, "--bundle", tmp_path / "compared", "--compare")
+    assert result.exit_code == 0, result.output
+    evaluation = json.loads((tmp_path / "compared" / EVALUATION).read_text())
+    assert [each["method"] for each in evaluation["baselines"]] == ["source-only", "adabn"]
+    lines = result.stdout.partition("  compared on the same 6 held-out frames of the target:\n")[2].splitlines()
+    for line, each in zip(lines, evaluation["baselines"], strict=False):
+        alone = run(*domains, *SMALL, "--bundle", tmp_path / each["method"], "--method", each["method"])
+        assert alone.exit_code == 0, alone.output
+        expected = json.loads((tmp_path / each["method"] / EVALUATION).read_text())
+        assert (each["target"], each["selected_step"]) == (expected["target"], expected["selected_step"])
+        assert line.split()[:2] == [each["method"], "F1"]
+        assert f"F1 {each['target']['f1']:.3f}, recall {each['target']['recall']:.3f}" in line
+        assert "What did adaptation bring?" not in alone.stdout
+    assert lines[2].split()[0] == "metfa-v"
+    assert f"F1 {evaluation['target']['f1']:.3f}" in lines[2]
+    assert "What did adaptation bring?" not in result.stdout
+    without = run(*domains, *SMALL, "--bundle", tmp_path / "alone")
+    assert json.loads((tmp_path / "alone" / EVALUATION).read_text()) == {**evaluation, "baselines": []}
+    (how,) = (line for line in without.stdout.splitlines() if line.startswith("What did adaptation bring?"))
+    command = shlex.split(how.partition(": ")[2].partition(" (or train")[0])
+    assert command == list(
+        map(
+            str,
+            ("metfa-train", *domains, *SMALL, "--method", "source-only", "--bundle", f"{tmp_path}/alone-source-only"),
+        )
+    )
+
+
+def test_without_target_labels_validators_are_compared(source: Path, target: Path, bundle: Path) -> None:
+    result = run("--source", source, "--target", target / LABELS[0], "--bundle", bundle, *SMALL, "--compare")
+    assert result.exit_code == 0, result.output
+    baselines = json.loads((bundle / EVALUATION).read_text())["baselines"]
+    assert [each["target"] for each in baselines] == [None, None]
+    lines = result.stdout.partition("more agreement often goes with more accuracy, and proves none\n")[2].splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["source-only", "adabn", "metfa-v"]
+    assert f"agreement (AMI) {baselines[0]['validators']['ami']:.3f}" in lines[0]
+
+
+def test_an_interrupted_comparison_goes_on(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--source", source, "--target", target, *SMALL, "--compare", "--bundle")
+    assert run(*arguments, tmp_path / "whole").exit_code == 0
+    step, steps = METHODS["adabn"].step, 0
+
+    def interrupted(*of_step: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return step(*of_step)
+
+    monkeypatch.setattr(METHODS["adabn"], "step", interrupted)
+    result = run(*arguments, tmp_path / "parts")
+    assert result.exit_code == 130
+    assert result.output.endswith(f"metfa-train --resume --bundle {tmp_path / 'parts'} --compare\n")
+    assert run("--resume", "--bundle", tmp_path / "parts", "--compare").exit_code == 0
+    assert steps == 6
+    whole, parts = (json.loads((tmp_path / name / EVALUATION).read_text()) for name in ("whole", "parts"))
+    assert whole == parts
+    assert not (tmp_path / "parts" / UNFINISHED).exists()
+
+
+@pytest.mark.parametrize("method", ["source-only", "adabn"])
+def test_what_does_not_adapt_is_not_compared_with_itself(source: Path, target: Path, bundle: Path, method: str) -> None:
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--compare", "--method", method)
+    assert result.exit_code == 2
+    assert f"expected --compare with a method that adapts, received {method}" in result.output
+    assert not bundle.exists()
 
 
 def test_the_last_candidate_is_taken_where_that_is_asked_for(

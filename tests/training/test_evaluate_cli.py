@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -83,7 +84,17 @@ def test_the_scores_are_those_that_training_measured(here: Path) -> None:
     assert record["rejection"][0]["accuracy"] == record["scores"]["accuracy"]
     assert sorted(path.name for path in (here / "evaluations/B").iterdir()) == FILES
     assert "the test split: 6 images" in result.output
-    assert f"macro  {record['scores']['f1']:.3f}" in result.output
+    (macro,) = (line for line in result.output.splitlines() if line.startswith("  macro "))
+    assert macro.split()[-2:] == [f"{record['macro_auc']:.3f}", f"{record['scores']['f1']:.3f}"]
+    for label in LABELS:
+        of_class, interval = record["one_versus_rest"][label], record["one_versus_rest"][label]["sensitivity"]
+        assert [of_class["images"], interval["value"]] == [
+            record["classes"][label][name] for name in ("images", "recall")
+        ]
+        shown = f"{interval['value']:.3f} ({interval['lower']:.3f}–{interval['upper']:.3f})"
+        assert re.search(rf"^  {label} +\d  {re.escape(shown)} ", result.output, re.MULTILINE)
+    assert record["positive"] is None
+    assert "in brackets: 95% confidence intervals. They take images to be independent" in result.output
 
     evaluation = bundle_evaluation.evaluate_bundle(Bundle.open(here / "bundle"), "A", backend="cpu")
     assert json.loads(json.dumps(evaluation.record.scores.confusion)) == trained["source_as_exported"]["confusion"]
@@ -135,6 +146,38 @@ def test_one_image_of_one_class_is_enough_for_a_report_of_it(here: Path) -> None
     record = json.loads((here / "C-scores/scores.json").read_text(), parse_constant=pytest.fail)
     assert record["classes"]["ring"] == {"images": 0, "f1": None, "precision": None, "recall": None}
     assert record["scores"]["recall"] == record["scores"]["accuracy"]
+    assert record["macro_auc"] is None
+    assert record["one_versus_rest"]["ring"]["sensitivity"] is None
+
+
+def test_two_classes_are_reported_as_a_diagnostic_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clinical figures of the last class by name are those of the confusion matrix."""
+    monkeypatch.chdir(tmp_path)
+    labels = LABELS[:2]
+    write_classes(tmp_path / "A", 8, brightness=230, labels=labels)
+    write_classes(tmp_path / "C", 5, brightness=90, labels=labels)
+    small = ["--input-size", "28x28", "--steps", "2", "--candidates", "1", "--device", "cpu", "--preset", "small"]
+    trained = CliRunner().invoke(train, ["--source", "A", "--target", "A", *small, "--bundle", "bundle"])
+    assert trained.exit_code == 0, trained.output
+    assert CliRunner().invoke(export, ["bundle"]).exit_code == 0
+    result = run("--data", "C", "--backend", "cpu", "--output", "scores")
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "scores/scores.json").read_text())
+    negative, positive = record["labels"]
+    assert record["positive"] == positive
+    (true_negative, false_positive), (false_negative, true_positive) = record["scores"]["confusion"]
+    test = record["one_versus_rest"][positive]
+    for name, right, wrong in (
+        ("sensitivity", true_positive, false_negative),
+        ("specificity", true_negative, false_positive),
+        ("positive_predictive_value", true_positive, false_positive),
+        ("negative_predictive_value", true_negative, false_negative),
+    ):
+        assert (test[name] or {}).get("value") == (right / (right + wrong) if right + wrong else None)
+    heading = f"as a test with {positive} positive and {negative} negative (50% of the images are {positive}):"
+    lines = result.output.partition(heading)[2].splitlines()[1:6]
+    assert [line.split()[0] for line in lines] == ["sensitivity", "specificity", "PPV", "NPV", "AUC"]
+    assert lines[0].split()[1] == f"{test['sensitivity']['value']:.3f}"
 
 
 def test_a_bundle_without_a_record_of_training_sees_every_image(here: Path) -> None:

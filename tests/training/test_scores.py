@@ -9,8 +9,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from scipy.stats import norm
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
+from metfa.training.evaluation.one_versus_rest import (
+    auc_interval,
+    macro_auc,
+    one_versus_rest,
+    positive_label,
+    wilson,
+)
 from metfa.training.evaluation.scores import (
     CALIBRATION_BINS,
     REJECTION_POINTS,
@@ -115,3 +130,103 @@ def test_the_rejection_curve_of_many_frames_is_thinned_evenly() -> None:
     curve = rejection_curve(confidence, generator.random(5000) < confidence)
     assert len(curve) == REJECTION_POINTS
     assert np.diff([point.coverage for point in curve]) == pytest.approx(-1 / (REJECTION_POINTS - 1), abs=1e-3)
+
+
+def softmax(generator: np.random.Generator, images: int) -> NDArray[np.float64]:
+    exponentials = np.exp(generator.normal(size=(images, CLASSES)).round(1))  # some are equal
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+@given(st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=40), st.integers(0, 99))
+def test_one_class_against_the_rest_is_what_scikit_learn_says(classes: list[int], seed: int) -> None:
+    true = np.array(classes)
+    probabilities = softmax(np.random.default_rng(seed), len(true))
+    predicted = probabilities.argmax(axis=1)
+    for label, scores in enumerate(one_versus_rest(true, predicted, probabilities)):
+        positive, called = true == label, predicted == label
+        assert scores.images == positive.sum()
+        for estimate, oracle, defined in (
+            (scores.sensitivity, recall_score(positive, called, zero_division=0), positive.any()),
+            (scores.specificity, recall_score(~positive, ~called, zero_division=0), not positive.all()),
+            (scores.positive_predictive_value, precision_score(positive, called, zero_division=0), called.any()),
+            (scores.negative_predictive_value, precision_score(~positive, ~called, zero_division=0), not called.all()),
+        ):
+            if defined:
+                assert estimate is not None
+                assert estimate.value == pytest.approx(oracle)
+                assert 0 <= estimate.lower <= estimate.value <= estimate.upper <= 1
+            else:
+                assert estimate is None
+        if positive.any() and not positive.all():
+            assert scores.auc is not None
+            above = probabilities[positive, label, None] - probabilities[None, ~positive, label]
+            assert scores.auc.value == pytest.approx(np.mean((above > 0) + (above == 0) / 2))
+            assert 0 <= scores.auc.lower <= scores.auc.value <= scores.auc.upper <= 1
+        else:
+            assert scores.auc is None
+
+
+def test_the_macro_auc_is_scikit_learns_over_the_classes_that_have_images() -> None:
+    generator = np.random.default_rng(0)
+    probabilities, true = softmax(generator, 60), generator.integers(0, CLASSES, 60)
+    scores = one_versus_rest(true, probabilities.argmax(axis=1), probabilities)
+    assert macro_auc(scores) == pytest.approx(roc_auc_score(true, probabilities, multi_class="ovr", average="macro"))
+    few = one_versus_rest(np.where(true == 0, 1, true), probabilities.argmax(axis=1), probabilities)
+    assert macro_auc(few) == pytest.approx(np.mean([each.auc.value for each in few if each.auc]))
+    assert sum(each.auc is None for each in few) == 1
+    assert macro_auc(one_versus_rest(np.zeros(3, np.int64), np.zeros(3, np.int64), probabilities[:3])) is None
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "lower", "upper"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_of_a_share_is_the_published_one(right: int, images: int, lower: float, upper: float) -> None:
+    """Newcombe, Statistics in Medicine 17:857, 1998, table I, method 3."""
+    interval = wilson(right, images)
+    assert interval.value == right / images
+    assert (interval.lower, interval.upper) == pytest.approx((lower, upper), abs=5e-5)
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(12, 30), (40, 40)])
+@pytest.mark.parametrize("auc", [0.5, 0.8, 0.95])
+def test_nineteen_of_twenty_intervals_of_an_auc_hold_the_true_one(auc: float, positives: int, negatives: int) -> None:
+    """Scores of two normal distributions, whose true AUC is known."""
+    generator = np.random.default_rng(0)
+    apart = 2**0.5 * norm.ppf(auc)
+    held, repetitions = 0, 400
+    for _ in range(repetitions):
+        above = generator.normal(apart, 1, (positives, 1)) > generator.normal(0, 1, negatives)
+        interval = auc_interval(float(above.mean()), positives, negatives)
+        held += interval.lower <= auc <= interval.upper
+    assert 0.92 <= held / repetitions <= 0.99
+
+
+def test_the_interval_of_an_auc_is_about_that_of_hanley_and_mcneil() -> None:
+    """Radiology 143:29, 1982: 51 abnormal and 58 normal images, AUC 0.893, standard error 0.032."""
+    interval = auc_interval(0.893, 51, 58)
+    assert interval.upper - interval.lower == pytest.approx(2 * 1.96 * 0.032, rel=0.1)
+
+
+def test_an_auc_of_one_or_none_has_an_interval_too() -> None:
+    perfect, opposite = auc_interval(1.0, 10, 20), auc_interval(0.0, 10, 20)
+    assert (perfect.upper, opposite.lower) == (1.0, 0.0)
+    assert 0.7 < perfect.lower < 0.95
+    assert opposite.upper == pytest.approx(1 - perfect.lower)
+    assert auc_interval(1.0, 1000, 2000).lower > 0.99
+
+
+@pytest.mark.parametrize(
+    ("labels", "background", "positive"),
+    [
+        (("benign", "malignant"), (), "malignant"),
+        (("0", "1"), (), "1"),
+        (("Background", "4CH"), ("Background",), "4CH"),
+        (("4CH", "background"), ("background",), "4CH"),
+        (("a", "b", "c"), (), None),
+    ],
+)
+def test_which_of_two_classes_is_positive(
+    labels: tuple[str, ...], background: tuple[str, ...], positive: str | None
+) -> None:
+    assert positive_label(labels, background) == positive

@@ -278,8 +278,12 @@ def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Ca
 
 
 def _report_backend(classifier: PlaneClassifier, *, verbose: bool) -> None:
-    """Say what runs the model, and why nothing faster does, where asked or where there is a GPU for it."""
+    """Say what runs the model, and why nothing faster does, where asked or where there is a GPU for it.
+
+    A model that may never show a label is warned of.
+    """
     from .backends.choice import has_nvidia_gpu
+    from .decision import why_nothing_is_shown
 
     _say(f"backend: {classifier.backend_choice}")
     refusals = classifier.backend_refusals
@@ -287,6 +291,8 @@ def _report_backend(classifier: PlaneClassifier, *, verbose: bool) -> None:
         refusals = refusals[:1] if refusals and has_nvidia_gpu() else ()
     for refusal in refusals:
         _say(f"backend: {refusal}")
+    if doubt := why_nothing_is_shown(classifier.contract.decision):
+        _say(f"{doubt}; train it longer, or lower that with --enter")
 
 
 def _report_sector(region: Region | None, width: int, height: int) -> None:

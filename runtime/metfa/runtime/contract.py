@@ -11,7 +11,7 @@ from . import records
 from .errors import ContractError
 from .text import printable
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the contract's fields. Another version is refused."""
 
 METADATA_KEY = "metfa.contract"
@@ -132,6 +132,8 @@ class DecisionSpec:
             most ``LARGEST_TEMPERATURE`` and at least one over it.
         rejection: which frames show no known plane; None where every frame is taken to show one of the labels.
         background: the labels that are no planes.
+        max_validation_confidence: greatest probability of a plane among the held-out frames of the device that the
+            model is for, but of rejected ones; None where it was not measured.
         smoothing_ms: time constant of the exponential average of the probabilities, > 0.
         enter: smoothed probability from which a plane counts as seen; above 0.5, so that only one can be.
         exit: smoothed probability below which it no longer does, in (0, enter].
@@ -142,6 +144,7 @@ class DecisionSpec:
     temperature: float
     rejection: Rejection | None
     background: tuple[str, ...]
+    max_validation_confidence: float | None = None
     smoothing_ms: float = 300.0
     enter: float = 0.8
     exit: float = 0.5
@@ -153,6 +156,8 @@ class DecisionSpec:
             raise ValueError(
                 f"temperature {self.temperature} is not from {1 / LARGEST_TEMPERATURE} to {LARGEST_TEMPERATURE}"
             )
+        if not 0 <= (self.max_validation_confidence or 0) <= 1:
+            raise ValueError(f"confidence {self.max_validation_confidence} is not from 0 to 1")
         if not (0 < self.smoothing_ms < math.inf and 0 <= self.dwell_ms < math.inf and 0 < self.gap_ms < math.inf):
             raise ValueError(
                 f"smoothing {self.smoothing_ms}, dwell {self.dwell_ms} or gap {self.gap_ms} is no time in milliseconds"

@@ -48,6 +48,22 @@ def is_rejected(prediction: Prediction, rejection: Rejection | None) -> bool:
     return bool(rejection_score(prediction.logits, prediction.probabilities, rejection.score) < rejection.threshold)
 
 
+def why_nothing_is_shown(spec: DecisionSpec) -> str | None:
+    """Return why a model can hardly ever show a plane; None where it can, or where nothing is known."""
+    highest = spec.max_validation_confidence
+    if highest is None or highest >= spec.enter:
+        return None
+    return (
+        f"warning: this model may never show a label: on held-out frames it was at most {_floor(highest)} sure of a "
+        f"plane, and a label needs {spec.enter:.2f}"
+    )
+
+
+def _floor(confidence: float) -> str:
+    """Return two digits that are never above ``confidence``."""
+    return f"{math.floor(100 * confidence) / 100:.2f}"
+
+
 class StillDecider:
     """Decides on frames that have nothing to do with each other. It makes no events.
 

@@ -231,14 +231,27 @@ def test_a_viewer_is_told_what_happens(stream: Stream) -> None:
             DeviceReport("not enough yet", math.nan, math.nan, 0),
             {
                 "verdict": "not enough yet",
+                "text": "Too few images yet to tell whether they look like those the model was trained on.",
                 "devices": [{"name": "A", "distance": None}, {"name": "B", "distance": None}],
             },
         ),
         (
             DeviceReport("target", 1.23456, 0.5, 40),
-            {"verdict": "target", "devices": [{"name": "A", "distance": 1.235}, {"name": "B", "distance": 0.5}]},
+            {
+                "verdict": "target",
+                "text": "These images look like those of B, which the model was trained on.",
+                "devices": [{"name": "A", "distance": 1.235}, {"name": "B", "distance": 0.5}],
+            },
         ),
-        (DeviceReport("unknown", 7, None, 40), {"verdict": "unknown", "devices": [{"name": "A", "distance": 7}]}),
+        (
+            DeviceReport("unknown", 7, None, 40),
+            {
+                "verdict": "unknown",
+                "text": "These images look unlike those the model was trained on (scanner, preset or gain). "
+                "Treat its labels with care.",
+                "devices": [{"name": "A", "distance": 7}],
+            },
+        ),
     ],
 )
 def test_a_viewer_is_told_of_the_device(

@@ -9,16 +9,19 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tests.training.data.media import picture, varied
+from tests.training.data.domains import domain, entry
+from tests.training.data.media import Held, picture, varied
 
 from metfa.training.cli.train import main
 from metfa.training.data.decoding import digest
 from metfa.training.data.listing import SPLITS
-from metfa.training.data.report import DATA
+from metfa.training.data.report import DATA, count_groups, describe_groups
 from metfa.training.data.split_record import SPLIT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from metfa.training.data.listing import Entry
 
 COMMAND = "--source table.csv --target B --input-size 28x28 --preset small --steps 1 --candidates 1 --device cpu"
 BUNDLE = ("--images-per-class", "2", "--bundle", "bundle")
@@ -53,7 +56,7 @@ def test_the_report_counts_images_and_groups_and_is_in_the_bundle_without_names(
     assert result.exit_code == 0, result.output
     record = json.loads((here / "bundle" / DATA).read_text())
     source, target = record["source"], record["target"]
-    assert (source["groups"], source["divided"], source["recordings_divided"]) == (6, 0, False)
+    assert (source["groups"], source["divided"], source["recordings_divided"]) == ({"patient": 6}, 0, False)
     assert source["skipped"] == {"an empty file": 1, "No such file or directory": 1}
     assert {label: sum(count["images"] for count in parts.values()) for label, parts in source["classes"].items()} == {
         "a": 12,
@@ -62,22 +65,53 @@ def test_the_report_counts_images_and_groups_and_is_in_the_bundle_without_names(
     for parts in source["classes"].values():
         assert sum(count["groups"] for count in parts.values()) == 6
         assert all(count["images"] == 2 * count["groups"] > 0 for count in parts.values())
-    assert (target["groups"], target["skipped"]) == (10, {})
+    assert (target["groups"], target["skipped"]) == ({"near-duplicates": 10}, {})
     assert list(target["classes"]) == ["without label"]
-    assert "source table.csv: 24 images of 6 groups" in result.stdout
+    assert "source table.csv: 24 images of 6 groups: 6 patients\n" in result.stdout
+    assert "target B: 20 images of 10 groups: 10 near-duplicate sets\n" in result.stdout
     assert "  skipped 1: an empty file\n    A/Jane Doe bad.png\n" in result.stdout
     for path in (here / "bundle").iterdir():
         assert not any(name in path.read_bytes() for name in (b"Doe", b"Smith", b".png")), path
+
+
+def test_groups_are_counted_by_what_makes_them_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def again(seed: int, group: str | None = None) -> Entry:
+        return entry(Held(f"{seed} again.png", (varied(picture(seed), 1),)), group=group)
+
+    entries = [
+        *(entry(seed, group="patient 1") for seed in range(3)),
+        *(entry(seed, group="patient 2") for seed in range(10, 12)),
+        entry(Held("cine.mp4", (picture(20), picture(21))), group="recording 3"),
+        *(entry(30, group="patient 4"), again(30, "patient 5")),
+        *(entry(40), again(40)),
+        *(entry(seed) for seed in range(50, 54)),
+    ]
+    counted = count_groups(domain(entries))
+    assert counted == {"patient": 2, "recording": 1, "joined": 1, "near-duplicates": 1, "single": 4}
+    assert describe_groups(counted) == (
+        "9 groups: 2 patients, 1 recording, 1 set of patients or recordings that share near-duplicates, "
+        "1 near-duplicate set, 4 single images"
+    )
+
+
+def test_a_domain_whose_recording_is_divided_has_no_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    frames = tuple(picture(seed) for seed in range(8))
+    divided = domain([entry(Held("cine.mp4", frames), group="recording 1")]).divide(0, by_class=False)
+    assert divided.divides_recordings
+    assert describe_groups(count_groups(divided)) == "8 groups: 8 single images"
 
 
 def test_the_record_of_the_split_is_that_of_the_report(here: Path) -> None:
     assert CliRunner().invoke(main, [*COMMAND.split(), *BUNDLE]).exit_code == 0
     record = np.load(here / "bundle" / SPLIT)
     counts = json.loads((here / "bundle" / DATA).read_text())
-    for number, domain in enumerate(("source", "target")):
+    for number, role in enumerate(("source", "target")):
         of_domain = record[record["domain"] == number]
         for index, part in enumerate(SPLITS):
-            images = sum(parts[part]["images"] for parts in counts[domain]["classes"].values())
+            images = sum(parts[part]["images"] for parts in counts[role]["classes"].values())
             assert (of_domain["split"] == index).sum() == images
     known = {each.tobytes() for each in record["digest"]}
     assert known == {digest(np.asarray(cv2.imread(str(path), 0), np.uint8)) for path in pictures(here)}

@@ -46,14 +46,33 @@ def calibrate(
         target: what the exported network says of held-out target frames; None where it is for the source.
     """
     background = tuple(label for label in labels if label.lower() == BACKGROUND)
+    if len(background) == len(labels):
+        background = ()
+    planes = np.array([label not in background for label in labels])
     temperature = fit_temperature(source.logits, source_classes)
-    is_plane = np.array([label not in background for label in labels])[source_classes]
-    scores = [_scores(source, temperature)[is_plane]] + ([] if target is None else [_scores(target, temperature)])
+    scores = [_scores(source, temperature)[planes[source_classes]]]
+    if target is not None:
+        scores.append(_scores(target, temperature))
     thresholds = [-conformal_limit((-each).tolist(), FALSE_REJECTIONS) for each in scores if len(each)]
-    rejection = Rejection(SCORE, min(thresholds)) if thresholds else None
+    threshold = min(thresholds) if thresholds else None
     return DecisionSpec(
-        temperature=temperature, rejection=rejection, background=background if len(background) < len(labels) else ()
+        temperature=temperature,
+        rejection=None if threshold is None else Rejection(SCORE, threshold),
+        background=background,
+        max_validation_confidence=_highest_confidence(
+            source if target is None else target, temperature, threshold, planes
+        ),
     )
+
+
+def _highest_confidence(
+    inference: Inference, temperature: float, threshold: float | None, planes: NDArray[np.bool_]
+) -> float:
+    """Return the greatest probability of a plane, of frames that are not rejected; 0 where all are."""
+    kept = np.ones(len(inference.logits), np.bool_)
+    if threshold is not None:
+        kept = _scores(inference, temperature) >= threshold
+    return float(inference.calibrated(temperature)[kept][:, planes].max(initial=0.0))
 
 
 def fit_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> float:

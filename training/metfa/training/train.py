@@ -18,6 +18,7 @@ from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.runtime.files import require_writable
 from metfa.runtime.lock import writing_alone
 
+from .baselines import Baseline, train_baselines
 from .calibration import calibrate
 from .config import CONFIG
 from .data.pair import read_pair
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .model import Network
 
 EVALUATION = "evaluation.json"
+BASELINE = "baseline"
 REFERENCE_FRAMES = 128
 """Of each kind in the bundle: so many that one wrong frame in a hundred shows."""
 
@@ -78,6 +80,7 @@ class Evaluation:
         target: with the bundle's; None where the target has no labels.
         selected_step: of the candidate that became the model.
         candidates: all that were kept, in the order of their steps.
+        baselines: what comes of the same run without adaptation; empty where that was not asked for.
     """
 
     source: Scores
@@ -85,6 +88,7 @@ class Evaluation:
     target: Scores | None
     selected_step: int
     candidates: tuple[CandidateScores, ...]
+    baselines: tuple[Baseline, ...] = ()
 
 
 def train(
@@ -95,6 +99,7 @@ def train(
     listed: ListedPair | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    compare: bool = False,
     on_data: Callable[[DomainPair], None] = lambda pair: None,
     on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
 ) -> Evaluation | None:
@@ -109,6 +114,7 @@ def train(
         listed: the domains of the run, where they were listed before.
         resume: go on with the unfinished run in the directory.
         overwrite: replace a finished bundle and drop an unfinished run.
+        compare: also train without adaptation, and score that.
         on_data: told of the domains before training; what it raises ends the run.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
 
@@ -120,10 +126,11 @@ def train(
         BundleError: the directory holds what must not be replaced, or a damaged checkpoint, or another process writes
             to it.
         DivergenceError: the objective is no longer finite; nothing of the run is kept.
+        TrainingError: that of the run to compare with is not.
         OutputError: the directory cannot be written.
     """
     with writing_alone(directory) if fabric.is_global_zero else nullcontext():
-        return _train(config, directory, fabric, listed, resume, overwrite, on_data, on_candidate)
+        return _train(config, directory, fabric, listed, resume, overwrite, compare, on_data, on_candidate)
 
 
 def _train(
@@ -133,6 +140,7 @@ def _train(
     listed: ListedPair | None,
     resume: bool,
     overwrite: bool,
+    compare: bool,
     on_data: Callable[[DomainPair], None],
     on_candidate: Callable[[int, Validators], None],
 ) -> Evaluation | None:
@@ -151,7 +159,10 @@ def _train(
         if fabric.is_global_zero:
             shutil.rmtree(unfinished, ignore_errors=True)  # who went on with it would see it diverge again
         raise
-    if run is None:
+    baselines: tuple[Baseline, ...] | None = ()
+    if compare and fabric.broadcast(run is not None):
+        baselines = train_baselines(config, pair, unfinished / BASELINE, fabric)
+    if run is None or baselines is None:
         return None
     config = run.method.config  # with the threads that computed
 
@@ -181,6 +192,7 @@ def _train(
         target=evaluate(exported, held_out["target"]) if target_is_labelled else None,
         selected_step=run.steps[run.selected],
         candidates=tuple(scored),
+        baselines=baselines,
     )
     uses_target = run.method.home == "target"
     validation = pair.frames("source", "val")

@@ -11,7 +11,7 @@ from metfa.runtime.engine import EngineRecord, record_name
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.listing import SPLITS
-from metfa.training.data.report import DATA, DataReport
+from metfa.training.data.report import DATA, DataReport, describe_groups
 from metfa.training.evaluation.scores import score_classes
 from metfa.training.train import EVALUATION, Evaluation
 
@@ -81,7 +81,7 @@ def _data(bundle: Bundle) -> Iterator[str]:
         yield report
         return
     for role, domain in (("Source", report.source), ("Target", report.target)):
-        yield f"{role}: images, and in brackets the patients, recordings or near-duplicates that they are of."
+        yield f"{role}, {describe_groups(domain.groups)}. Images, and in brackets the groups that they are of:"
         yield table(
             ("class", *SPLITS),
             [
@@ -164,6 +164,7 @@ def _scores(bundle: Bundle) -> Iterator[str]:
         "source": evaluation.source,
         "source, with this bundle's batch norm": evaluation.source_as_exported,
         "target": evaluation.target,
+        **{f"target, {each.method} at the same settings": each.target for each in evaluation.baselines},
     }
     yield "On held-out frames; macro averages over the classes that have frames."
     yield table(

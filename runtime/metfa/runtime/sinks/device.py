@@ -9,7 +9,7 @@ from ..frame import Unusable
 from .base import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..frame import Observation
 
@@ -30,7 +30,6 @@ class DeviceSink(Sink):
 
     def __init__(self, statistics: DeviceStatistics, notify: Callable[[str], object]) -> None:
         self.names = device_names(statistics)
-        self._statistics = statistics
         self._notify = notify
         self._check = DeviceCheck(statistics)
         self._report = self._check.report()
@@ -57,7 +56,7 @@ class DeviceSink(Sink):
 
     def describe(self) -> str:
         """Return the report in words."""
-        return describe(self._report, self._statistics)
+        return describe(self._report, self.names)
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -68,18 +67,31 @@ def device_names(statistics: DeviceStatistics) -> list[str]:
     return [device.name for device in (statistics.source, statistics.target) if device is not None]
 
 
-def describe(report: DeviceReport, statistics: DeviceStatistics) -> str:
-    """Return in words which device a stream's pictures are like, and what to do where it is none of training's."""
-    names = device_names(statistics)
-    distances = [distance for distance in (report.source, report.target) if distance is not None]
+def sentence(report: DeviceReport, names: Sequence[str]) -> str:
+    """Return what whoever scans should know of a report, without numbers."""
     if report.verdict == "not enough yet":
-        return f"device: {report.looks} pictures are too few to tell which it is like"
+        return "Too few images yet to tell whether they look like those the model was trained on."
     if report.verdict == "unknown":
-        known = " and ".join(f"{name} ({distance:.1f})" for name, distance in zip(names, distances, strict=True))
         return (
-            f"device: unlike {known}, in units of the limit that their own pictures keep; collect frames of it with "
-            "--collect DIR, and adapt to them with metfa-train --target DIR"
+            "These images look unlike those the model was trained on (scanner, preset or gain). "
+            "Treat its labels with care."
         )
-    index = ("source", "target").index(report.verdict)
-    others = "".join(f"; {names[other]} {distances[other]:.1f}" for other in range(len(names)) if other != index)
-    return f"device: like {names[index]} ({distances[index]:.1f} of the limit that its own pictures keep{others})"
+    name = names[("source", "target").index(report.verdict)]
+    return f"These images look like those of {_end(name)}, which the model was trained on."
+
+
+def describe(report: DeviceReport, names: Sequence[str]) -> str:
+    """Return the sentence, what to do where the device is unknown, and the distances."""
+    distances = [distance for distance in (report.source, report.target) if distance is not None]
+    parts = [f"device check: {sentence(report, names)}"]
+    if report.verdict == "unknown":
+        parts.append("To adapt to them, collect frames with --collect DIR, then metfa-train --target DIR.")
+    if report.looks:
+        each = ", ".join(f"{distance:.1f} from {_end(name)}" for name, distance in zip(names, distances, strict=True))
+        parts.append(f"(Distance {each}; the limit is 1.)")
+    return " ".join(parts)
+
+
+def _end(name: str) -> str:
+    """Return the end of a path, which tells devices apart."""
+    return name.rstrip("/").rpartition("/")[2] or name

@@ -16,13 +16,13 @@ from metfa.runtime.files import cache_directory, require_writable
 from metfa.runtime.parameters import RoiType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from metfa.runtime.backends.choice import BackendName, Precision
     from metfa.runtime.contract import Roi
 
-    from ..evaluation.bundle import BundleEvaluation
-    from ..evaluation.scores import ClassScores, Scores
+    from ..evaluation.bundle import BundleEvaluation, EvaluationRecord
+    from ..evaluation.one_versus_rest import Estimate
 
 # What takes long to import is imported where it is used, so that --help answers at once.
 
@@ -113,21 +113,61 @@ def _describe(evaluation: BundleEvaluation, directory: Path) -> Iterator[str]:
     if record.skipped:
         yield f"skipped: {record.skipped} files that cannot be used"
     yield f"backend: {evaluation.backend_choice}"
-    rows = [("class", "F1", "recall", "precision", "images")]
-    rows += [_row(label, of_class) for label, of_class in record.classes.items()]
-    rows.append(_row("macro", scores))
+    yield from _table([_HEADINGS, *(_row(record, label) for label in record.labels), _macro(record)])
+    absent = [label for label, of_class in record.classes.items() if not of_class.images]
+    if absent:
+        yield f"no images of {', '.join(absent)}: macro scores are of the other classes"
+    if record.positive is not None:
+        yield from _clinical(record, record.positive)
+    yield f"accuracy {scores.accuracy:.3f}, expected calibration error {record.calibration.expected_error:.3f}"
+    yield (
+        f"in brackets: {record.confidence_level:.0%} confidence intervals. They take images to be independent; "
+        "those of one patient are not, so that the true intervals are wider"
+    )
+
+
+_HEADINGS = ("class", "images", "sensitivity", "specificity", "PPV", "AUC", "F1")
+
+
+def _row(record: EvaluationRecord, label: str) -> tuple[str, ...]:
+    of_class = record.one_versus_rest[label]
+    estimates = (of_class.sensitivity, of_class.specificity, of_class.positive_predictive_value, of_class.auc)
+    return (label, str(of_class.images), *map(_estimate, estimates), _number(record.classes[label].f1))
+
+
+def _macro(record: EvaluationRecord) -> tuple[str, ...]:
+    scores = record.scores
+    averages = (scores.recall, None, scores.precision, record.macro_auc, scores.f1)
+    return ("macro", str(scores.images), *map(_number, averages))
+
+
+def _clinical(record: EvaluationRecord, positive: str) -> Iterator[str]:
+    """Yield what a diagnostic test is reported by, for a model of two classes."""
+    (negative,) = (label for label in record.labels if label != positive)
+    test, share = record.one_versus_rest[positive], record.classes[positive].images / record.scores.images
+    yield f"as a test with {positive} positive and {negative} negative ({share:.0%} of the images are {positive}):"
+    yield from _table(
+        [
+            ("sensitivity", _estimate(test.sensitivity)),
+            ("specificity", _estimate(test.specificity)),
+            ("PPV", _estimate(test.positive_predictive_value)),
+            ("NPV", _estimate(test.negative_predictive_value)),
+            ("AUC", _estimate(test.auc)),
+        ]
+    )
+    yield f"PPV and NPV are for this share of {positive}; where it is more or less common, they differ"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *cells in rows:
         aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         yield "  ".join([f"  {name.ljust(widths[0])}", *aligned])
-    absent = [label for label, of_class in record.classes.items() if not of_class.images]
-    if absent:
-        yield f"no images of {', '.join(absent)}: macro scores are of the other classes"
-    yield f"accuracy {scores.accuracy:.3f}, expected calibration error {record.calibration.expected_error:.3f}"
 
 
-def _row(name: str, scores: ClassScores | Scores) -> tuple[str, str, str, str, str]:
-    f1, recall, precision = (
-        "–" if number is None else f"{number:.3f}" for number in (scores.f1, scores.recall, scores.precision)
-    )
-    return name, f1, recall, precision, str(scores.images)
+def _number(number: float | None) -> str:
+    return "–" if number is None else f"{number:.3f}"
+
+
+def _estimate(estimate: Estimate | None) -> str:
+    return "–" if estimate is None else f"{estimate.value:.3f} ({estimate.lower:.3f}–{estimate.upper:.3f})"

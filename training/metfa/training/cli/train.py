@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED
+from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED, Bundle
 from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..config import TrainingConfig
     from ..data.pair import ListedPair
+    from ..evaluation.scores import Scores
     from ..train import Evaluation
 
 _RESUMED_OTHERWISE = ("compiled", "threads")
@@ -41,6 +42,11 @@ _RESUMED_OTHERWISE = ("compiled", "threads")
     type=click.IntRange(min=1),
     default=1,
     help="Processes that train together: one for each GPU, or for its share of the CPU's cores.",
+)
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Also train on the source alone, and score source-only and adabn beside the adapted model.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the unfinished run in the bundle; its own options apply.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the bundle.")
@@ -58,6 +64,7 @@ def main(
     bundle: Path,
     device: str | None,
     devices: int,
+    compare: bool,
     resume: bool,
     overwrite: bool,
     preview: Path | None,
@@ -73,11 +80,17 @@ def main(
     begun = None if resume else make_config(**options)
     listed = list_pair(begun) if begun else None  # what is misspelt is told before PyTorch is there
 
+    from ..baselines import BASELINES
     from ..data.report import describe
     from ..parallel import make_fabric
     from ..train import train
 
     config = begun or _unfinished(ctx, bundle, options)
+    if compare and config.method in BASELINES:
+        raise click.UsageError(
+            f"expected --compare with a method that adapts, received {config.method}, which is what is compared with; "
+            "leave it out"
+        )
     if preview:
         _draw_preview(config, listed, preview)
         say([f"Wrote {preview}. Where the frames hold the ultrasound, train: the same command without --preview."])
@@ -86,7 +99,7 @@ def main(
     fabric.launch()
     if config.compiled and fabric.is_global_zero:
         say(["The first step compiles the encoder: a minute or two, or seconds where it was done before"])
-    with _silent_but_for_the_first(fabric), _interruptible(bundle), _divergent(config, resume=resume):
+    with _silent_but_for_the_first(fabric), _interruptible(bundle, compare=compare), _divergent(config, resume=resume):
         evaluation = train(
             config,
             bundle,
@@ -94,13 +107,16 @@ def main(
             listed=listed,
             resume=resume,
             overwrite=overwrite,
+            compare=compare,
             on_data=lambda pair: say(describe(pair)),
         )
     if not fabric.is_global_zero:
         return
     if evaluation is None:
-        raise _interrupted(bundle)
+        raise _interrupted(bundle, compare=compare)
     say(_summary(evaluation, config, bundle).splitlines())
+    if not compare and config.method not in BASELINES:
+        say([_how_to_compare(bundle, resume=resume)])
     say([f"Next: metfa-export {bundle} --fp16"])
 
 
@@ -116,12 +132,12 @@ def _silent_but_for_the_first(fabric: Fabric) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(bundle: Path) -> Iterator[None]:
+def _interruptible(bundle: Path, *, compare: bool) -> Iterator[None]:
     """Tell how to go on where Ctrl-C or SIGTERM ends what cannot end between two steps, such as decoding."""
     try:
         yield
     except KeyboardInterrupt:
-        raise _interrupted(bundle) from None
+        raise _interrupted(bundle, compare=compare) from None
 
 
 @contextmanager
@@ -154,9 +170,11 @@ def _without(option: str, arguments: Sequence[str]) -> Iterator[str]:
             yield argument
 
 
-def _interrupted(bundle: Path) -> InterruptedCommand:
+def _interrupted(bundle: Path, *, compare: bool) -> InterruptedCommand:
     if (bundle / UNFINISHED / CHECKPOINT).exists():
-        return InterruptedCommand(f"go on with: metfa-train --resume --bundle {shlex.quote(str(bundle))}")
+        return InterruptedCommand(
+            f"go on with: metfa-train --resume --bundle {shlex.quote(str(bundle))}" + (" --compare" if compare else "")
+        )
     return InterruptedCommand("nothing was saved yet, the same command begins anew")
 
 
@@ -183,17 +201,19 @@ def _unfinished(ctx: click.Context, bundle: Path, options: dict[str, Any]) -> Tr
 
 def _refuse_options(ctx: click.Context) -> None:
     """Refuse options that a resumed run would not heed."""
-    heeded = {"bundle", "device", "devices", "resume", *_RESUMED_OTHERWISE}
+    heeded = {"bundle", "compare", "device", "devices", "resume", *_RESUMED_OTHERWISE}
     for parameter in ctx.command.params:
         name = parameter.name or ""
         if name not in heeded and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(
-                "expected only --bundle, --device, --devices, --threads and --compile beside --resume, which goes on "
-                f"as the run was begun; received {parameter.opts[0]}; leave it out"
+                "expected only --bundle, --device, --devices, --threads, --compile and --compare beside --resume, "
+                f"which goes on as the run was begun; received {parameter.opts[0]}; leave it out"
             )
 
 
 def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> str:
+    from metfa.runtime.decision import why_nothing_is_shown
+
     from ..doubts import doubts, explosions
     from ..fit import read_metrics
     from ..methods import METHODS
@@ -206,15 +226,13 @@ def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> st
         if scores is None:
             lines.append(f"  {role} {name}: no labels, no scores")
         else:
-            lines.append(
-                f"  {role} {name}: F1 {scores.f1:.3f}, recall {scores.recall:.3f}, "
-                f"precision {scores.precision:.3f}, accuracy {scores.accuracy:.3f} on {scores.images} frames"
-            )
+            lines.append(f"  {role} {name}: {_scores(scores)} on {scores.images} frames")
     if evaluation.source != evaluation.source_as_exported:
         lines.append(
-            f"  (on the source with its own batch-norm statistics; as exported for the target, "
-            f"F1 {evaluation.source_as_exported.f1:.3f})"
+            "  (on the source with its own batch-norm statistics; as exported for the target, "
+            f"{_scores(evaluation.source_as_exported)})"
         )
+    lines += _comparison(evaluation, config)
     lines.append(
         f"  model of step {evaluation.selected_step} of {config.steps}, chosen "
         + ("as the last" if config.selection == "last" else "by validators that see no target label")
@@ -222,4 +240,44 @@ def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> st
     if "target" not in METHODS[config.method].supervision:  # the references are not for the source
         lines += doubts(evaluation)
     lines += explosions(read_metrics(bundle))
+    if doubt := why_nothing_is_shown(Bundle.open(bundle).contract.decision):
+        lines.append(f"{doubt}: raise --steps, or lower that on the stream with --enter")
     return "\n".join(lines)
+
+
+def _scores(scores: Scores) -> str:
+    return (
+        f"F1 {scores.f1:.3f}, recall {scores.recall:.3f}, precision {scores.precision:.3f}, "
+        f"accuracy {scores.accuracy:.3f}"
+    )
+
+
+def _comparison(evaluation: Evaluation, config: TrainingConfig) -> Iterator[str]:
+    """Yield what the model and those without adaptation come to, line below line; nothing where none was trained."""
+    if not evaluation.baselines:
+        return
+    width = max(len(name) for name in (config.method, *(each.method for each in evaluation.baselines)))
+    if evaluation.target is not None:
+        yield f"  compared on the same {evaluation.target.images} held-out frames of the target:"
+        rows = [(each.method, each.target) for each in evaluation.baselines]
+        for method, scores in (*rows, (config.method, evaluation.target)):
+            if scores is not None:
+                yield f"    {method:{width}}  {_scores(scores)}"
+        return
+    yield "  compared on validation frames of the target, by the agreement of predictions and clusters, as it has no"
+    yield "  labels: more agreement often goes with more accuracy, and proves none"
+    (selected,) = (each.validators for each in evaluation.candidates if each.step == evaluation.selected_step)
+    judged = [(each.method, each.validators) for each in evaluation.baselines]
+    for method, validators in (*judged, (config.method, selected)):
+        yield f"    {method:{width}}  agreement (AMI) {validators.ami:.3f}, diversity {validators.diversity:.3f}"
+
+
+def _how_to_compare(bundle: Path, *, resume: bool) -> str:
+    """Return how to train without adaptation beside a model that has adapted."""
+    of_baseline = ["--method", "source-only", "--bundle", f"{bundle}-source-only"]
+    if resume:
+        command = f"its own command and {shlex.join(of_baseline)}"
+    else:
+        kept = _without("--bundle", list(_without("--method", typed_arguments())))
+        command = shlex.join(["metfa-train", *(each for each in kept if each != "--overwrite"), *of_baseline])
+    return f"What did adaptation bring? The same without it: {command} (or train with --compare, which prints both)"

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Split = Literal["train", "val", "test"]
+Declared = Literal["patient", "recording"]
+"""What a medium may say that its pictures are of."""
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -50,8 +53,8 @@ class Entry:
         medium: how to get its pictures.
         label: the class of all of them; None where they are not labelled.
         split: what they are for; None where the domain does not come split.
-        group: a patient or a recording, which no split divides; None where nothing is known. Never a patient's name or
-            number: patients are counted.
+        group: a patient or a recording, which no split divides, as its kind and a number: ``patient 3``. None where
+            nothing is known. Never a patient's name or number: patients are counted.
         region: the part of its pictures that holds the ultrasound, where the medium itself says so.
     """
 
@@ -60,6 +63,11 @@ class Entry:
     split: Split | None
     group: str | None
     region: Region | None = None
+
+    @property
+    def declared(self) -> Declared | None:
+        """The kind of the group."""
+        return None if self.group is None else "patient" if self.group.startswith("patient ") else "recording"
 
 
 @dataclass(frozen=True, slots=True)

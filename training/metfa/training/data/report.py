@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from metfa.runtime.files import utf8
 
-from .listing import SPLITS
+from .listing import SPLITS, Declared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ..config import TrainingConfig
     from .pair import DomainPair
     from .prepared import PreparedDomain
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the fields of :class:`DataReport`."""
 
 DATA = "data.json"
 """The file of a bundle that holds its :class:`DataReport`."""
+
+GroupKind = Literal[Declared, "joined", "near-duplicates", "single"]
+
+GROUP_NAMES: Mapping[GroupKind, tuple[str, str]] = {
+    "patient": ("patient", "patients"),
+    "recording": ("recording", "recordings"),
+    "joined": (
+        "set of patients or recordings that share near-duplicates",
+        "sets of patients or recordings that share near-duplicates",
+    ),
+    "near-duplicates": ("near-duplicate set", "near-duplicate sets"),
+    "single": ("single image", "single images"),
+}
+"""What a group is called, alone and where there are several. What is joined by near-duplicates may be one patient."""
 
 UNLABELLED_CLASS = "without label"
 SHOWN = 3
@@ -47,14 +61,14 @@ class DomainReport:
 
     Attributes:
         classes: by class and split, how many images of how many groups; those without a label are a class of their own.
-        groups: how many there are in all.
+        groups: how many there are, by kind.
         divided: how many of them are in more than one split, as the domain came split like this.
         recordings_divided: whether pictures of one recording were divided, as there are too few recordings.
         skipped: how many files could not be used, by reason.
     """
 
     classes: dict[str, dict[str, Count]]
-    groups: int
+    groups: dict[GroupKind, int]
     divided: int
     recordings_divided: bool
     skipped: dict[str, int]
@@ -92,21 +106,46 @@ def _count(domain: PreparedDomain) -> DomainReport:
             label: {part: Count(len(groups), len(set(groups))) for part, groups in members[label].items()}
             for label in sorted(members, key=lambda label: (label == UNLABELLED_CLASS, label))
         },
-        groups=len(splits_of),
+        groups=count_groups(domain),
         divided=sum(len(parts) > 1 for parts in splits_of.values()),
         recordings_divided=domain.divides_recordings,
         skipped=dict(sorted(Counter(each.reason for each in domain.skipped).items())),
     )
 
 
+def count_groups(domain: PreparedDomain) -> dict[GroupKind, int]:
+    """Count groups by what makes them one; a domain whose recordings are divided has near-duplicates alone."""
+    images = Counter(domain.groups.tolist())
+    declared: dict[int, dict[str, Declared]] = {group: {} for group in images}
+    if not domain.divides_recordings:
+        for medium, group in zip(domain.pictures.media.tolist(), domain.groups.tolist(), strict=True):
+            entry = domain.entries[medium]
+            if entry.group is not None and entry.declared is not None:
+                declared[group][entry.group] = entry.declared
+
+    def kind(group: int) -> GroupKind:
+        if len(declared[group]) > 1:
+            return "joined"
+        if declared[group]:
+            return next(iter(declared[group].values()))
+        return "near-duplicates" if images[group] > 1 else "single"
+
+    found = Counter(map(kind, images))
+    return {each: found[each] for each in GROUP_NAMES if found[each]}
+
+
+def describe_groups(groups: Mapping[GroupKind, int]) -> str:
+    """Return how many groups there are, and of what: ``902 groups: 640 patients, 262 near-duplicate sets``."""
+    total = sum(groups.values())
+    each = ", ".join(f"{count} {GROUP_NAMES[kind][count > 1]}" for kind, count in groups.items())
+    return f"{total} group{'' if total == 1 else 's'}: {each}"
+
+
 def describe(pair: DomainPair) -> Iterator[str]:
     """Yield the lines that tell the user what the run is about to be trained on."""
     counted = report(pair)
     for role, domain, of_domain in (("source", pair.source, counted.source), ("target", pair.target, counted.target)):
-        yield (
-            f"{role} {utf8(domain.name)}: {len(domain.labels)} images of {of_domain.groups} groups "
-            "(patients, recordings, near-duplicates)"
-        )
+        yield f"{role} {utf8(domain.name)}: {len(domain.labels)} images of {describe_groups(of_domain.groups)}"
         yield from _table(of_domain)
         if of_domain.divided:
             yield (

@@ -17,6 +17,7 @@ from metfa.runtime.files import utf8
 from metfa.runtime.text import printable
 
 from .held_out import HeldOut, read_held_out
+from .one_versus_rest import LEVEL, OneVersusRest, macro_auc, one_versus_rest, positive_label
 from .scores import (
     Calibration,
     ClassScores,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from metfa.runtime.backends.choice import BackendName, Precision
     from metfa.runtime.bundle import Bundle
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the fields of :class:`EvaluationRecord`."""
 
 BATCH = 16
@@ -56,6 +57,10 @@ class EvaluationRecord:
         labels: the class names, in the order of the confusion matrix.
         scores: of all frames. Macro averages are over the classes that have frames.
         classes: scores of each class, by name.
+        one_versus_rest: each class as a test for it, by name.
+        macro_auc: mean of their AUCs; None where none is defined.
+        positive: of two classes, the one that a test looks for; None where there are more.
+        confidence_level: of the intervals, which take images to be independent.
         calibration: how far confidence is from accuracy.
         rejection: coverage and accuracy as the threshold on confidence rises.
     """
@@ -73,6 +78,10 @@ class EvaluationRecord:
     labels: tuple[str, ...]
     scores: Scores
     classes: dict[str, ClassScores]
+    one_versus_rest: dict[str, OneVersusRest]
+    macro_auc: float | None
+    positive: str | None
+    confidence_level: float
     calibration: Calibration
     rejection: tuple[RejectionPoint, ...]
 
@@ -144,6 +153,7 @@ def evaluate_bundle(
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     labels = bundle.contract.labels
     scores = score(true, predicted, len(labels))
+    against_rest = one_versus_rest(true, predicted, probabilities)
     record = EvaluationRecord(
         schema=SCHEMA,
         software=software(),
@@ -158,6 +168,10 @@ def evaluate_bundle(
         labels=labels,
         scores=scores,
         classes=dict(zip(labels, score_classes(scores.confusion), strict=True)),
+        one_versus_rest=dict(zip(labels, against_rest, strict=True)),
+        macro_auc=macro_auc(against_rest),
+        positive=positive_label(labels, bundle.contract.decision.background),
+        confidence_level=LEVEL,
         calibration=calibration(confidence, predicted == true),
         rejection=rejection_curve(confidence, predicted == true),
     )

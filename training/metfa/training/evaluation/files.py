@@ -66,7 +66,9 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _confusion(record: EvaluationRecord) -> Figure:
     side = max(4.6, 1.8 + 0.42 * len(record.labels))
     figure, axes = _figure(side + 0.6, side)
-    title = f"Confusion: macro F1 {record.scores.f1:.2f}\n{_described(record)}"
+    auc = "" if record.macro_auc is None else f", AUC {record.macro_auc:.2f}"
+    measured = f"macro F1 {record.scores.f1:.2f}{auc}, accuracy {record.scores.accuracy:.2f}"
+    title = f"Confusion: {measured}\n{_described(record)}"
     draw_confusion(axes, record.scores.confusion, record.labels, title)
     return figure
 

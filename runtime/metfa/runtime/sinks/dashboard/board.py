@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from ...files import utf8
+from ..device import sentence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -188,6 +189,7 @@ class Board:
         distances = [distance for distance in (report.source, report.target) if distance is not None]
         return {
             "verdict": report.verdict,
+            "text": utf8(sentence(report, self._device.names)),
             "devices": [
                 {"name": utf8(name), "distance": round(distance, 3) if math.isfinite(distance) else None}
                 for name, distance in zip(self._device.names, distances, strict=True)

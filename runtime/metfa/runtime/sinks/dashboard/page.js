@@ -122,15 +122,12 @@ function setNumber(id, value, unit = "", warn = false) {
   element(id).classList.toggle("warn", warn);
 }
 
-function showDevice({ verdict, devices: inFull }) {
+function showDevice({ verdict, text, devices: inFull }) {
   // Of a path, the end tells the devices apart.
   const devices = inFull.map((device) => ({ ...device, name: device.name.split("/").pop() }));
   element("device").hidden = false;
   const place = ["source", "target"].indexOf(verdict);
-  const known = devices.map(({ name }) => name).join(" and ");
-  element("verdict").textContent = place >= 0 ? `like ${devices[place].name}`
-    : verdict === "unknown" ? `unlike ${known}: collect frames of it, and adapt`
-    : "too few pictures yet";
+  element("verdict").textContent = text;
   element("verdict").className = verdict === "unknown" ? "warn" : "";
   element("distances").replaceChildren(...devices.map(({ name, distance }, index) => {
     const row = make("li", "", index === place ? "best" : "");
