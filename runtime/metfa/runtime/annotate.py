@@ -79,9 +79,7 @@ class _Layout(NamedTuple):
         return self.headline + self.rows * self.row + self.margin if self.rows else 0
 
 
-def annotate(
-    observation: Observation, labels: Sequence[str], size: tuple[int, int] | None = None
-) -> NDArray[np.uint8]:
+def annotate(observation: Observation, labels: Sequence[str], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Draw a frame, around it what the model saw of it, and below it what is decided.
 
     The decision is large where it is a plane, and each class has a bar for its probability. Every pixel of a small
@@ -90,7 +88,8 @@ def annotate(
     Args:
         observation: its frame is uint8 [H, W], or [H, W, 3] or [H, W, 4] in OpenCV's order of colours; not changed.
         labels: the M class names, in the order of the probabilities.
-        size: columns and rows of the frame to draw; another is fitted into it, in the middle of black. None for its own.
+        size: columns and rows to draw it with; another size is fitted into them, in the middle of black. None for its
+            own.
 
     Returns:
         uint8 [≥ H, ≥ W, 3] (BGR): the frame at the top left, and a band below it. Its size depends on that of the frame
