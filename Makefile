@@ -1,7 +1,10 @@
 # Each target sets up what it needs, from nothing, in .venv.
 PYTHON ?= python3
-# What pip installs first; the README says how to choose a build without CUDA, which saves gigabytes.
-TORCH ?= torch==2.13.0
+# What pip installs first. By default the build without CUDA where there is no NVIDIA GPU, which saves gigabytes;
+# TORCH='torch==2.13.0 --index-url https://…' chooses another.
+TORCH ?=
+PYTORCH := torch==2.13.0
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -28,8 +31,21 @@ format: $(INSTALLED)
 clean:
 	rm -rf $(VENV) runs
 
+# PyPI has the build with CUDA for x86-64, and one without for other processors.
+choose_torch = \
+	gpu() { timeout 10 nvidia-smi -L || test -e /dev/nvidia0; }; \
+	reach() { timeout 5 $(BIN)/python -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=4)' $(CPU_BUILDS)/torch/; }; \
+	torch='$(PYTORCH)'; \
+	if [ -n '$(TORCH)' ]; then torch='$(TORCH)'; why='as TORCH says'; \
+	elif gpu >/dev/null 2>&1; then why='the build with CUDA, as there is an NVIDIA GPU; TORCH= chooses another'; \
+	elif [ "$$(uname -m)" != x86_64 ]; then why="PyPI's build for $$(uname -m); TORCH= chooses another"; \
+	elif reach >/dev/null 2>&1; then torch='$(PYTORCH) --index-url $(CPU_BUILDS)'; \
+		why='the build without CUDA, as there is no NVIDIA GPU; TORCH= chooses another'; \
+	else why='whatever pip finds: no NVIDIA GPU, but $(CPU_BUILDS) cannot be reached for the build without CUDA'; fi
+
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(choose_torch); echo "PyTorch: $$torch ($$why)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,cpu,rtx,dicom,dev]'
 	touch $@

@@ -20,6 +20,7 @@ from metfa.runtime.contract import (
     ModelContract,
     Normalisation,
     Provenance,
+    Region,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ class FakeClassifier:
         self.restarts = 0
         self._classify = classify
 
-    def see(self, image: NDArray[np.uint8], told: object = None) -> NDArray[np.uint8]:
+    def locate(self, image: NDArray[np.uint8], told: Region | None = None) -> Region | None:
+        return told
+
+    def see(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
         return image
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:

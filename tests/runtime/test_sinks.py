@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from metfa.runtime import Decision, Frame, Observation, PlaneEvent, Prediction, open_source
 from metfa.runtime.annotate import annotate
+from metfa.runtime.contract import Region
 from metfa.runtime.errors import OutputError
 from metfa.runtime.sinks import JsonLinesSink, StatusLineSink, VideoSink, WindowSink
-from metfa.runtime.sinks.video import fit
 
 from .conftest import make_observation, make_prediction
 
@@ -179,8 +179,8 @@ def test_a_video_can_be_played_while_it_grows(tmp_path: Path, name: str) -> None
         shutil.copy(path, so_far)
     assert list(path.parent.iterdir()) == [path]
     path = path.rename(tmp_path / "video.mp4")
-    assert shapes_of(path) == [(120, 160, 3)] * 95  # too small for a band
-    assert shapes_of(so_far) == [(120, 160, 3)] * 90, "whole seconds"
+    assert shapes_of(path) == [(412, 480, 3)] * 95  # three times as large, and the band
+    assert shapes_of(so_far) == [(412, 480, 3)] * 90, "whole seconds"
 
 
 def test_frames_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_frames_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None
     with VideoSink(path, 25, LABELS) as sink:
         for index, shape in enumerate([(120, 160), (200, 100, 3), (10, 400, 4), (1, 1), (121, 160, 1)]):
             sink.write(observe(index, image=np.zeros(shape, np.uint8)))
-    assert shapes_of(path) == [(120, 160, 3)] * 5
+    assert shapes_of(path) == [(412, 480, 3)] * 5
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (479, 641, 3)])
@@ -245,7 +245,7 @@ def test_a_video_that_does_not_fit_on_the_disk(tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     sink = VideoSink(path, 25, LABELS)
     written = 0
-    with largest_file(400_000):
+    with largest_file(2_500_000):
         with pytest.raises(OutputError, match=r"to be able to write .*video\.mp4, received File too large"):  # noqa: PT012
             for index in range(200):
                 sink.write(observe(index, image=noise.integers(0, 255, (96, 128, 3), np.uint8)))
@@ -263,7 +263,7 @@ def test_a_disk_that_is_full_when_a_video_is_completed(tmp_path: Path) -> None:
         sink.write(observe(index))
     with largest_file(path.stat().st_size + 100), pytest.raises(OutputError, match="File too large"):
         sink.close()
-    assert shapes_of(path) == [(120, 160, 3)] * 60
+    assert shapes_of(path) == [(412, 480, 3)] * 60
 
 
 @pytest.mark.parametrize("name", ["video.gif", "video", "video.mp4.txt"])
@@ -341,7 +341,10 @@ def test_anything_can_be_annotated(
     best = labels[int(probabilities.argmax())]
     frame = Frame(image, 0, captured_at=0.0, source="anything")
     observation = make_observation(frame, make_prediction(best, probabilities, PICTURE), plane=best if shown else None)
-    picture = annotate(image, observation, labels)
+    picture = annotate(observation, labels)
+    drawn = (picture == 100).all(axis=2)
+    assert (drawn[:, 0].sum() / height, drawn[0].sum() / width) == (drawn[0].sum() // width,) * 2
+    height, width = int(drawn[:, 0].sum()), int(drawn[0].sum())
     assert picture.dtype == np.uint8
     assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0
     assert 0 <= picture.shape[1] - width <= 1
@@ -350,13 +353,53 @@ def test_anything_can_be_annotated(
     assert (image == 100).all()
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "enlarged"),
+    [(96, 128, 4), (28, 28, 18), (240, 320, 2), (359, 480, 2), (360, 480, 1), (720, 1280, 1), (60, 1000, 1)],
+)
+def test_each_pixel_of_a_small_frame_becomes_a_square(height: int, width: int, enlarged: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
+    picture = annotate(observe(image=image), LABELS)
+    squares = picture[: enlarged * height, : enlarged * width, 0]
+    assert (squares == image.repeat(enlarged, axis=0).repeat(enlarged, axis=1)).all()
+    assert picture.shape[1] == enlarged * width
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "region", "inside"),
+    [
+        ((96, 128), None, Region(10, 20, 100, 50), Region(40, 80, 400, 200)),
+        ((480, 640), None, Region(100, 50, 300, 400), Region(100, 50, 300, 400)),
+        ((48, 128), (128, 96), Region(0, 10, 64, 20), Region(0, 136, 256, 80)),
+        ((960, 1280), (640, 480), Region(200, 100, 600, 800), Region(100, 50, 300, 400)),
+    ],
+)
+def test_what_the_model_sees_is_framed_and_not_hidden(
+    shape: tuple[int, int], size: tuple[int, int] | None, region: Region, inside: Region
+) -> None:
+    observation = observe(image=np.zeros(shape, np.uint8), plane=None)
+    plain = annotate(observation, LABELS, size)
+    drawn = annotate(replace(observation, region=region), LABELS, size)
+    rows, columns = np.nonzero((drawn != plain).any(axis=2))
+    assert (rows.min(), columns.min()) == (inside.y - 1, max(0, inside.x - 1))
+    assert (rows.max(), columns.max()) == (inside.y + inside.height, inside.x + inside.width)
+    hidden = drawn[inside.y : inside.y + inside.height, inside.x : inside.x + inside.width]
+    assert not hidden.any()
+
+
+def test_a_frame_that_is_seen_whole_has_no_line() -> None:
+    observation = observe(image=np.zeros((96, 128), np.uint8))
+    whole = replace(observation, region=Region(0, 0, 128, 96))
+    assert (annotate(whole, LABELS)[:384] == 0).all()
+
+
 @pytest.mark.parametrize(("count", "bars"), [(2, 2), (6, 6), (14, 14), (16, 16), (40, 16)])
 def test_the_bars_are_as_long_as_their_probabilities(count: int, bars: int) -> None:
     labels = [f"plane {index}" for index in range(count)]
     probabilities = np.random.default_rng(0).dirichlet(np.ones(count)).astype(np.float32)
-    frame = observe().frame
+    frame = observe(image=np.zeros((480, 640, 3), np.uint8)).frame
     observation = make_observation(frame, make_prediction(labels[0], probabilities, PICTURE))
-    band = annotate(np.zeros((480, 640, 3), np.uint8), observation, labels)[480 + 40 :]
+    band = annotate(observation, labels)[480 + 40 :]
     grey, dark = ((band == level).all(axis=2) for level in (190, 64))
     track = grey | dark
     filled = {
@@ -375,17 +418,15 @@ def accent_in(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 @pytest.mark.parametrize("status", ["undecided", "no plane", "frozen", "no signal", "saturated"])
 def test_what_is_not_decided_is_not_highlighted(status: Status) -> None:
-    observation = replace(observe(), decision=Decision(status, None, 0.9))
     black = np.zeros((480, 640, 3), np.uint8)
-    picture = annotate(black, observation, LABELS)
+    picture = annotate(replace(observe(image=black), decision=Decision(status, None, 0.9)), LABELS)
     assert not accent_in(picture).any()
     assert 100 < picture[480:520].max() < 200  # quiet, and yet there
-    assert annotate(black, observe(), LABELS)[480:520].max() == 255
+    assert annotate(observe(image=black), LABELS)[480:520].max() == 255
 
 
 def test_fitting_keeps_the_proportions() -> None:
-    fitted = fit(np.full((50, 100), 255, np.uint8), 80, 80)
-    assert fitted.shape == (80, 80, 3)
-    assert (fitted[20:60] == 255).all()
-    assert not fitted[:20].any()
-    assert not fitted[60:].any()
+    fitted = annotate(observe(image=np.full((250, 500), 255, np.uint8)), LABELS, (480, 480))[:480]
+    assert (fitted[120:360] == 255).all()
+    assert not fitted[:120].any()
+    assert not fitted[360:].any()

@@ -1,4 +1,4 @@
-"""Draws an observation below its frame."""
+"""Draws a frame with what is made of it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,36 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .contract import Region
     from .frame import Observation
 
 _PLAIN, _BOLD = cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX
 _WHITE, _GREY, _DARK, _ACCENT = (255, 255, 255), (190, 190, 190), (64, 64, 64), (70, 190, 255)  # blue, green, red
+_CROP = (0, 215, 255)
 _BAND = (22, 20, 18)
 _MOST_BARS = 16
 _LONGEST_LABEL = 24  # characters
 _SMALLEST_ROW = 5  # pixels; on smaller frames nothing could be read
+_LEGIBLE = 480, 360  # width and height from which the band can be read with ease
+_LARGEST = 1280  # pixels that frames are enlarged to, at most
 
 
 class _Style(NamedTuple):
     font: int
+    scale: float
+
+
+class _Place(NamedTuple):
+    """Where a frame is on the canvas.
+
+    Attributes:
+        left: columns of the canvas before it.
+        top: rows above it.
+        scale: pixels of the canvas for one of the frame.
+    """
+
+    left: int
+    top: int
     scale: float
 
 
@@ -61,29 +79,69 @@ class _Layout(NamedTuple):
         return self.headline + self.rows * self.row + self.margin if self.rows else 0
 
 
-def annotate(image: NDArray[np.uint8], observation: Observation, labels: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw what is decided, large where it is a plane, and a bar for the probability of each class, below the frame.
+def annotate(observation: Observation, labels: Sequence[str], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Draw a frame, around it what the model saw of it, and below it what is decided.
+
+    The decision is large where it is a plane, and each class has a bar for its probability. Every pixel of a small
+    frame becomes a square of pixels, so that the band can be read.
 
     Args:
-        image: uint8 [H, W], or [H, W, 3] or [H, W, 4] in OpenCV's order of colours; not changed.
-        observation: what was made of it.
+        observation: its frame is uint8 [H, W], or [H, W, 3] or [H, W, 4] in OpenCV's order of colours; not changed.
         labels: the M class names, in the order of the probabilities.
+        size: columns and rows to draw it with; another size is fitted into them, in the middle of black. None for its
+            own.
 
     Returns:
-        uint8 [≥ H, ≥ W, 3] (BGR): the frame as it is, at the top left, and a band below it. Its size depends on that of
-        the frame and on the labels alone; both sides are even, as video codecs want them. Of more than 16 classes, or
-        more than fit, the most probable have bars; frames too small for anything to be read have no band.
+        uint8 [≥ H, ≥ W, 3] (BGR): the frame at the top left, and a band below it. Its size depends on that of the frame
+        and on the labels alone; both sides are even, as video codecs want them. Of more than 16 classes, or more than
+        fit, the most probable have bars; frames too narrow for anything to be read have no band.
     """
-    height, width = image.shape[:2]
+    image = observation.frame.image
+    width, height = size or (image.shape[1], image.shape[0])
+    enlarged = _enlargement(width, height)
+    width, height = enlarged * width, enlarged * height
     layout = _lay_out(height, width, tuple(labels))
     canvas = np.zeros((_even(height + layout.height), _even(width), 3), np.uint8)
-    canvas[:height, :width] = as_bgr(image)
+    place = _put(image, canvas[:height, :width])
+    if observation.region is not None:
+        _draw_region(canvas[:height, :width], observation.region, place, max(1, round(layout.unit)))
     if layout.rows:
         band = canvas[height:]
         band[:] = _BAND
         _draw_decision(band[:, :width], observation, layout)
         _draw_bars(band[layout.headline :], observation, labels, layout)
     return canvas
+
+
+def _enlargement(width: int, height: int) -> int:
+    """Return how many pixels wide and high each of a frame's is drawn."""
+    wanted = max(-(-_LEGIBLE[0] // width), -(-_LEGIBLE[1] // height))
+    return max(1, min(wanted, _LARGEST // max(width, height)))
+
+
+def _put(image: NDArray[np.uint8], area: NDArray[np.uint8]) -> _Place:
+    """Draw the image as large as fits into the area, in its middle; return where that is."""
+    rows, columns = image.shape[:2]
+    height, width = area.shape[:2]
+    scale = min(width / columns, height / rows)
+    drawn = max(round(columns * scale), 1), max(round(rows * scale), 1)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale.is_integer() else cv2.INTER_LINEAR
+    left, top = (width - drawn[0]) // 2, (height - drawn[1]) // 2
+    picture = _as_bgr(image)
+    area[top : top + drawn[1], left : left + drawn[0]] = (
+        picture if scale == 1 else cv2.resize(picture, drawn, interpolation=interpolation)
+    )
+    return _Place(left, top, scale)
+
+
+def _draw_region(area: NDArray[np.uint8], region: Region, place: _Place, thickness: int) -> None:
+    """Draw a frame around the region: outside it, so that nothing that the model sees is hidden."""
+    left, top = (round(offset + place.scale * edge) for offset, edge in ((place.left, region.x), (place.top, region.y)))
+    right = round(place.left + place.scale * (region.x + region.width))
+    bottom = round(place.top + place.scale * (region.y + region.height))
+    for distance in range(1, thickness + 1):
+        corners = (left - distance, top - distance), (right + distance - 1, bottom + distance - 1)
+        cv2.rectangle(area, *corners, _CROP, 1)
 
 
 @lru_cache(maxsize=64)
@@ -128,11 +186,11 @@ def _draw_bars(area: NDArray[np.uint8], observation: Observation, labels: Sequen
         bar[:, : round(length * float(probabilities[index]))] = _ACCENT if is_shown else _GREY
 
 
-def as_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a copy of ``image`` (uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]) as uint8 [H, W, 3]."""
+def _as_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return ``image`` (uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]) as uint8 [H, W, 3]."""
     colours = image.shape[2] if image.ndim == 3 else 1
     if colours == 3:
-        return np.array(image)
+        return image
     conversion = cv2.COLOR_GRAY2BGR if colours == 1 else cv2.COLOR_BGRA2BGR
     return np.asarray(cv2.cvtColor(image, conversion), np.uint8)
 

@@ -90,17 +90,21 @@ class PlaneClassifier:
                 received=f"an object of type {type(image).__name__}",
                 remedy="read it with metfa.runtime.read_image, which says what is wrong (cv2.imread returns None)",
             )
-        return self.classify(self.see(image))
+        return self.classify(self.see(image, self.locate(image)))
 
-    def see(self, image: NDArray[np.uint8], told: Region | None = None) -> NDArray[np.uint8]:
-        """Return what the model sees of a stream's next image, uint8 [H, W] of the contract's size; as above.
+    def locate(self, image: NDArray[np.uint8], told: Region | None = None) -> Region | None:
+        """Return which part of a stream's next image the model sees; None for all of it.
 
         Args:
             image: as above.
             told: the sector, where the image's source tells it; then it is not looked for.
         """
+        return self.sector.region(image, told)
+
+    def see(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+        """Return what the model sees of a part of an image, uint8 [H, W] of the contract's size; as above."""
         size = self.contract.input
-        tensor = preprocess(image, height=size.height, width=size.width, region=self.sector.region(image, told))
+        tensor = preprocess(image, height=size.height, width=size.width, region=region)
         return tensor.reshape(size.height, size.width)
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:

@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
     from .backends.choice import BackendName, Precision
     from .classifier import PlaneClassifier
-    from .contract import Region, Roi
+    from .contract import ModelContract, Region, Roi
     from .sinks import CollectionLimit, CollectionSink, DeviceSink, Sink, WindowSink
     from .sinks.dashboard import Address, DashboardSink
-    from .sources import Source
+    from .sources import CaptureFormat, Source
     from .summary import StreamStatistics
 
 _REFRESH_SECONDS = 1 / 30  # how often the window answers the user
@@ -84,10 +85,36 @@ def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...])
     help="What runs the model.",
 )
 @click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True)
+@click.option(
+    "--enter",
+    type=NumberRange(0.5, 1, min_open=True),
+    metavar="P",
+    help="Smoothed probability from which a plane counts as seen.  [default: the bundle's]",
+)
+@click.option(
+    "--exit",
+    "leave",
+    type=NumberRange(0, 1, min_open=True),
+    metavar="P",
+    help="The same below which it no longer does; at most that of --enter.  [default: the bundle's]",
+)
+@click.option(
+    "--dwell",
+    type=NumberRange(min=0),
+    metavar="MS",
+    help="Milliseconds that a plane must have been seen before it is shown.  [default: the bundle's]",
+)
 @click.option("--rebuild", is_flag=True, help="Build a TensorRT engine here, where the bundle has none that fits.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Write the annotated video.")
 @click.option(
     "--events", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write a record for each frame and event."
+)
+@click.option(
+    "--labels",
+    "table",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Write a row for each image of a folder: name, label, confidence, status and the probability of each class.",
 )
 @click.option(
     "--snapshots",
@@ -117,7 +144,8 @@ def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...])
     help="Show the stream to browsers, such as on 127.0.0.1:8080. On an address that other machines reach, they need a "
     "token: that of METFA_TOKEN, or else one that is made up and printed.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the files of --output and --events, where they exist.")
+@click.option("--realtime", is_flag=True, help="Play a recording at its own pace, not as fast as it can be classified.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of --output, --events and --labels.")
 @click.option("--verbose", is_flag=True, help="Say why no faster backend runs the model.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @click.option("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
@@ -130,14 +158,19 @@ def main(  # click passes the options by name
     region: Roi | Literal["contract"],
     backend: BackendName | Literal["auto"],
     precision: Precision | Literal["auto"],
+    enter: float | None,
+    leave: float | None,
+    dwell: float | None,
     rebuild: bool,
     output: Path | None,
     events: Path | None,
+    table: Path | None,
     snapshots: Path | None,
     collect: Path | None,
     collect_limit: CollectionLimit,
     window: bool | None,
     serve: Address | None,
+    realtime: bool,
     overwrite: bool,
     verbose: bool,
     limit: int | None,
@@ -149,12 +182,12 @@ def main(  # click passes the options by name
     """
     from .classifier import PlaneClassifier
     from .sinks import CollectionSink, Feeds
-    from .sources import CaptureFormat, open_source
+    from .sources import CaptureFormat
     from .streaming import stream
     from .summary import StreamStatistics
 
     _keep_opencv_to_one_thread()
-    _refuse_to_overwrite(device, {"--output": output, "--events": events}, overwrite=overwrite)
+    _refuse_to_overwrite(device, {"--output": output, "--events": events, "--labels": table}, overwrite=overwrite)
     statistics = StreamStatistics()
     device_check: DeviceSink | None = None
     collection: CollectionSink | None = None
@@ -167,12 +200,10 @@ def main(  # click passes the options by name
                 region=region,
                 rebuild=rebuild,
             )
+            classifier.contract = _decided_by(classifier.contract, enter=enter, exit=leave, dwell_ms=dwell)
             classifier.sector.report = _report_sector
             _report_backend(classifier, verbose=verbose)
-            source = stack.enter_context(
-                open_source(device, CaptureFormat(size, rate, pixels), notify=lambda line: _say(f"source: {line}"))
-            )
-            _say(f"source: {source.description}")
+            source = _open_source(stack, device, CaptureFormat(size, rate, pixels), realtime=realtime)
             # Up to here nothing was done that a signal could not simply end.
             interruption = stack.enter_context(Interruption())
             labels = classifier.contract.labels
@@ -186,7 +217,7 @@ def main(  # click passes the options by name
             device_check = _open_device_check(bundle)
             if serve is not None:
                 feeds.add(_open_dashboard(serve, source, classifier, statistics, device_check))
-            for sink in _open_files(output, events, snapshots, source.rate, labels):
+            for sink in _open_files(source, labels, output, events, table, snapshots):
                 feeds.add(sink)
             if collect is not None:
                 collection = CollectionSink(collect, collect_limit)
@@ -277,6 +308,33 @@ def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Ca
         raise errors[0]
 
 
+def _open_source(stack: ExitStack, device: str, wanted: CaptureFormat, *, realtime: bool) -> Source:
+    from .sources import PacedSource, open_source
+
+    source = stack.enter_context(open_source(device, wanted, notify=lambda line: _say(f"source: {line}")))
+    if realtime:
+        source = stack.enter_context(PacedSource(source))
+    _say(f"source: {source.description}")
+    return source
+
+
+def _decided_by(contract: ModelContract, **options: float | None) -> ModelContract:
+    """Return the contract with the numbers of its decision that were given as options.
+
+    Raises:
+        UsageError: they do not fit each other.
+    """
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    enter, leave = (given.get(name, getattr(contract.decision, name)) for name in ("enter", "exit"))
+    if leave > enter:
+        bundles = "" if {"enter", "exit"} <= set(given) else "; what is not given is the bundle's"
+        raise click.UsageError(
+            f"expected --exit of at most --enter, received {leave:g} and {enter:g}{bundles}; "
+            "give for example --enter 0.8 --exit 0.5"
+        )
+    return replace(contract, decision=replace(contract.decision, **given))
+
+
 def _report_backend(classifier: PlaneClassifier, *, verbose: bool) -> None:
     """Say what runs the model, and why nothing faster does, where asked or where there is a GPU for it.
 
@@ -301,12 +359,25 @@ def _report_sector(region: Region | None, width: int, height: int) -> None:
 
 
 def _open_files(
-    output: Path | None, events: Path | None, snapshots: Path | None, rate: float, labels: Sequence[str]
+    source: Source,
+    labels: Sequence[str],
+    output: Path | None,
+    events: Path | None,
+    table: Path | None,
+    snapshots: Path | None,
 ) -> Iterator[Sink]:
-    from .sinks import JsonLinesSink, SnapshotSink, StatusLineSink, VideoSink
+    from .sinks import JsonLinesSink, LabelsSink, SnapshotSink, StatusLineSink, VideoSink
 
+    if table is not None:
+        if source.continuous:
+            raise OutputError(
+                expected="an image or a folder for --labels",
+                received=source.description,
+                remedy="take --events, which has the time of each frame and of each plane",
+            )
+        yield LabelsSink(table, labels)
     if output is not None:
-        yield VideoSink(output, rate, labels)
+        yield VideoSink(output, source.rate, labels)
     if events is not None:
         yield JsonLinesSink(events, labels)
     if snapshots is not None:

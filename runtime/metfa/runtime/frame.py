@@ -118,6 +118,7 @@ class Observation:
         decision: what it amounts to, with the frames before it.
         time: seconds into the stream: into the recording, or since the first frame of a live source.
         decided_at: seconds on the same clock as ``frame.captured_at``.
+        region: the part of the frame that the model saw; None where that is all of it.
     """
 
     frame: Frame
@@ -125,6 +126,7 @@ class Observation:
     decision: Decision
     time: float
     decided_at: float
+    region: Region | None = None
 
     @property
     def latency_ms(self) -> float:

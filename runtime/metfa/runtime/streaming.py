@@ -45,8 +45,12 @@ class Classifier(Protocol):
         """How many threads may be in :meth:`classify` at once, ≥ 1."""
         ...
 
-    def see(self, image: NDArray[np.uint8], told: Region | None = None) -> NDArray[np.uint8]:
-        """Return what the model sees of the stream's next image, whose sector its source may have told."""
+    def locate(self, image: NDArray[np.uint8], told: Region | None = None) -> Region | None:
+        """Return which part of the stream's next image the model sees; its source may have told the sector."""
+        ...
+
+    def see(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+        """Return what the model sees of that part."""
         ...
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:
@@ -98,7 +102,7 @@ def stream(
     try:
         while True:
             try:
-                frame, prediction = next(predictions)
+                frame, region, prediction = next(predictions)
             except StopIteration:
                 break
             except Exception as failure:  # what was decided comes before it
@@ -111,7 +115,7 @@ def stream(
             first = first or frame
             seconds = frame.captured_at - first.captured_at if source.live else source.seconds_of(frame)
             decision, event = decide(frame, prediction, seconds)
-            yield Observation(frame, prediction, decision, seconds, time.monotonic())
+            yield Observation(frame, prediction, decision, seconds, time.monotonic(), region)
             if event is not None:
                 yield event
         if (event := decide.restart()) is not None:
@@ -126,8 +130,8 @@ def stream(
 
 def _predict(
     mailbox: _Mailbox, classifier: Classifier, at_once: int, stop: Callable[[], bool]
-) -> Generator[tuple[Frame, Prediction]]:
-    """Classify what comes into ``mailbox``, and yield it in its order.
+) -> Generator[tuple[Frame, Region | None, Prediction]]:
+    """Classify what comes into ``mailbox``, and yield it in its order, with the part that the model saw.
 
     Args:
         mailbox: where the frames come from.
@@ -138,7 +142,7 @@ def _predict(
     Raises:
         Exception: what taking, seeing or classifying a frame failed with, after those before it.
     """
-    waiting: deque[tuple[Frame, Future[Prediction]]] = deque()
+    waiting: deque[tuple[Frame, Region | None, Future[Prediction]]] = deque()
     most = at_once + 1 if at_once > 1 else 1  # one more than are worked on, so that no thread waits for the caller
     pool = ThreadPoolExecutor(at_once, "metfa inference") if at_once > 1 else _Inline()
     session = 0
@@ -155,18 +159,19 @@ def _predict(
                     if frame.session != session:
                         session = frame.session
                         classifier.restart()
-                    picture = classifier.see(frame.image, frame.region)
+                    region = classifier.locate(frame.image, frame.region)
+                    picture = classifier.see(frame.image, region)
                 except Empty:
                     break
                 except Exception as failure:
                     ended, error = True, failure
                     break
-                waiting.append((frame, pool.submit(classifier.classify, picture)))
+                waiting.append((frame, region, pool.submit(classifier.classify, picture)))
             if waiting:
-                frame, prediction = waiting[0]
+                frame, region, prediction = waiting[0]
                 if wait([prediction], _POLL_SECONDS).done:
                     waiting.popleft()
-                    yield frame, prediction.result()
+                    yield frame, region, prediction.result()
             elif ended:
                 break
         if error is not None:

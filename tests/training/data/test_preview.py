@@ -19,6 +19,8 @@ from .test_decoding import OTHER, SECTOR, captured
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 
 def test_the_sheet_shows_the_frame_and_the_models_input() -> None:
     picture = captured(0)
@@ -79,3 +81,56 @@ def test_the_command_draws_and_trains_nothing(domains: tuple[Path, Path], tmp_pa
     result = CliRunner().invoke(main, [*arguments[:-1], str(tmp_path / "sheet.jpg")])
     assert result.exit_code == 1
     assert "expected a PNG file for the preview" in result.output
+
+
+def headings_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch, sheet: Path) -> tuple[list[str], str]:
+    """Return what the sheet's groups are called, and what is printed."""
+    drawn: list[str] = []
+
+    def draw(groups: list[Group], *, height: int, width: int) -> NDArray[np.uint8]:
+        drawn.extend(group.title for group in groups)
+        return draw_sheet(groups, height=height, width=width)
+
+    monkeypatch.setattr("metfa.training.data.preview.draw_sheet", draw)
+    result = CliRunner().invoke(main, [*arguments, "--input-size", "64x64", "--preview", str(sheet)])
+    assert result.exit_code == 0, result.output
+    assert cv2.imread(str(sheet)) is not None
+    return drawn, result.output
+
+
+def test_one_domain_suffices(domains: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = map(str, domains)
+    sheet = tmp_path / "sheet.png"
+    headings, said = headings_of(["--target", target], monkeypatch, sheet)
+    assert headings == ["target: without labels, 12 images"]
+    assert said.endswith("train: the same command without --preview and with --source.\n")
+    headings, said = headings_of(["--source", source], monkeypatch, sheet)
+    assert headings == ["source: fan, 10 images", "source: linear, 10 images"]
+    assert said.endswith("train: the same command without --preview and with --target.\n")
+
+
+def test_what_cannot_be_trained_on_can_be_looked_at(
+    domains: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = domains
+    sheet = tmp_path / "sheet.png"
+    headings, _ = headings_of(["--source", str(target)], monkeypatch, sheet)
+    assert headings == ["source: without labels, 12 images"]
+    (source / "linear").rename(tmp_path / "linear")
+    for path in sorted((tmp_path / "linear").iterdir())[1:]:
+        path.unlink()
+    (source / "fan" / "damaged.png").write_bytes(b"no image")
+    headings, said = headings_of(["--source", str(source), "--target", str(tmp_path / "linear")], monkeypatch, sheet)
+    assert headings == ["source: fan, 10 images", "target: without labels, 1 image"]
+    assert f"source {source}: skipped 1, such as " in said
+    assert said.endswith("train: the same command without --preview.\n")
+
+
+def test_a_domain_that_is_not_there_is_told_before_the_other_is_read(
+    domains: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metfa.training.data.prepared.prepare", None)
+    arguments = ["--source", str(domains[0]), "--target", str(tmp_path / "none"), "--preview", str(tmp_path / "a.png")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "which is not there; check the path" in result.output

@@ -8,6 +8,7 @@ from .collection import CollectionLimit, CollectionSink
 from .device import DeviceSink
 from .events import JsonLinesSink
 from .feeds import Feeds
+from .labels import LabelsSink
 from .snapshots import SnapshotSink
 from .terminal import StatusLineSink
 from .video import VideoSink
@@ -19,6 +20,7 @@ __all__ = [
     "DeviceSink",
     "Feeds",
     "JsonLinesSink",
+    "LabelsSink",
     "Sink",
     "SnapshotSink",
     "StatusLineSink",

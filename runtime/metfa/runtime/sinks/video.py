@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from ..annotate import annotate, as_bgr
+from ..annotate import annotate
 from ..errors import OutputError
 from ..files import make_directory, remove_empty, writing_to
 from .base import Sink
@@ -17,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from ..frame import Observation
     from .mp4 import Mp4Writer
 
@@ -26,7 +21,7 @@ if TYPE_CHECKING:
 class VideoSink(Sink):
     """An MP4 of the annotated frames. What was written can be played while it grows, and whatever ends it.
 
-    All frames have the size of the first, with a band below it; others are fitted into it. Each stays until the next,
+    All pictures have the size of the first; frames of other sizes are fitted into it. Each stays until the next,
     as it did in the stream; only the time for which a live source was lost is left out.
 
     What the file held before is there until the first frame: a stream that never begins loses nothing, and leaves no
@@ -71,7 +66,7 @@ class VideoSink(Sink):
         if self._writer is None:
             self._size = (frame.image.shape[1], frame.image.shape[0])
             self._session, self._time = frame.session, observation.time
-        picture = annotate(fit(frame.image, *self._size), observation, self._labels)
+        picture = annotate(observation, self._labels, self._size)
         if self._writer is None:
             self._writer = self._open(picture.shape[1], picture.shape[0])
         self._shown_at += observation.time - self._time if frame.session == self._session else 1 / self._rate
@@ -96,26 +91,3 @@ class VideoSink(Sink):
         with writing_to(self._path):
             self._file.truncate()  # what was there before
         return Mp4Writer(self._file, width, height, self._rate)
-
-
-def fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Return ``image`` as it is where it has that size, otherwise scaled to fit, in the middle of black.
-
-    Args:
-        image: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
-        width: columns of the result.
-        height: rows of the result.
-
-    Returns:
-        uint8 [height, width, 3], or ``image`` itself.
-    """
-    rows, columns = image.shape[:2]
-    if (rows, columns) == (height, width):
-        return image
-    scale = min(width / columns, height / rows)
-    size = (max(round(columns * scale), 1), max(round(rows * scale), 1))
-    scaled = cv2.resize(as_bgr(image), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    canvas = np.zeros((height, width, 3), np.uint8)
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    canvas[top : top + size[1], left : left + size[0]] = scaled
-    return canvas

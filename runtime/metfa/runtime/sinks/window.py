@@ -66,7 +66,7 @@ class WindowSink(Sink):
         if observation.decided_at - self._shown_at < _INTERVAL_SECONDS or not self._open:
             return
         self._shown_at = observation.decided_at
-        picture = annotate(observation.frame.image, observation, self._labels)
+        picture = annotate(observation, self._labels)
         self._next = _to_ppm(_shrunk(picture, *self._largest))
 
     def close(self) -> None:

@@ -18,12 +18,13 @@ from .gstreamer import open_pipeline
 from .images import Images
 from .network import open_url
 from .opencv import without_credentials
+from .paced import PacedSource
 from .simulator import SimulatedDevice
 from .stdin import StandardInput
 from .video import SUFFIXES as RECORDINGS
 from .video import Recording
 
-__all__ = ["CaptureFormat", "Notify", "Source", "open_source"]
+__all__ = ["CaptureFormat", "Notify", "PacedSource", "Source", "open_source"]
 
 _ANY = CaptureFormat()
 _URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # anything else is a path, whatever colons are in it

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from ..config import TrainingConfig
-    from ..data.pair import ListedPair
+    from ..data.preview import Group
     from ..evaluation.scores import Scores
+    from ..methods import Role
     from ..train import Evaluation
 
 _RESUMED_OTHERWISE = ("compiled", "threads")
@@ -54,7 +55,7 @@ _RESUMED_OTHERWISE = ("compiled", "threads")
     "--preview",
     type=click.Path(path_type=Path),
     metavar="SHEET.png",
-    help="Draw what the model would see of both domains, and stop before training.",
+    help="Draw what the model would see, and stop before training: of the domain that is named, or of both.",
 )
 @click.pass_context
 def main(
@@ -78,6 +79,9 @@ def main(
     from ..data.pair import list_pair
 
     begun = None if resume else make_config(**options)
+    if begun and preview:
+        say(_preview(begun, _named_roles(ctx), preview))
+        return
     listed = list_pair(begun) if begun else None  # what is misspelt is told before PyTorch is there
 
     from ..baselines import BASELINES
@@ -91,10 +95,6 @@ def main(
             f"expected --compare with a method that adapts, received {config.method}, which is what is compared with; "
             "leave it out"
         )
-    if preview:
-        _draw_preview(config, listed, preview)
-        say([f"Wrote {preview}. Where the frames hold the ultrasound, train: the same command without --preview."])
-        return
     fabric = make_fabric(device, devices, config.precision)
     fabric.launch()
     if config.compiled and fabric.is_global_zero:
@@ -178,13 +178,33 @@ def _interrupted(bundle: Path, *, compare: bool) -> InterruptedCommand:
     return InterruptedCommand("nothing was saved yet, the same command begins anew")
 
 
-def _draw_preview(config: TrainingConfig, listed: ListedPair | None, path: Path) -> None:
-    from ..data.pair import read_pair
+def _named_roles(ctx: click.Context) -> tuple[Role, ...]:
+    """Return whether a source or a target was named; both where neither was."""
+    roles: tuple[Role, ...] = ("source", "target")
+    named = tuple(role for role in roles if ctx.get_parameter_source(role) != ParameterSource.DEFAULT)
+    return named or roles
+
+
+def _preview(config: TrainingConfig, roles: Sequence[Role], path: Path) -> Iterator[str]:
+    """Draw domains, which need not be fit to be trained on, and yield what there is to say."""
+    from ..data.decoding import Preparation
+    from ..data.forms import list_domain
+    from ..data.prepared import read_domain
     from ..data.preview import sample_groups, write_sheet
 
-    pair = read_pair(config, listed)
-    groups = [*sample_groups("source", pair.source), *sample_groups("target", pair.target)]
+    settings = {"source": (config.source, config.source_region), "target": (config.target, config.target_region)}
+    listings = {role: list_domain(settings[role][0]) for role in roles}  # what is misspelt is told first
+    groups: list[Group] = []
+    for role, listing in listings.items():
+        preparation = Preparation(config.height, config.width, settings[role][1])
+        domain = read_domain(listing, preparation, strict=config.strict)
+        groups += sample_groups(role, domain)
+        if domain.skipped:
+            first = domain.skipped[0]
+            yield f"{role} {listing.name}: skipped {len(domain.skipped)}, such as {first.name}: {first.reason}"
     write_sheet(path, groups, height=config.height, width=config.width)
+    missing = "".join(f" and with --{role}" for role in settings if role not in listings)
+    yield f"Wrote {path}. Where the frames hold the ultrasound, train: the same command without --preview{missing}."
 
 
 def _unfinished(ctx: click.Context, bundle: Path, options: dict[str, Any]) -> TrainingConfig:
