@@ -128,4 +128,4 @@ def test_every_option_that_takes_a_number_refuses_what_is_none(command: click.Co
             for number in ("nan", "inf", "-inf", "1e999"):
                 with pytest.raises(click.BadParameter, match=r"finite number|not in the range"):
                     convert(number, option, None)
-            assert convert("0.5", option, None) == 0.5
+            assert convert("0.75", option, None) == 0.75
