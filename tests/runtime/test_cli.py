@@ -136,6 +136,12 @@ def test_the_labels_of_a_folder_are_a_table(bundle: Path, folder: Path, tmp_path
     assert list(table.parent.iterdir()) == [table]
 
 
+def test_help_shows_values_as_they_are_typed() -> None:
+    said = run("--help").stdout
+    for option in ("--roi auto|full|x,y,w,h ", "--size WIDTHxHEIGHT ", "--serve HOST:PORT "):
+        assert option in said
+
+
 def test_only_images_have_a_table_of_labels(bundle: Path, clip: Path, tmp_path: Path) -> None:
     result = run("--bundle", bundle, "--device", clip, "--labels", tmp_path / "labels.csv")
     assert result.returncode == 1

@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from metfa.runtime.backends.choice import has_nvidia_gpu
 from metfa.runtime.backends.engine_builder import Target, build_engine, find_target
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from metfa.runtime.bundle import (
@@ -298,6 +299,9 @@ class _Run:
         built = f"{path.name} was built but not run here"
         if not cuda_bindings_installed():
             self.notes.append(f"{built}: cuda-python is not installed")
+            return
+        if not has_nvidia_gpu():
+            self.notes.append(f"{built}: there is no NVIDIA GPU")
             return
         from metfa.runtime.backends.gpu import current_device
         from metfa.runtime.backends.tensorrt import TensorRtBackend

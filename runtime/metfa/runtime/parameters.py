@@ -28,7 +28,15 @@ class NumberRange(click.FloatRange):
         return float(number)
 
 
-class RoiType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+class NamedType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """A kind of value that ``--help`` calls by its name, as it is typed; click would write it in capitals."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the name."""
+        return self.name
+
+
+class RoiType(NamedType):
     """``auto``, ``full`` or ``x,y,width,height`` in pixels → :data:`~metfa.runtime.contract.Roi`.
 
     Args:
@@ -60,7 +68,7 @@ class RoiType(click.ParamType):  # type: ignore[type-arg]  # not generic before 
             )
 
 
-class SizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+class SizeType(NamedType):
     """``WIDTHxHEIGHT`` in pixels → a pair of numbers."""
 
     name = "WIDTHxHEIGHT"
@@ -75,7 +83,7 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before
         return int(width), int(height)
 
 
-class CollectionLimitType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+class CollectionLimitType(NamedType):
     """A number of frames, or of bytes with the unit MB or GB → :class:`~metfa.runtime.sinks.CollectionLimit`."""
 
     name = "N|SIZE"
@@ -98,7 +106,7 @@ class CollectionLimitType(click.ParamType):  # type: ignore[type-arg]  # not gen
         return CollectionLimit(bytes=int(parts[1]) * {"MB": 10**6, "GB": 10**9}[parts[2]])
 
 
-class BatchType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+class BatchType(NamedType):
     """``MIN,OPT,MAX`` frames → :class:`~metfa.runtime.engine.BatchRange`."""
 
     name = "MIN,OPT,MAX"
@@ -118,7 +126,7 @@ class BatchType(click.ParamType):  # type: ignore[type-arg]  # not generic befor
             )
 
 
-class AddressType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+class AddressType(NamedType):
     """``HOST:PORT`` → :class:`~metfa.runtime.sinks.dashboard.Address`."""
 
     name = "HOST:PORT"

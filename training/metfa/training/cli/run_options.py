@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from metfa.runtime.contract import Region
-from metfa.runtime.parameters import NumberRange, RoiType
+from metfa.runtime.parameters import NamedType, NumberRange, RoiType
 
 from ..config import OPTIMISATION, PRESETS, Augmentation, MethodName, TrainingConfig, TrainingPrecision, Weights
 from .options import read_options
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PAPER = Weights()
 
 
-class InputSizeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+class InputSizeType(NamedType):
     """``HEIGHTxWIDTH`` in pixels → two integers; frames of cameras are ``WIDTHxHEIGHT``."""
 
     name = "HEIGHTxWIDTH"
