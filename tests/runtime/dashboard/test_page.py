@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from metfa.runtime.frame import Status
 
+TOKEN = "correct-horse_battery"
+
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium is installed")
 
 
@@ -50,9 +52,9 @@ class Scan:
 
 
 def test_the_page_follows_the_stream_without_complaints(tmp_path: Path) -> None:
-    with Stream(token="correct-horse_battery") as stream, Page(tmp_path) as page:
+    with Stream(token=TOKEN) as stream, Page(tmp_path) as page:
         with Scan(stream) as scan:
-            page.open(stream.url)
+            page.open(f"{stream.url}?token={TOKEN}")  # which the user has, and the dashboard does not print
             for label in LABELS * 2:  # one of them would be markup, if it were not text
                 scan.label = label
                 page.wait_for(lambda label=label: page.text("#label") == label)  # type: ignore[misc]
