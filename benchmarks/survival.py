@@ -63,10 +63,12 @@ class Case:
     Args:
         name: of the command.
         work: the folder, which holds the domains ``A`` and ``B`` and an exported bundle ``model``.
+        steps: of a training run.
     """
 
-    def __init__(self, name: str, work: Path) -> None:
+    def __init__(self, name: str, work: Path, steps: int) -> None:
         self.name = name
+        self._steps = steps
         self._work = work
         self.output = work / name
 
@@ -86,7 +88,7 @@ class Case:
                 return ["--resume", "--bundle", output]
             if again and (self.output / MANIFEST).exists():
                 return ["--help"]  # it was finished
-            return [*domains, *RUN, "--steps", "600", "--bundle", output]
+            return [*domains, *RUN, "--steps", str(self._steps), "--bundle", output]
         if self.name == "metfa-export":
             return ["--fp16", output]
         if self.name == "metfa-evaluate":
@@ -165,16 +167,19 @@ _LOOKS: dict[str, Callable[[Path], str]] = {
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--kills", type=click.IntRange(min=1), default=20, help="Of each command.")
 @click.option("--command", "names", type=click.Choice(list(_LOOKS)), multiple=True, default=list(_LOOKS))
+@click.option("--steps", type=click.IntRange(min=1), default=600, help="Of a training run.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/survival.json"))
-def main(kills: int, names: tuple[str, ...], seed: int, output: Path) -> None:
+def main(kills: int, names: tuple[str, ...], steps: int, seed: int, output: Path) -> None:
     """Kill each command that writes at random moments, look at what is left, and start it again."""
     outcomes = []
     with TemporaryDirectory() as temporary:
         work = Path(temporary)
-        _prepare(work)
+        _draw_domains(work)
+        if not set(names) <= {"metfa-train", "metfa-tune"}:
+            _make_bundles(work)
         for name in names:
-            outcomes.append(_survive(Case(name, work), kills, np.random.default_rng(seed)))
+            outcomes.append(_survive(Case(name, work, steps), kills, np.random.default_rng(seed)))
             click.echo(f"{name}: killed {kills} times")
             for title, counts in (("left", outcomes[-1].left), ("next start", outcomes[-1].then)):
                 click.echo("\n".join(f"  {title}: {count} × {what}" for what, count in sorted(counts.items())))
@@ -231,8 +236,8 @@ def _start(case: Case, *, again: bool) -> subprocess.Popen[str]:
     )
 
 
-def _prepare(work: Path) -> None:
-    """Draw two small domains; train and export a bundle."""
+def _draw_domains(work: Path) -> None:
+    """Draw two small domains."""
     for domain, level in (("A", 230), ("B", 120)):
         for label, thickness in (("disc", -1), ("ring", 2)):
             folder = work / domain / label
@@ -241,6 +246,10 @@ def _prepare(work: Path) -> None:
                 image = np.random.default_rng(number).integers(0, 60, (40, 40), np.uint8)
                 cv2.circle(image, (12 + number, 20), 9, level, thickness)
                 cv2.imwrite(str(folder / f"{number}.png"), image)
+
+
+def _make_bundles(work: Path) -> None:
+    """Train a bundle, and export a copy of it."""
     trained, model = work / "trained", work / "model"
     domains = ("--source", work / "A", "--target", work / "B")
     for name, *arguments in (
