@@ -44,6 +44,8 @@ def make_config() -> TrainingConfig:
         prototype_temperature=0.05,
         alignment_temperature=2.0,
         augmentation=Augmentation(flip=True, noise=0.1, extended=False),
+        confidence=0.8,
+        balance=True,
         ramp=True,
         game="one-pass",
         precision="fp32",

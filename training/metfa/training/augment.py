@@ -21,10 +21,16 @@ SCALE = 1.25  # of rows and columns, each by itself
 SHIFT = 0.08  # of the image's size
 GAMMA = 1.4
 GAIN = 1.25
+CUT = 1 / 3  # of the image's height
 
 
 def augment(
-    frames: Tensor, normalise: Callable[[Tensor], Tensor], augmentation: Augmentation, noise: torch.Generator
+    frames: Tensor,
+    normalise: Callable[[Tensor], Tensor],
+    augmentation: Augmentation,
+    noise: torch.Generator,
+    *,
+    strongly: bool = False,
 ) -> Tensor:
     """Return normalised training images.
 
@@ -33,11 +39,17 @@ def augment(
         normalise: grey levels 0–255 → what the encoder sees.
         augmentation: what to do.
         noise: draws everything; on the device of ``frames``.
+        strongly: whether to vary the images once more, and to cut a square out of each.
 
     Returns:
         float32 [N, 1, H, W].
     """
-    images = normalise(_vary(frames.float(), noise) if augmentation.extended else frames)
+    grey = frames.float()
+    for _ in range(augmentation.extended + strongly):
+        grey = _vary(grey, noise)
+    if strongly:
+        grey = _cut_out(grey, noise)
+    images = normalise(grey)
     if augmentation.noise:
         images = images + augmentation.noise * torch.randn(images.shape, generator=noise, device=images.device)
     if augmentation.flip:
@@ -74,3 +86,16 @@ def _vary(grey: Tensor, noise: torch.Generator) -> Tensor:
     binomial = torch.tensor([1.0, 2.0, 1.0], device=device) / 4
     blurred = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), torch.outer(binomial, binomial)[None, None])
     return torch.lerp(grey, blurred, torch.rand(count, 1, 1, 1, generator=noise, device=device))
+
+
+def _cut_out(grey: Tensor, noise: torch.Generator) -> Tensor:
+    """Blacken a square of each image, whose centre lies anywhere in it (DeVries and Taylor 2017)."""
+    count, _, height, width = grey.shape
+    device = grey.device
+
+    def near_centre(size: int) -> Tensor:
+        centre = torch.rand(count, 1, generator=noise, device=device) * size
+        return (torch.arange(size, device=device) + 0.5 - centre).abs() < CUT * height / 2
+
+    inside = near_centre(height)[:, :, None] & near_centre(width)[:, None, :]
+    return grey.masked_fill(inside[:, None], 0)

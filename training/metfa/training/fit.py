@@ -19,7 +19,7 @@ from metfa.runtime.files import replacing, write_text, writing_to
 
 from .augment import augment
 from .config import TrainingConfig
-from .data.sampling import BalancedSampler, ShuffledSampler
+from .data.sampling import BalancedSampler, PseudoBalancedSampler, ShuffledSampler
 from .methods import Batch
 from .parallel import Encoding, any_process, compiling
 from .progress import progress
@@ -45,6 +45,11 @@ CHECKPOINT_SECONDS = 120.0
 """So much work, or so many steps, a crash or a power cut may cost."""
 
 METRICS_INTERVAL = 10
+
+MIN_RELABELLING_INTERVAL = 50
+"""Steps for which pseudo-labels of the target's training frames are used at least; as many as a pass takes, if more."""
+
+_PSEUDO_LABELS = "pseudo_labels"
 
 
 class Trainer:
@@ -85,11 +90,14 @@ class Trainer:
         images_per_class = config.images_of_each_class(classes)
         self._source_sampler = BalancedSampler(source.labels, images_per_class, config.seed)
         self._supervises_target = "target" in method.supervision
-        self._target_sampler = (
+        self._target_sampler: BalancedSampler | PseudoBalancedSampler | ShuffledSampler = (
             BalancedSampler(target.labels, images_per_class, config.seed)
             if self._supervises_target
             else ShuffledSampler(len(target.frames), images_per_class * classes, config.seed)
         )
+        self._batch_size = images_per_class * classes
+        self._pseudo_labels: Tensor | None = None
+        self._relabelling_interval = max(MIN_RELABELLING_INTERVAL, -(-len(target.frames) // self._batch_size))
         self._candidates = candidates
         self._candidate_steps = candidate_steps(config)
         self._on_candidate = on_candidate
@@ -138,6 +146,8 @@ class Trainer:
 
     def _train_step(self) -> None:
         noise = torch.Generator(self._device).manual_seed(_seed(self._config.seed, self.step))
+        if self._relabels_now():
+            self._relabel()
         source = self._source_sampler.batch(self.step)
         target = self._target_sampler.batch(self.step)
         batch = Batch(
@@ -145,15 +155,46 @@ class Trainer:
             self._to_device(self._source.labels[source]),
             self._prepare(self._target_frames, target, noise),
             self._to_device(self._target.labels[target]) if self._supervises_target else None,
+            self._prepare(self._target_frames, target, noise, strongly=True) if self._method.two_views else None,
+            None if self._pseudo_labels is None else self._pseudo_labels[self._to_device(target)],
         )
         with compiling() if self._config.compiled else nullcontext():
             terms = self._method.step(batch, noise, self.step)
         self.step += 1
         self._pending.append((self.step, terms))
 
-    def _prepare(self, frames: FrameSequence | Tensor, chosen: NDArray[np.int64], noise: torch.Generator) -> Tensor:
-        images = frames[self._to_device(chosen)] if isinstance(frames, Tensor) else self._to_device(frames[chosen])
-        return augment(images, self._method.network.normalise, self._config.augmentation, noise)
+    def _prepare(
+        self,
+        frames: FrameSequence | Tensor,
+        chosen: NDArray[np.int64],
+        noise: torch.Generator,
+        *,
+        strongly: bool = False,
+    ) -> Tensor:
+        images = self._fetch(frames, chosen)
+        return augment(images, self._method.network.normalise, self._config.augmentation, noise, strongly=strongly)
+
+    def _fetch(self, frames: FrameSequence | Tensor, chosen: NDArray[np.int64]) -> Tensor:
+        return frames[self._to_device(chosen)] if isinstance(frames, Tensor) else self._to_device(frames[chosen])
+
+    def _relabels_now(self) -> bool:
+        begin = self._method.relabels_from
+        return begin is not None and self.step >= begin and (self.step - begin) % self._relabelling_interval == 0
+
+    @torch.no_grad()
+    def _relabel(self) -> None:
+        """Let the method label the target's training frames, as they are: their order is by digest, and so mixed."""
+        count = len(self._target_frames)
+        parts = np.array_split(np.arange(count), max(1, count // self._batch_size))
+        images = (self._method.network.normalise(self._fetch(self._target_frames, part)) for part in parts)
+        self._balance(self._method.relabel(images))
+
+    def _balance(self, pseudo_labels: Tensor) -> None:
+        self._pseudo_labels = pseudo_labels
+        if self._method.balances_target:
+            self._target_sampler = PseudoBalancedSampler(
+                pseudo_labels.cpu().numpy(), self._batch_size, self._config.seed
+            )
 
     def _to_device(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -192,6 +233,8 @@ class Trainer:
                 for name, value in values.items():
                     if value is not None:
                         state[f"optimiser.{number}.{index}.{name}"] = value
+        if self._pseudo_labels is not None:
+            state[_PSEUDO_LABELS] = self._pseudo_labels
         with replacing(self._directory / CHECKPOINT) as temporary:
             save_tensors(state, temporary, {"step": str(self.step), "config": records.to_json(self._config)})
         self._saved_at = time.monotonic()
@@ -216,6 +259,8 @@ class Trainer:
             ) from None
         for number, optimiser in enumerate(self._method.optimisers):
             optimiser.load_state_dict({**optimiser.state_dict(), "state": _of_optimiser(number, state)})
+        if _PSEUDO_LABELS in state:
+            self._balance(state[_PSEUDO_LABELS].to(self._device))
         self.step = int(read_metadata(path)["step"])
         metrics = self._directory / METRICS
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []

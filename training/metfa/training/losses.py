@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+CONFUSION_TEMPERATURE = 2.5
+"""Of the minimum class confusion: its reference's."""
+
+
 def prior(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(μ, σ²) ‖ N(0, I)) of one domain (Eq. 2): sum over dimensions, mean over the batch.
 
@@ -46,6 +50,16 @@ def entropy(logits: Tensor) -> Tensor:
     """
     log_probabilities = F.log_softmax(logits, dim=1)
     return -(log_probabilities.exp() * log_probabilities).sum(dim=1).mean()
+
+
+def diversity(logits: Tensor) -> Tensor:
+    """Entropy of the mean prediction in nats, which falls where predictions collapse onto few classes.
+
+    Args:
+        logits: [N, M].
+    """
+    mean = F.softmax(logits, dim=1).mean(dim=0)
+    return -(mean * mean.clamp_min(1e-12).log()).sum()
 
 
 def metric(queries: Tensor, pseudo_labels: Tensor, supports: Tensor, labels: Tensor, *, classes: int) -> Tensor:
@@ -113,3 +127,34 @@ def _mean_per_class(logits: Tensor, labels: Tensor, classes: int) -> tuple[Tenso
     member = F.one_hot(labels, classes).to(logits.dtype)  # [N, M]
     counts = member.sum(dim=0)
     return member.T @ logits / counts.clamp_min(1)[:, None], counts
+
+
+def consistency(logits: Tensor, teacher: Tensor, confidence: float) -> Tensor:
+    """Cross-entropy with a teacher's pseudo-labels, where it is confident (FixMatch, Sohn et al. 2020).
+
+    Args:
+        logits: of strongly augmented frames, [N, M].
+        teacher: its probabilities for the same frames, weakly augmented, [N, M].
+        confidence: of the teacher, from which on a frame counts; the mean is over all frames.
+    """
+    highest, pseudo_labels = teacher.max(dim=1)
+    return (F.cross_entropy(logits, pseudo_labels, reduction="none") * (highest >= confidence)).mean()
+
+
+def confusion(logits: Tensor, temperature: float) -> Tensor:
+    """Minimum class confusion (MCC, Jin et al., ECCV 2020).
+
+    Of the probabilities at ``temperature``, C is the correlation of classes over the batch, where certain frames weigh
+    more; each row is divided by its sum. The mean off-diagonal sum of a row is what classes are confused.
+
+    Args:
+        logits: [N, M].
+        temperature: that softens the probabilities.
+    """
+    probabilities = F.softmax(logits / temperature, dim=1)
+    with torch.no_grad():
+        certainty = 1 + torch.exp((probabilities * F.log_softmax(logits / temperature, dim=1)).sum(dim=1))
+        weights = certainty * len(logits) / certainty.sum()
+    correlation = (probabilities * weights[:, None]).T @ probabilities
+    correlation = correlation / correlation.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    return 1 - correlation.trace() / len(correlation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +12,9 @@ from torch import Tensor, nn
 from metfa.runtime.contract import Normalisation
 
 from .config import EncoderName
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .encoders import ENCODERS, build_encoder
 
 HIDDEN = (512, 128)
-NEGATIVE_SLOPE = 0.01
 MAX_LOG_VARIANCE = 4.0
 """Bound of log σ²: σ of an embedding stays between 0.14 and 7.4, where the prior's is 1."""
 
@@ -46,12 +43,8 @@ class NetworkConfig:
 
     @property
     def features(self) -> int:
-        """Size of F, the flattened output of the encoder: 8064 at 224 × 288 where it is residual."""
-        encoder = ENCODERS[self.encoder]
-        rows, columns = self.height, self.width
-        for stride in encoder.strides:
-            rows, columns = -(-rows // stride), -(-columns // stride)
-        return encoder.channels[-1] * rows * columns
+        """Size of F, the flattened output of the encoder: 8064 at 224 × 288 where it is residual or edge."""
+        return ENCODERS[self.encoder].features(self.height, self.width)
 
 
 class Normalise(nn.Module):
@@ -70,96 +63,6 @@ class Normalise(nn.Module):
         variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
         # Half a grey level as the floor: below it there is only quantisation, which must not be blown up.
         return centred * (self.normalisation.scale / variance.clamp_min(0.25).sqrt())
-
-
-class Shortcut(nn.Conv2d):
-    """1 × 1 convolution that changes the number of channels and, with a stride, the size; no bias.
-
-    While it is differentiated it picks the pixels first and convolves them with stride 1, which is the same function:
-    in oneDNN 3.12 (PyTorch 2.13), on CPUs with AVX-512, the gradient of a strided one of 8 channels that lie side by
-    side in memory writes beyond its end.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__(channels_in, channels_out, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C_in, H, W] → [N, C_out, ⌈H / stride⌉, ⌈W / stride⌉]."""
-        if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
-            rows, columns = self.stride
-            return F.conv2d(x[..., ::rows, ::columns], self.weight)
-        return super().forward(x)
-
-
-class ResidualUnit(nn.Module):
-    """Pre-activation residual unit (He et al. 2016): batch norm, leaky ReLU, 3 × 3 convolution, twice."""
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__()
-        self.norm1 = nn.BatchNorm2d(channels_in)
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        same_shape = stride == 1 and channels_in == channels_out
-        self.shortcut = None if same_shape else Shortcut(channels_in, channels_out, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C_in, H, W] → [N, C_out, ⌈H / stride⌉, ⌈W / stride⌉]."""
-        activated = F.leaky_relu(self.norm1(x), NEGATIVE_SLOPE)
-        shortcut = x if self.shortcut is None else self.shortcut(activated)
-        residual = self.conv1(activated)
-        residual = self.conv2(F.leaky_relu(self.norm2(residual), NEGATIVE_SLOPE))
-        return torch.add(shortcut, residual)
-
-
-class ResidualEncoder(nn.Sequential):
-    """The released code's: float [N, 1, H, W] → F [N, features]. A 3 × 3 stem, then one residual unit per stage."""
-
-    channels = (8, 16, 32, 64, 8)
-    strides = (1, 2, 2, 2, 1)
-
-    def __init__(self) -> None:
-        inputs = (self.channels[0], *self.channels)
-        super().__init__(
-            nn.Conv2d(1, self.channels[0], 3, padding=1, bias=False),
-            *(
-                ResidualUnit(channels_in, channels_out, stride)
-                for channels_in, channels_out, stride in zip(inputs, self.channels, self.strides, strict=False)
-            ),
-            nn.BatchNorm2d(self.channels[-1]),
-            nn.LeakyReLU(NEGATIVE_SLOPE),
-            nn.Flatten(),
-        )
-
-
-class StridedEncoder(nn.Sequential):
-    """For small inputs: float [N, 1, H, W] → F [N, features]. Three convolutions that halve the size, with batch norm.
-
-    A quarter of the residual encoder's time at 28 × 28, where that one works on 8 channels at full resolution.
-    """
-
-    channels = (24, 48, 64)
-    strides = (2, 2, 2)
-    kernels = (5, 3, 3)
-
-    def __init__(self) -> None:
-        layers: list[nn.Module] = []
-        inputs = (1, *self.channels)
-        for channels_in, channels_out, kernel, stride in zip(
-            inputs, self.channels, self.kernels, self.strides, strict=False
-        ):
-            layers += [
-                nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False),
-                nn.BatchNorm2d(channels_out),
-                nn.LeakyReLU(NEGATIVE_SLOPE),
-            ]
-        super().__init__(*layers, nn.Flatten())
-
-
-ENCODERS: Mapping[EncoderName, type[ResidualEncoder | StridedEncoder]] = {
-    "residual": ResidualEncoder,
-    "strided": StridedEncoder,
-}
 
 
 class Gaussian(NamedTuple):
@@ -232,9 +135,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.normalise = Normalise(config.normalisation)
-        # Convolutions with the channels side by side in memory; see docs/benchmarks.md for what that gains.
-        self.encoder = ENCODERS[config.encoder]()
-        self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
+        self.encoder = build_encoder(config.encoder)
         self.embedding = GaussianEmbedding(config.features, config.embedding)
         self.classifier = PrototypeClassifier(config.embedding, config.classes, config.temperature)
 
@@ -244,17 +145,22 @@ class Network(nn.Module):
         return self.classifier(mean), mean
 
 
-class _ReverseGradient(torch.autograd.Function):
+class _ScaleGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.strength * gradient, None
+        return ctx.factor * gradient, None
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """Return ``x``; its gradient is multiplied by ``factor`` on the way back."""
+    return _ScaleGradient.apply(x, factor)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
     """Return ``x``; its gradient is multiplied by −``strength`` on the way back (Ganin and Lempitsky 2015)."""
-    return _ReverseGradient.apply(x, strength)  # type: ignore[no-any-return, no-untyped-call]
+    return scale_gradient(x, -strength)

@@ -10,7 +10,7 @@ import torch
 
 from metfa.runtime.cores import available_cores
 
-from .model import ENCODERS
+from .encoders import build_encoder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -36,8 +36,7 @@ def choose_threads(config: TrainingConfig, classes: int, fabric: Fabric) -> int:
     cores = available_cores() // fabric.world_size
     if fabric.device.type != "cpu" or cores <= 1 or fabric.world_size > 1:
         return max(1, cores)
-    encoder = ENCODERS[config.encoder]()
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
+    encoder = build_encoder(config.encoder)
     images = config.images_of_each_class(classes) * classes
     frames = torch.linspace(-1, 1, images * config.height * config.width).view(images, 1, config.height, config.width)
 

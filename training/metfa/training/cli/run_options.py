@@ -10,7 +10,17 @@ import click
 from metfa.runtime.contract import Region
 from metfa.runtime.parameters import NamedType, NumberRange, RoiType
 
-from ..config import OPTIMISATION, PRESETS, Augmentation, MethodName, TrainingConfig, TrainingPrecision, Weights
+from ..config import (
+    OPTIMISATION,
+    PAPER_METHODS,
+    PRESETS,
+    Augmentation,
+    EncoderName,
+    MethodName,
+    TrainingConfig,
+    TrainingPrecision,
+    Weights,
+)
 from .options import read_options
 
 if TYPE_CHECKING:
@@ -91,10 +101,11 @@ run_options = _together(
     click.option(
         "--method",
         type=click.Choice(get_args(MethodName)),
-        default="metfa-v",
-        help="Row of the paper's tables. fine-tuned and fully-supervised are references that need the target's labels.",
+        default="metfa-vi",
+        help="How to adapt. fine-tuned and fully-supervised are references that need the target's labels.",
     ),
-    click.option("--preset", type=click.Choice(list(PRESETS)), default="compact", help="Encoder and embedding."),
+    click.option("--preset", type=click.Choice(list(PRESETS)), default="edge", help="Encoder and embedding."),
+    click.option("--encoder", type=click.Choice(get_args(EncoderName)), help="[default: the preset's]"),
     click.option(
         "--embedding", type=click.IntRange(min=1), help="Dimensions of the embedding.  [default: the preset's]"
     ),
@@ -115,7 +126,30 @@ run_options = _together(
     click.option("--lambda-kl", type=NumberRange(min=0), default=PAPER.alignment, help="λ₅, class alignment."),
     click.option("--lambda-h", type=NumberRange(min=0), default=PAPER.entropy, help="λ₆, minimax entropy."),
     click.option(
-        "--ramp/--no-ramp", default=True, help="Grow λ₃, λ₅ and λ₆ from zero, as pseudo-labels become meaningful."
+        "--lambda-consistency",
+        type=NumberRange(min=0),
+        default=PAPER.consistency,
+        help="Weight of the consistency with the mean teacher (metfa-vi).",
+    ),
+    click.option(
+        "--lambda-mcc",
+        type=NumberRange(min=0),
+        default=PAPER.confusion,
+        help="Weight of the minimum class confusion (metfa-vi).",
+    ),
+    click.option(
+        "--confidence",
+        type=NumberRange(0, 1),
+        default=0.8,
+        help="From which on a pseudo-label of the mean teacher counts (metfa-vi).",
+    ),
+    click.option(
+        "--balance/--no-balance",
+        default=True,
+        help="Draw the target's frames evenly over the classes that the mean teacher gives them (metfa-vi).",
+    ),
+    click.option(
+        "--ramp/--no-ramp", default=True, help="Grow what rests on pseudo-labels from zero, as they become meaningful."
     ),
     click.option(
         "--game",
@@ -130,8 +164,9 @@ run_options = _together(
     click.option(
         "--extended-augmentation/--paper-augmentation",
         "extended",
-        default=False,
-        help="Also turn, scale, shift, brighten and blur images a little; not in the paper.",
+        default=None,
+        help="Also turn, scale, shift, brighten and blur images a little; not in the paper.  [default: the paper's for "
+        "its own methods, extended for the others]",
     ),
     click.option(
         "--candidates", type=click.IntRange(min=1), default=10, help="Networks kept over the run, to choose one from."
@@ -171,6 +206,7 @@ def make_config(
     source_roi: Roi,
     target_roi: Roi,
     preset: str,
+    encoder: EncoderName | None,
     embedding: int | None,
     input_size: tuple[int, int],
     learning_rate: float | None,
@@ -181,11 +217,13 @@ def make_config(
     lambda_rec: float,
     lambda_kl: float,
     lambda_h: float,
+    lambda_consistency: float,
+    lambda_mcc: float,
     tau0: float,
     tau1: float,
     noise: float,
     flip: bool,
-    extended: bool,
+    extended: bool | None,
     method: MethodName,
     **options: Any,
 ) -> TrainingConfig:
@@ -196,7 +234,7 @@ def make_config(
         source_region=source_roi,
         target_region=target_roi,
         method=method,
-        encoder=PRESETS[preset].encoder,
+        encoder=encoder or PRESETS[preset].encoder,
         embedding=PRESETS[preset].embedding if embedding is None else embedding,
         height=height,
         width=width,
@@ -204,8 +242,12 @@ def make_config(
         weight_decay=own.weight_decay if weight_decay is None else weight_decay,
         prototype_temperature=tau0,
         alignment_temperature=tau1,
-        augmentation=Augmentation(flip=flip, noise=noise, extended=extended),
-        weights=Weights(lambda_ce, lambda_prior, lambda_m, lambda_rec, lambda_kl, lambda_h),
+        augmentation=Augmentation(
+            flip=flip, noise=noise, extended=method not in PAPER_METHODS if extended is None else extended
+        ),
+        weights=Weights(
+            lambda_ce, lambda_prior, lambda_m, lambda_rec, lambda_kl, lambda_h, lambda_consistency, lambda_mcc
+        ),
         **options,
     )
 

@@ -57,6 +57,32 @@ class BalancedSampler:
         )
 
 
+class PseudoBalancedSampler:
+    """Batches with frames of every class that occurs, in turns, each class in an endless row of shuffled passes.
+
+    Args:
+        labels: int64 [N], of which some classes may be absent: a model's own.
+        batch_size: frames in a batch.
+        seed: of the order.
+    """
+
+    def __init__(self, labels: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        self._cycles = [Cycle(len(members), seed, label) for label, members in enumerate(self._members)]
+        self._batch_size = batch_size
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """Return the indices of the frames of a step, int64 [batch_size]."""
+        turns = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        classes, passes = turns % len(self._members), turns // len(self._members)
+        return np.array(
+            [
+                self._members[each][self._cycles[each].take(turn, 1)[0]]
+                for each, turn in zip(classes.tolist(), passes.tolist(), strict=True)
+            ]
+        )
+
+
 class ShuffledSampler:
     """Batches of ``batch_size`` of ``size`` frames, in an endless row of shuffled passes; knows no labels."""
 

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 
 from .adda import ADDA
 from .base import Batch, Method, Role
+from .cdan import CDAN
 from .dann import DANN
+from .mcc import MCC
 from .metfa import TERMS, MetFA
+from .metfa_vi import MetFAVI
 from .mme import MME
+from .shot import SHOT
 from .supervised import AdaBN, FineTuned, FullySupervised, SourceOnly
 
 if TYPE_CHECKING:
@@ -20,15 +24,34 @@ if TYPE_CHECKING:
     from ..config import MethodName, TrainingConfig
     from ..model import Network
 
-__all__ = ["ADDA", "DANN", "METHODS", "MME", "TERMS", "Batch", "MetFA", "Method", "Role", "build_method"]
+__all__ = [
+    "ADDA",
+    "CDAN",
+    "DANN",
+    "MCC",
+    "METHODS",
+    "MME",
+    "SHOT",
+    "TERMS",
+    "Batch",
+    "MetFA",
+    "MetFAVI",
+    "Method",
+    "Role",
+    "build_method",
+]
 
 METHODS: Mapping[MethodName, type[Method]] = {
     "source-only": SourceOnly,
     "adabn": AdaBN,
     "dann": DANN,
+    "cdan": CDAN,
     "adda": ADDA,
     "mme": MME,
+    "mcc": MCC,
+    "shot": SHOT,
     **dict.fromkeys(TERMS, MetFA),
+    "metfa-vi": MetFAVI,
     "fine-tuned": FineTuned,
     "fully-supervised": FullySupervised,
 }

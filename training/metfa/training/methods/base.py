@@ -32,12 +32,16 @@ class Batch(NamedTuple):
         labels: their classes, int64 [N_S].
         target: normalised and augmented frames, float [N_T, 1, H, W].
         target_labels: their classes, int64 [N_T], for the methods whose ``supervision`` names the target; else None.
+        target_strong: the target's frames, strongly augmented, for the methods that take two ``views``; else None.
+        pseudo_labels: what the method said of them last, int64 [N_T], for the methods that relabel; else None.
     """
 
     source: Tensor
     labels: Tensor
     target: Tensor
     target_labels: Tensor | None
+    target_strong: Tensor | None = None
+    pseudo_labels: Tensor | None = None
 
 
 class Method(nn.Module, ABC):
@@ -46,14 +50,18 @@ class Method(nn.Module, ABC):
     Attributes:
         supervision: the domains whose labels it is trained on.
         home: the domain that the trained network is for; the bundle holds that domain's batch-norm statistics.
+        two_views: whether it also sees the target's frames strongly augmented.
         config: the run.
         network: E, G and C.
         optimisers: in a fixed order; their state is part of a checkpoint.
+        relabels_from: the step from which on it labels all of the target's training frames now and then, or never.
+        balances_target: whether the target's batches are drawn evenly over the classes that it last gave.
         run_encoder: E and frames → features; :class:`..parallel.Encoding` where it is not as simple as that.
     """
 
     supervision: ClassVar[tuple[Role, ...]] = ("source",)
     home: ClassVar[Role] = "target"
+    two_views: ClassVar[bool] = False
     optimisers: tuple[Optimizer, ...]
     run_encoder: RunEncoder
 
@@ -61,6 +69,8 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.network = network
+        self.relabels_from: int | None = None
+        self.balances_target = False
         self.run_encoder = _run
 
     @abstractmethod
@@ -75,6 +85,14 @@ class Method(nn.Module, ABC):
         Returns:
             Each term of the objective, unweighted and detached.
         """
+
+    def relabel(self, images: Iterable[Tensor]) -> Tensor:
+        """Return a class for each of the target's training frames, int64 [N].
+
+        Args:
+            images: all of them in order, normalised, batch by batch.
+        """
+        raise NotImplementedError
 
     def network_for(self, role: Role) -> Network:
         """Return the network that labels frames of a domain."""

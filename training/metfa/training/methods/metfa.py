@@ -23,10 +23,14 @@ TERMS: Mapping[MethodName, tuple[str, ...]] = {
     "metfa-iii": ("ce", "prior", "entropy", "metric", "alignment"),
     "metfa-iv": ("ce", "prior", "entropy", "metric", "reconstruction"),
     "metfa-v": ("ce", "prior", "entropy", "metric", "reconstruction", "alignment"),
+    "metfa-vi": (
+        *("ce", "prior", "entropy", "metric", "reconstruction", "alignment"),
+        *("confusion", "consistency"),
+    ),
 }
 """The terms of each row, by the name of their weight."""
 
-RAMPED = ("entropy", "metric", "alignment")
+RAMPED = ("entropy", "metric", "alignment", "confusion", "consistency")
 """The terms that rest on pseudo-labels, which mean nothing at first."""
 
 
@@ -39,7 +43,7 @@ class MetFA(Method):
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
         super().__init__(config, network)
-        self.computed = TERMS[config.method]
+        self.computed = tuple(name for name in TERMS[config.method] if getattr(config.weights, name) > 0)
         if "reconstruction" in self.computed:
             sizes = network.config.embedding, network.config.features
             self.reconstruct_source, self.reconstruct_target = nn.Linear(*sizes), nn.Linear(*sizes)
@@ -82,12 +86,13 @@ class MetFA(Method):
             if reverse_prototype_gradient
             else target_logits
         )
-        terms = {
-            "ce": F.cross_entropy(source_logits, batch.labels),
-            "prior": losses.prior(gaussian.mean[:split], gaussian.log_variance[:split])
-            + losses.prior(gaussian.mean[split:], gaussian.log_variance[split:]),
-            "entropy": losses.entropy(contested),
-        }
+        terms = {"ce": F.cross_entropy(source_logits, batch.labels)}
+        if "prior" in self.computed:
+            terms["prior"] = losses.prior(gaussian.mean[:split], gaussian.log_variance[:split]) + losses.prior(
+                gaussian.mean[split:], gaussian.log_variance[split:]
+            )
+        if "entropy" in self.computed:
+            terms["entropy"] = losses.entropy(contested)
         if "metric" in self.computed:
             terms["metric"] = losses.metric(z[split:], pseudo_labels, z[:split], batch.labels, classes=classes)
         if "reconstruction" in self.computed:
@@ -103,6 +108,8 @@ class MetFA(Method):
                 classes=classes,
                 temperature=self.config.alignment_temperature,
             )
+        if "confusion" in self.computed:
+            terms["confusion"] = losses.confusion(target_logits, losses.CONFUSION_TEMPERATURE)
         return terms
 
     def weights(self, progress: float) -> dict[str, float]:

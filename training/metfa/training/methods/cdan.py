@@ -1,0 +1,60 @@
+"""Conditional adversarial domain adaptation with entropy conditioning (CDAN+E, Long et al., NeurIPS 2018)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from ..model import reverse_gradient
+from .base import Batch, Method, descend, detached, sigmoid_ramp
+from .discriminator import SOURCE, TARGET, Discriminator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..config import TrainingConfig
+    from ..model import Network
+
+
+class CDAN(Method):
+    """DANN, whose discriminator sees the outer product of embedding and prediction, certain frames weighing more."""
+
+    def __init__(self, config: TrainingConfig, network: Network) -> None:
+        super().__init__(config, network)
+        self.discriminator = Discriminator(config.embedding * network.config.classes)
+        self.optimisers = (self.sgd(self.parameters()),)
+
+    def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
+        """Take one step of both players."""
+        progress = self.progress(step)
+        terms = self.terms(batch, sigmoid_ramp(progress))
+        rate = self.config.learning_rate / (1 + 10 * progress) ** 0.75
+        descend(terms["ce"] + terms["domain"], self.optimisers[0], rate)
+        return detached(terms)
+
+    def terms(self, batch: Batch, strength: float) -> dict[str, Tensor]:
+        """Return both terms, the domains' with its gradient reversed at ``strength`` where it reaches the embedding."""
+        means = [
+            self.network.embedding.mean(self.run_encoder(self.network.encoder, frames))
+            for frames in (batch.source, batch.target)
+        ]
+        logits = [self.network.classifier(mean) for mean in means]
+        domain = torch.stack(
+            [
+                self._domain(reverse_gradient(mean, strength), each.detach(), role)
+                for mean, each, role in zip(means, logits, (SOURCE, TARGET), strict=True)
+            ]
+        )
+        return {"ce": F.cross_entropy(logits[0], batch.labels), "domain": domain.mean()}
+
+    def _domain(self, mean: Tensor, logits: Tensor, domain: int) -> Tensor:
+        """Return the discriminator's loss on one domain; no gradient reaches the predictions."""
+        log_probabilities = F.log_softmax(logits, dim=1)
+        probabilities = log_probabilities.exp()
+        certainty = 1 + torch.exp((probabilities * log_probabilities).sum(dim=1))
+        products = (probabilities[:, :, None] * mean[:, None, :]).flatten(1)
+        domains = torch.full((len(mean),), domain, device=mean.device)
+        losses = F.cross_entropy(self.discriminator(products), domains, reduction="none")
+        return (certainty / certainty.sum() * losses).sum()

@@ -1,0 +1,80 @@
+"""MetFA-V with the consistency of a mean teacher; not in the paper."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from .. import losses
+from .metfa import MetFA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from ..config import TrainingConfig
+    from ..model import Network
+    from .base import Batch
+
+BEGIN = 0.1
+"""Of the run, when consistency begins."""
+
+DECAY = 0.99
+"""Of the teacher's memory for each step, at most."""
+
+
+class MetFAVI(MetFA):
+    """Every term of MetFA-V, and the pseudo-labels of a mean teacher for strongly augmented frames of the target.
+
+    The teacher is an exponential moving average of the network (Tarvainen and Valpola 2017). What it says of a weakly
+    augmented frame, where it is confident, the network is to say of the strongly augmented one (FixMatch, Sohn et al.
+    2020).
+    """
+
+    two_views = True
+
+    def __init__(self, config: TrainingConfig, network: Network) -> None:
+        super().__init__(config, network)
+        self.teacher = copy.deepcopy(network).requires_grad_(False)
+        self.balances_target = config.balance
+        if config.balance:
+            self.relabels_from = round(BEGIN * config.steps)
+
+    def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
+        """Take one step of both players, and let the teacher follow."""
+        terms = super().step(batch, noise, step)
+        with torch.no_grad():
+            decay = min(DECAY, (step + 1) / (step + 10))
+            for mean, parameter in zip(self.teacher.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(parameter, 1 - decay)
+        return terms
+
+    def terms(self, batch: Batch, noise: torch.Generator, *, reverse_prototype_gradient: bool) -> dict[str, Tensor]:
+        """Return each term, unweighted; ``noise`` draws the embedding's ε."""
+        terms = super().terms(batch, noise, reverse_prototype_gradient=reverse_prototype_gradient)
+        if "consistency" not in self.computed:
+            return terms
+        assert batch.target_strong is not None
+        features = self.run_encoder(self.network.encoder, batch.target_strong)
+        logits = self.network.classifier(self.network.embedding(features).sample(noise))
+        terms["consistency"] = losses.consistency(logits, self.label(batch.target), self.config.confidence)
+        return terms
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """Return the weight of each term; the teacher is not heeded before it has learnt something."""
+        weights = super().weights(progress)
+        return {**weights, "consistency": 0.0} if progress < BEGIN and "consistency" in weights else weights
+
+    def relabel(self, images: Iterable[Tensor]) -> Tensor:
+        """Return the class that the teacher gives each of the target's frames, int64 [N]."""
+        return torch.cat([self.label(batch).argmax(dim=1) for batch in images])
+
+    @torch.no_grad()
+    def label(self, frames: Tensor) -> Tensor:
+        """Return the teacher's probabilities for normalised frames of the target, float [N, M]."""
+        mean = self.teacher.embedding.mean(self.run_encoder(self.teacher.encoder, frames))
+        return F.softmax(self.teacher.classifier(mean), dim=1)
