@@ -61,7 +61,7 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
 
     opened = Bundle.open(bundle)
     assert opened.contract.labels == tuple(sorted(LABELS))
-    assert opened.contract.provenance.method == "metfa-v"
+    assert opened.contract.provenance.method == "metfa-vi"
     assert opened.contract.decision.rejection is not None
     assert opened.contract.decision.temperature != 1.0
     assert load_network(opened).config.embedding == opened.contract.embedding
@@ -74,7 +74,8 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     assert (devices.source.name, devices.target and devices.target.name) == (str(source), str(target))
     steps = [json.loads(line) for line in opened.read(METRICS).decode().splitlines()]
     assert [step["step"] for step in steps] == list(range(1, 7))
-    assert steps[0].keys() - {"step"} == {"ce", "prior", "entropy", "metric", "reconstruction", "alignment"}
+    terms = {"ce", "prior", "entropy", "metric", "reconstruction", "alignment", "consistency"}
+    assert steps[0].keys() - {"step"} == terms
     assert json.loads(opened.read(EVALUATION))["target"]["images"] == 6
     assert not (bundle / UNFINISHED).exists()
 
@@ -141,14 +142,15 @@ def test_what_is_compared_with_is_what_runs_without_adaptation_come_to(
     assert [each["method"] for each in evaluation["baselines"]] == ["source-only", "adabn"]
     lines = result.stdout.partition("  compared on the same 6 held-out frames of the target:\n")[2].splitlines()
     for line, each in zip(lines, evaluation["baselines"], strict=False):
-        alone = run(*domains, *SMALL, "--bundle", tmp_path / each["method"], "--method", each["method"])
+        options = ("--extended-augmentation", "--method", each["method"])
+        alone = run(*domains, *SMALL, *options, "--bundle", tmp_path / each["method"])
         assert alone.exit_code == 0, alone.output
         expected = json.loads((tmp_path / each["method"] / EVALUATION).read_text())
         assert (each["target"], each["selected_step"]) == (expected["target"], expected["selected_step"])
         assert line.split()[:2] == [each["method"], "F1"]
         assert f"F1 {each['target']['f1']:.3f}, recall {each['target']['recall']:.3f}" in line
         assert "What did adaptation bring?" not in alone.stdout
-    assert lines[2].split()[0] == "metfa-v"
+    assert lines[2].split()[0] == "metfa-vi"
     assert f"F1 {evaluation['target']['f1']:.3f}" in lines[2]
     assert "What did adaptation bring?" not in result.stdout
     without = run(*domains, *SMALL, "--bundle", tmp_path / "alone")
@@ -169,7 +171,7 @@ def test_without_target_labels_validators_are_compared(source: Path, target: Pat
     baselines = json.loads((bundle / EVALUATION).read_text())["baselines"]
     assert [each["target"] for each in baselines] == [None, None]
     lines = result.stdout.partition("more agreement often goes with more accuracy, and proves none\n")[2].splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["source-only", "adabn", "metfa-v"]
+    assert [line.split()[0] for line in lines[:3]] == ["source-only", "adabn", "metfa-vi"]
     assert f"agreement (AMI) {baselines[0]['validators']['ami']:.3f}" in lines[0]
 
 
@@ -595,9 +597,11 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
 @pytest.mark.parametrize(
     ("method", "learning_rate", "weight_decay"),
     [
-        *((name, 1e-3, 1e-5) for name in METHODS if name not in ("dann", "mme")),
+        *((name, 1e-3, 1e-5) for name in METHODS if name not in ("dann", "cdan", "mme", "mcc")),
         ("dann", 1e-2, 1e-5),
+        ("cdan", 1e-2, 1e-5),
         ("mme", 1e-2, 5e-4),
+        ("mcc", 1e-2, 5e-4),
     ],
 )
 def test_every_method_has_its_own_optimisation_unless_the_user_says_otherwise(
@@ -611,11 +615,14 @@ def test_every_method_has_its_own_optimisation_unless_the_user_says_otherwise(
     ]
 
 
-def test_the_defaults_are_the_papers(captured: list[TrainingConfig]) -> None:
+def test_the_defaults_are_the_papers_and_metfa_vi(captured: list[TrainingConfig]) -> None:
     run()
-    (config,) = captured
-    assert (config.source, config.target, config.method) == ("phantom:A", "phantom:B", "metfa-v")
-    assert config.weights == Weights(10, 0.01, 0.1, 1, 10, 5)
+    run("--method", "metfa-v", "--preset", "paper")
+    best, config = captured
+    assert (best.source, best.target, best.method, best.encoder) == ("phantom:A", "phantom:B", "metfa-vi", "edge")
+    assert best.augmentation == Augmentation(flip=True, noise=0.1, extended=True)
+    assert best.weights == config.weights == Weights(10, 0.01, 0.1, 1, 10, 5)
+    assert (config.encoder, config.embedding) == ("residual", 4096)
     assert (config.prototype_temperature, config.alignment_temperature) == (0.05, 2)
     assert {classes: config.images_of_each_class(classes) for classes in (2, 3, 6, 10)} == {2: 15, 3: 10, 6: 5, 10: 5}
     assert config.augmentation == Augmentation(flip=True, noise=0.1, extended=False)
@@ -626,7 +633,8 @@ EVERY_OPTION = """
 --steps 7 --images-per-class 3 --learning-rate 0.2 --momentum 0.8 --weight-decay 0.3 --seed 9
 --lambda-ce 1 --lambda-prior 2 --lambda-m 3 --lambda-rec 4 --lambda-kl 5 --lambda-h 6
 --no-ramp --game alternating --tau0 0.1 --tau1 3 --noise 0 --no-flip --extended-augmentation
---candidates 4 --select last --threads 2
+--candidates 4 --select last --threads 2 --encoder strided
+--lambda-consistency 7 --lambda-mcc 8 --confidence 0.7 --no-balance
 """
 
 
@@ -640,7 +648,7 @@ def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) 
             target_region=None,
             strict=True,
             method="mme",
-            encoder="residual",
+            encoder="strided",
             height=30,
             width=40,
             embedding=4096,
@@ -653,6 +661,8 @@ def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) 
             prototype_temperature=0.1,
             alignment_temperature=3,
             augmentation=Augmentation(flip=False, noise=0, extended=True),
+            confidence=0.7,
+            balance=False,
             ramp=False,
             game="alternating",
             precision="fp32",
@@ -660,7 +670,7 @@ def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) 
             threads=2,
             selection="last",
             seed=9,
-            weights=Weights(ce=1, prior=2, metric=3, reconstruction=4, alignment=5, entropy=6),
+            weights=Weights(1, 2, 3, 4, 5, 6, consistency=7, confusion=8),
         )
     ]
 

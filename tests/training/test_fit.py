@@ -83,6 +83,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "adda in its second stage": {"method": "adda", "stop": 9},
     "mme": {"method": "mme", "stop": 5},
     "dann": {"method": "dann", "stop": 5},
+    "shot before its second stage": {"method": "shot", "stop": 6},
+    "shot in its second stage": {"method": "shot", "stop": 8},
+    "metfa-vi": {"method": "metfa-vi", "stop": 8},
     "fine-tuned in its second stage": {"method": "fine-tuned", "stop": 8},
 }
 
@@ -165,7 +168,9 @@ def test_every_method_sees_the_same_augmented_frames_and_only_the_labels_that_it
     for name in ("metfa-v", method):
         monkeypatch.setattr(METHODS[name], "step", lambda _, batch, noise, step, name=name: seen.update({name: batch}))
         monkeypatch.setattr(Trainer, "_record", dict)
-        trainer = make_trainer(make_network(), replace(config, method=name, steps=2, candidates=1), tmp_path / name)
+        trainer = make_trainer(
+            make_network(), replace(config, method=name, balance=False, steps=2, candidates=1), tmp_path / name
+        )
         trainer.run(StopAfter(1))
     reference, batch = seen["metfa-v"], seen[method]
     assert torch.equal(batch.source, reference.source)
@@ -178,6 +183,10 @@ def test_every_method_sees_the_same_augmented_frames_and_only_the_labels_that_it
     else:
         assert batch.target_labels is None
         assert torch.equal(batch.target, reference.target)
+    assert (batch.target_strong is not None) == METHODS[method].two_views
+    if batch.target_strong is not None:
+        assert batch.target_strong.shape == batch.target.shape
+        assert not torch.equal(batch.target_strong, batch.target)
 
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resumption(trainer: Trainer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import sys
 import torch
 import torch.nn.functional as F
 from torch import nn
-from metfa.training.model import ENCODERS
+from metfa.training.encoders import ENCODERS
 
 for name, encoder in ENCODERS.items():
     seen = set()
@@ -53,6 +53,7 @@ import json
 from dataclasses import replace
 import torch
 from metfa.training.config import OPTIMISATION
+from metfa.training.encoders import ENCODERS
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network, NetworkConfig
 from metfa.runtime.contract import Normalisation
@@ -60,7 +61,7 @@ from tests.training.conftest import make_config
 
 terms = {}
 for name, kind in METHODS.items():
-    for encoder in ("residual", "strided") if name in ("source-only", "metfa-v") else ("residual",):
+    for encoder in ENCODERS if name in ("source-only", "metfa-v") else ("residual",):
         print(name, encoder, flush=True)
         torch.manual_seed(0)
         normalisation = Normalisation(kind="per-image", scale=1.0, mean=None)
@@ -72,7 +73,8 @@ for name, kind in METHODS.items():
         for step in range(2):
             generator = torch.Generator().manual_seed(step)
             source, target = torch.randn(2, 15, 1, 28, 36, generator=generator) + labels[:, None, None, None]
-            batch = Batch(source, labels, target, labels if "target" in kind.supervision else None)
+            supervised = labels if "target" in kind.supervision else None
+            batch = Batch(source, labels, target, supervised, target.roll(3, 2), labels.roll(1))
             values = method.step(batch, generator, step)
             terms[f"{name} {encoder} {step}"] = {key: float(value) for key, value in values.items()}
 print(json.dumps(terms))

@@ -88,6 +88,26 @@ def naive_alignment(
     return total(values)
 
 
+def naive_confusion(logits: Tensor, temperature: float) -> Tensor:
+    rows = [softmax(row, temperature) for row in logits]
+    certainty = [(1 + total([p * p.log() for p in row]).exp()).detach() for row in rows]
+    weights = [len(rows) * each / total(certainty) for each in certainty]
+    confused = []
+    for a in range(CLASSES):
+        row = [total([w * p[a] * p[b] for w, p in zip(weights, rows, strict=True)]) for b in range(CLASSES)]
+        confused.append(total(row[:a] + row[a + 1 :]) / total(row))
+    return total(confused) / CLASSES
+
+
+def naive_consistency(logits: Tensor, teacher: Tensor, confidence: float) -> Tensor:
+    values = []
+    for row, probabilities in zip(logits, teacher.tolist(), strict=True):
+        highest = max(probabilities)
+        if highest >= confidence:
+            values.append(-softmax(row)[probabilities.index(highest)].log())
+    return total(values) / len(logits)
+
+
 def assert_same(actual: Tensor, expected: Tensor, *inputs: Tensor) -> None:
     """The value and its gradient with respect to each input, by whichever way the graph came about."""
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
@@ -122,6 +142,32 @@ def test_reconstruction_is_equation_3_as_a_mean(seed: int, size: int) -> None:
 def test_entropy_is_equation_4(seed: int, size: int) -> None:
     logits = normal(seed, size, CLASSES)
     assert_same(losses.entropy(5 * logits), naive_entropy(5 * logits), logits)
+
+
+@given(seeds, sizes)
+def test_diversity_is_the_entropy_of_the_mean_prediction(seed: int, size: int) -> None:
+    logits = normal(seed, size, CLASSES)
+    mean = torch.stack([torch.stack(softmax(row)) for row in logits]).mean(dim=0)
+    assert_same(losses.diversity(logits), total([-p * p.log() for p in mean]), logits)
+
+
+@given(seeds, sizes, st.floats(0.5, 5))
+def test_confusion_is_that_of_jin_et_al(seed: int, size: int, temperature: float) -> None:
+    logits = normal(seed, size, CLASSES)
+    actual = losses.confusion(3 * logits, temperature)
+    assert_same(actual, naive_confusion(3 * logits, temperature), logits)
+
+
+def test_classes_that_are_told_apart_are_not_confused() -> None:
+    assert losses.confusion(1000 * torch.eye(CLASSES), 2.5).item() == pytest.approx(0)
+    assert losses.confusion(torch.zeros(5, CLASSES), 2.5).item() == pytest.approx(1 - 1 / CLASSES)
+
+
+@given(seeds, sizes, st.sampled_from([0.0, 0.4, 0.8]))
+def test_consistency_is_the_cross_entropy_with_a_confident_teacher(seed: int, size: int, confidence: float) -> None:
+    logits, teacher = normal(seed, size, CLASSES), (3 * normal(seed + 1, size, CLASSES)).softmax(dim=1).detach()
+    actual = losses.consistency(logits, teacher, confidence)
+    assert_same(actual, naive_consistency(logits, teacher, confidence), logits)
 
 
 @given(seeds, sizes, sizes)
@@ -180,6 +226,8 @@ def terms_of(z: Tensor, other: Tensor, labels: Tensor, pseudo_labels: Tensor) ->
         "entropy": losses.entropy(z),
         "metric": losses.metric(z, pseudo_labels, other, labels, classes=CLASSES),
         "alignment": losses.alignment(other, labels, z, pseudo_labels, classes=CLASSES, temperature=2),
+        "diversity": losses.diversity(z),
+        "consistency": losses.consistency(z, other.detach().softmax(dim=1), 0.3),
     }
 
 

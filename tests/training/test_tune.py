@@ -325,7 +325,7 @@ def test_one_process_has_a_study(config: TrainingConfig, study: Path) -> None:
         (["--study", "file"], "expected to be able to write"),
         (["--study", "torn"], "expected a JSON object in line 2"),
         (["--study", "foreign"], "operations that it cannot repeat"),
-        (["--study", "other"], "received another method (metfa-v, not adabn)"),
+        (["--study", "other"], "received another method (metfa-vi, not adabn)"),
         (["--study", "edited"], "received an unknown field 'validators.variety'"),
         (["--device", "cuda:99"], "expected the device cuda:99"),
     ],

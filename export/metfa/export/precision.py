@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from metfa.training.model import ResidualUnit
+from metfa.training.encoders.residual import ResidualUnit
 
 if TYPE_CHECKING:
     from metfa.runtime.backends.choice import Precision

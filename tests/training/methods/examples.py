@@ -31,7 +31,14 @@ def make_batch(name: MethodName = "metfa-v") -> Batch:
     source, target = torch.randn(2, 2 * CLASSES, 1, 28, 28, generator=generator, dtype=torch.float64)
     labels = torch.arange(2 * CLASSES) % CLASSES
     target = target / 2 + torch.linspace(-1, 1, 28, dtype=torch.float64)
-    return Batch(source, labels, target, labels.flip(0) if "target" in METHODS[name].supervision else None)
+    return Batch(
+        source,
+        labels,
+        target,
+        target_labels=labels.flip(0) if "target" in METHODS[name].supervision else None,
+        target_strong=target.roll(3, 2) if METHODS[name].two_views else None,
+        pseudo_labels=labels.roll(1),
+    )
 
 
 def noise() -> torch.Generator:
@@ -44,7 +51,7 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 
 def gradients(objective: Tensor, module: nn.Module) -> dict[str, Tensor]:
     """The gradient of every parameter, zero where the objective does not depend on it."""
-    parameters = dict(module.named_parameters())
+    parameters = {name: each for name, each in module.named_parameters() if each.requires_grad}
     computed = torch.autograd.grad(
         objective, list(parameters.values()), retain_graph=True, materialize_grads=True, allow_unused=True
     )

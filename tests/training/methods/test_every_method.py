@@ -29,6 +29,11 @@ MOVED: dict[tuple[MethodName, int], set[str]] = {
     ("adda", 11): {"network.encoder", "network.embedding.mean", "discriminator"},
     **{(name, 0): GAUSSIAN for name in ("metfa-i", "metfa-ii", "metfa-iii")},
     **{(name, 0): RECONSTRUCTING for name in ("metfa-iv", "metfa-v")},
+    ("metfa-vi", 6): RECONSTRUCTING | {"teacher"},
+    ("cdan", 0): DETERMINISTIC | {"discriminator"},
+    ("mcc", 0): DETERMINISTIC,
+    ("shot", 5): DETERMINISTIC,
+    ("shot", 6): {"network.encoder", "network.embedding.mean", "network.classifier.hidden"},
 }
 
 
@@ -56,6 +61,8 @@ def test_a_step_has_finite_terms_and_moves_what_it_should(config: TrainingConfig
         ("source-only", 0, "target"),
         ("adabn", 11, "target"),
         ("adda", 0, "target"),
+        ("shot", 5, "target"),
+        ("shot", 6, "source"),
         ("fine-tuned", 0, "target"),
         ("fine-tuned", 5, "target"),
         ("fine-tuned", 6, "source"),
@@ -94,7 +101,10 @@ SCHEDULES: dict[MethodName, Callable[[float, int], float]] = {
     "fine-tuned": cosine,
     "dann": lambda rate, step: rate / (1 + 10 * step / 12) ** 0.75,
     "mme": lambda rate, step: rate * (1 + 1e-4 * step) ** -0.75,
+    "cdan": lambda rate, step: rate / (1 + 10 * step / 12) ** 0.75,
+    "mcc": lambda rate, step: rate / (1 + 10 * step / 12) ** 0.75,
     "adda": lambda rate, step: rate if step < 6 else rate / 5,
+    "shot": lambda rate, step: cosine(rate, 2 * step % 12),
 }
 
 
@@ -103,7 +113,9 @@ def test_the_learning_rate_follows_the_methods_schedule(config: TrainingConfig, 
     method = make_method(config, name, learning_rate=0.004)
     for step in (0, 5, 11):
         method.step(make_batch(name), noise(), step)
-        of_stage = method.optimisers if name != "adda" else method.optimisers[:1] if step < 6 else method.optimisers[1:]
+        of_stage = method.optimisers
+        if name in {"adda", "shot"}:
+            of_stage = method.optimisers[:1] if step < 6 else method.optimisers[1:]
         rates = [group["lr"] for optimiser in of_stage for group in optimiser.param_groups]
         assert rates == pytest.approx([SCHEDULES[name](0.004, step)] * len(rates))
 
@@ -116,7 +128,7 @@ def test_the_optimiser_is_the_references(config: TrainingConfig, name: MethodNam
         else:
             assert isinstance(optimiser, torch.optim.SGD)
             assert (optimiser.defaults["momentum"], optimiser.defaults["weight_decay"]) == (0.8, 0.01)
-            assert optimiser.defaults["nesterov"] == (name == "mme")
+            assert optimiser.defaults["nesterov"] == (name in {"mme", "mcc"})
 
 
 def test_the_ramp_is_the_one_of_ganin_and_lempitsky() -> None:

@@ -17,6 +17,7 @@ from metfa.training.methods import TERMS, Batch, MetFA
 from .examples import gradients, make_batch, make_method, move, noise
 
 PROTOTYPES = "network.classifier.prototypes.weight"
+EVERY_TERM = Weights(confusion=2)
 
 
 def make_metfa(config: TrainingConfig, name: MethodName = "metfa-v") -> MetFA:
@@ -32,13 +33,19 @@ def objective(terms: dict[str, Tensor], weights: dict[str, float], sign: float) 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_every_row_computes_and_weighs_the_same_terms(config: TrainingConfig, name: MethodName) -> None:
-    method = make_metfa(config, name)
-    terms = method.step(make_batch(), noise(), 6)
+    method = make_metfa(replace(config, weights=EVERY_TERM), name)
+    terms = method.step(make_batch(name), noise(), 6)
     assert terms.keys() == method.weights(0.5).keys() == set(TERMS[name])
 
 
+def test_a_term_without_weight_is_not_computed(config: TrainingConfig) -> None:
+    config = replace(config, weights=Weights(metric=0, entropy=0))
+    terms = make_metfa(config).step(make_batch(), noise(), 6)
+    assert terms.keys() == {"ce", "prior", "reconstruction", "alignment"}
+
+
 def test_the_rows_are_the_papers() -> None:
-    first, second, third, fourth, fifth = (set(TERMS[name]) for name in TERMS)
+    first, second, third, fourth, fifth, _ = (set(TERMS[name]) for name in TERMS)
     assert first == {"ce", "prior", "entropy"}
     assert second - first == {"metric"}
     assert third - second == {"alignment"}
@@ -90,7 +97,7 @@ def test_only_the_prototypes_gradient_of_the_entropy_is_reversed(config: Trainin
 @pytest.mark.parametrize("name", TERMS)
 def test_one_pass_gives_the_gradients_of_the_alternating_game(config: TrainingConfig, name: MethodName) -> None:
     """For the same weights and noise: W's are those of L − λ₆ L_H, everything else's those of L + λ₆ L_H."""
-    method, batch = make_metfa(config, name), make_batch()
+    method, batch = make_metfa(replace(config, weights=EVERY_TERM), name), make_batch(name)
     weights = method.weights(0.5)
     one_pass = gradients(objective(method.terms(batch, noise(), reverse_prototype_gradient=True), weights, 1), method)
     passes = {

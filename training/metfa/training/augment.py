@@ -83,9 +83,16 @@ def _vary(grey: Tensor, noise: torch.Generator) -> Tensor:
     gamma, gain = draw(math.log(GAMMA)).exp(), draw(math.log(GAIN)).exp()
     grey = 255 * (gain[:, None, None, None] * (grey / 255) ** gamma[:, None, None, None]).clamp(max=1)
 
-    binomial = torch.tensor([1.0, 2.0, 1.0], device=device) / 4
-    blurred = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), torch.outer(binomial, binomial)[None, None])
-    return torch.lerp(grey, blurred, torch.rand(count, 1, 1, 1, generator=noise, device=device))
+    return torch.lerp(grey, _blur(grey), torch.rand(count, 1, 1, 1, generator=noise, device=device))
+
+
+def _blur(images: Tensor) -> Tensor:
+    """Convolve with the binomial filter [1 2 1] across and down, as four sums of neighbours: PyTorch's own are slow."""
+    images = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    for dimension in (2, 2, 3, 3):
+        size = images.shape[dimension] - 1
+        images = images.narrow(dimension, 0, size) + images.narrow(dimension, 1, size)
+    return images / 16
 
 
 def _cut_out(grey: Tensor, noise: torch.Generator) -> Tensor:

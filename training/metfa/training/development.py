@@ -14,6 +14,7 @@ from metfa.runtime.files import writing_to
 
 from .data.store import UNLABELLED, FrameStore
 from .fit import Trainer
+from .memory import keep_freed_memory
 from .methods import Method, build_method
 from .model import Network, NetworkConfig
 from .selection.candidates import Candidates, Frames
@@ -90,6 +91,7 @@ def develop(
         config = replace(config, threads=choose_threads(config, len(pair.labels), fabric))
     assert config.threads is not None
     torch.set_num_threads(config.threads)
+    keep_freed_memory()
     torch.manual_seed(config.seed)
     method = build_method(config, Network(_network_config(config, len(pair.labels))))
     if "target" in method.supervision:

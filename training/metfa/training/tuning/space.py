@@ -26,6 +26,8 @@ LAMBDAS: Mapping[str, str] = {
     "lambda-rec": "reconstruction",
     "lambda-kl": "alignment",
     "lambda-h": "entropy",
+    "lambda-consistency": "consistency",
+    "lambda-mcc": "confusion",
 }
 """The option of each λ, and the term that it weighs."""
 
