@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .report import Result
 
-PICTURED: tuple[MethodName, ...] = ("source-only", "mme", "metfa-v")
+PICTURED: tuple[MethodName, ...] = ("source-only", "mme", "metfa-v", "metfa-vi")
 POINTS = 400
 """Images of each domain in the picture of the embeddings."""
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .runs import Direction
 
 REFERENCES: tuple[MethodName, ...] = ("fine-tuned", "fully-supervised")
-BASELINES: tuple[MethodName, ...] = ("source-only", "adabn", "dann", "adda", "mme")
-PROPOSED: MethodName = "metfa-v"
+BASELINES: tuple[MethodName, ...] = ("source-only", "adabn", "dann", "cdan", "adda", "mme", "mcc", "shot")
+PROPOSED: tuple[MethodName, ...] = ("metfa-v", "metfa-vi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +165,20 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _findings(results: Sequence[Result]) -> Iterator[str]:
-    """Yield in words, where the rows are there, how MetFA-V stands to the baselines and what each of its terms does."""
+    """Yield in words, where the rows are there, how MetFA stands to the baselines and what each of its terms does."""
     scores = {method: _mean_and_deviation(_values(group, "target F1")) for method, group in _by_method(results)}
     rivals = [method for method in BASELINES if method in scores]
-    if PROPOSED not in scores:
-        return
-    if rivals:
-        best = max(rivals, key=lambda method: scores[method][0])
-        gain = scores[PROPOSED][0] - scores[best][0]
-        spread = max(scores[PROPOSED][1], scores[best][1])
+    proposed = [method for method in PROPOSED if method in scores]
+    for method in proposed if rivals else ():
+        best = max(rivals, key=lambda rival: scores[rival][0])
+        gain = scores[method][0] - scores[best][0]
+        spread = max(scores[method][1], scores[best][1])
         verdict = f"{'more than' if abs(gain) > spread else '**within**'} the larger of their deviations ({spread:.3f})"
         if len({result.run.seed for result in results}) == 1:
             verdict = "of one seed, which says little"
-        yield f"{PROPOSED} − {best}, the best baseline, on the target: {gain:+.3f}, {verdict}."
+        yield f"{method} − {best}, the best baseline, on the target: {gain:+.3f}, {verdict}."
+    if not proposed:
+        return
     ablation = [method for method in scores if method.startswith("metfa-")]
     order = sorted(ablation, key=lambda method: -scores[method][0])
     yield "Order of the ablation on the target: " + ", ".join(f"{each} {scores[each][0]:.3f}" for each in order) + "."

@@ -114,7 +114,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_tabulated(folder: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "metfa-vi"], "expected all or some of source-only, adabn"),
+        (["--methods", "metfa-ix"], "expected all or some of source-only, adabn"),
         (["--seeds", "0"], "0 is not in the range"),
         (["--stepps", "3"], "No such option"),
         (["--seed", "3"], "received --seed, which the table decides for each run; leave it out"),
