@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from metfa.runtime.contract import Normalisation
-from metfa.training.augment import augment
+from metfa.training.augment import _blur, augment
 from metfa.training.config import Augmentation
 from metfa.training.model import Normalise
 
@@ -134,3 +134,36 @@ def test_extended_moves_to_every_side_and_stretches_both_ways() -> None:
         assert (values < middle).mean() == pytest.approx(0.5, abs=0.2)
     brightest = images.amax(dim=(1, 2, 3))
     assert (brightest < 200).float().mean() == pytest.approx(0.5, abs=0.2)
+
+
+def strong_of(frames: Tensor, augmentation: Augmentation, seed: int = 0) -> Tensor:
+    """What the strong view is before normalisation."""
+    return augment(frames, lambda grey: grey, augmentation, generator(seed), strongly=True)
+
+
+def test_the_strong_view_has_a_square_of_a_third_of_the_height_cut_out() -> None:
+    frames = torch.full((400, 1, 30, 40), 200, dtype=torch.uint8)
+    cut = strong_of(frames, OFF) == 0
+    for image in cut[:, 0]:
+        inner = image[6:-6, 6:-6]  # beyond it, turning and shifting leave black corners too
+        rows, columns = inner.any(dim=1), inner.any(dim=0)
+        assert torch.equal(inner, rows[:, None] & columns[None])  # a rectangle
+        assert max(rows.sum(), columns.sum()) <= 11
+    assert cut[:, 0, 6:-6, 6:-6].any(dim=2).any(dim=1).float().mean() > 0.75
+
+
+@given(seeds)
+def test_the_strong_view_varies_whatever_the_augmentation_and_stays_in_range(seed: int) -> None:
+    frames = draw_frames(4)
+    for augmentation in (OFF, EXTENDED):
+        varied = strong_of(frames, augmentation, seed)
+        assert varied.shape == frames.shape
+        assert ((varied >= 0) & (varied <= 255)).all()
+        assert all(not torch.equal(one, other) for one, other in zip(varied, frames.float(), strict=True))
+
+
+def test_the_blur_is_the_binomial_filter() -> None:
+    image = draw_frames(1).float()
+    kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    expected = cv2.filter2D(image[0, 0].numpy(), -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    np.testing.assert_allclose(_blur(image)[0, 0].numpy(), expected, atol=1e-3)
