@@ -16,7 +16,8 @@ from metfa.export.cli import main
 from metfa.export.sononet import LABELS, SonoNet, deploy_sononet, read_published_weights
 from metfa.runtime.bundle import Bundle
 from metfa.runtime.contract import Region
-from metfa.runtime.errors import ExportError
+from metfa.runtime.errors import SourceError
+from tests.training.encoders.published import make_arrays
 
 ROI = Region(81, 115, 793, 619)
 TRUE_LABELS = {
@@ -27,18 +28,6 @@ TRUE_LABELS = {
     "LVOT.tiff": "LVOT",
     "PROFILE.tiff": "Profile",
 }
-
-
-def make_arrays() -> list[np.ndarray]:
-    """Return arrays in the published layout, with random numbers."""
-    rng = np.random.default_rng(0)
-    arrays = []
-    for layer in SonoNet().modules():
-        if isinstance(layer, nn.Conv2d):
-            weight = rng.normal(0, layer.weight[0].numel() ** -0.5, tuple(layer.weight.shape))
-            beta, gamma, mean, inverse = rng.uniform(0.5, 1.5, (4, layer.out_channels))
-            arrays += [weight, beta, gamma, mean, inverse]
-    return [array.astype(np.float32) for array in arrays]
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +70,10 @@ def test_damaged_weights_are_refused_in_one_line(arrays: list[np.ndarray], tmp_p
     }
     for what, content in contents.items():
         damaged.write_bytes(content)
-        with pytest.raises(ExportError, match=r"SonoNet-16 in .*damaged\.npz, received") as refusal:
+        with pytest.raises(SourceError, match=r"SonoNet-16 in .*damaged\.npz, received") as refusal:
             read_published_weights(damaged)
         assert "\n" not in str(refusal.value), what
-    with pytest.raises(ExportError, match="No such file"):
+    with pytest.raises(SourceError, match="No such file"):
         read_published_weights(tmp_path / "absent.npz")
 
 
@@ -92,7 +81,7 @@ def test_an_npy_file_and_other_names_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(3))
     np.savez(tmp_path / "named.npz", weights=np.zeros(3))
     for name in ("one.npy", "named.npz"):
-        with pytest.raises(ExportError, match="holds something else"):
+        with pytest.raises(SourceError, match="holds something else"):
             read_published_weights(tmp_path / name)
 
 
