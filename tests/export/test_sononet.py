@@ -10,14 +10,21 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from tests.training.encoders.published import make_arrays
 from torch import nn
 
 from metfa.export.cli import main
-from metfa.export.sononet import LABELS, SonoNet, deploy_sononet, read_published_weights
-from metfa.runtime.bundle import Bundle
+from metfa.export.sononet import LABELS, deploy_sononet, read_published_weights
+from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from metfa.runtime.bundle import ONNX, Bundle
 from metfa.runtime.contract import Region
 from metfa.runtime.errors import SourceError
-from tests.training.encoders.published import make_arrays
+from metfa.runtime.images import read_image
+from metfa.runtime.preprocess import preprocess
+from metfa.training.development import NORMALISATION
+from metfa.training.encoders import build_encoder
+from metfa.training.initial_weights import identify, load_initial
+from metfa.training.model import Normalise
 
 ROI = Region(81, 115, 793, 619)
 TRUE_LABELS = {
@@ -131,3 +138,20 @@ def test_the_published_network_labels_real_frames_in_every_precision(sononet_dat
         assert {record["source"]: record["label"] for record in observed} == TRUE_LABELS
         assert all(tuple(record["probabilities"]) == LABELS for record in observed)
         assert min(record["confidence"] for record in observed) > 0.99
+
+    images = np.stack(
+        [preprocess(read_image(frames / name), height=224, width=288, region=ROI) for name in TRUE_LABELS]
+    )
+    published = OnnxRuntimeBackend(bundle / ONNX, Bundle.open(bundle).contract, "cpu").infer(images).embedding
+    received = encoder_features(sononet_data / "SonoNet16.npz", images)
+    np.testing.assert_allclose(received, published, rtol=1e-3, atol=1e-3)
+
+
+@torch.inference_mode()
+def encoder_features(weights: Path, images: np.ndarray) -> np.ndarray:
+    """Return what training's encoder of these weights makes of frames, before it standardises them, [N, 64]."""
+    encoder = build_encoder("sononet16")
+    load_initial(encoder, identify(str(weights), "sononet16"))
+    layers = nn.Sequential(Normalise(NORMALISATION), *list(encoder.eval())[: -encoder.adapting], nn.Flatten())
+    features: np.ndarray = layers(torch.from_numpy(images)).numpy()
+    return features

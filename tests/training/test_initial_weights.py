@@ -1,7 +1,5 @@
 """What an encoder begins with: known by its hash, refused where it is of another encoder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path
@@ -72,7 +70,7 @@ def test_weights_of_another_encoder_are_refused_before_anything_is_read(
         "expected --init with --freeze-encoder": ("--freeze-encoder",),
     }
     for reason, options in refused.items():
-        result = train(source, "/nowhere", tmp_path / "bundle", *options)
+        result = train(source, Path("/nowhere"), tmp_path / "bundle", *options)
         assert result.exit_code != 0
         assert reason in result.output
         assert sum(", received " in line for line in result.output.splitlines()) == 1

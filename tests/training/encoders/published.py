@@ -1,7 +1,5 @@
 """Weights in the layout of ``SonoNet16.npz``, and an independent reading of that layout."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The encoder computes what the published network computes, on frames that are standardised and not multiplied."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from metfa.runtime.contract import Region
 from metfa.runtime.images import read_image
 from metfa.runtime.preprocess import preprocess
+from metfa.training.encoders.sononet16 import SonoNet16Encoder
 from metfa.training.initial_weights import identify, load_initial
 from metfa.training.model import Network
 
@@ -31,8 +30,9 @@ def initialised(weights: Path) -> Network:
 @torch.inference_mode()
 def features_of(network: Network, frames: Tensor) -> Tensor:
     """Return what the encoder makes of frames before it standardises them, float [N, 64]."""
-    layers = list(network.encoder)[: -network.encoder.adapting]
-    return nn.Sequential(*layers)(network.normalise(frames)).flatten(1)
+    layers = nn.Sequential(*list(network.encoder)[: -SonoNet16Encoder.adapting], nn.Flatten())
+    features: Tensor = layers(network.normalise(frames))
+    return features
 
 
 def test_the_layers_are_the_published_ones(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from .augment import augment
 from .data.feature_cache import cached_features
 from .data.store import Features, FrameStore
 from .encoders import ENCODERS
-from .progress import progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 COPIES = 4
 """Of each training frame: features of it as it is and of three augmented copies, and of four augmented strongly."""
-
-BATCH = 32
 
 
 def head_of(network: Network) -> Network:
@@ -76,40 +73,36 @@ class FrozenEncoder:
 
     def _features(self, frames: FrameSequence, *, copies: int, strongly: bool = False) -> NDArray[np.float32]:
         """Return float32 [N, copies, ...]; the first copy is the frame as it is unless all are changed ``strongly``."""
-        key = self._key(frames, f"{copies} {self._augmentation if copies > 1 else None} {strongly}")
-        return cached_features(key, len(frames), lambda: self._compute(frames, copies, strongly))
+        shape = self._encode(torch.from_numpy(frames[:1]), copies, strongly, seed=0).shape
+
+        def compute(frame: NDArray[np.uint8], digest: bytes) -> NDArray[np.float32]:
+            seed = int.from_bytes(digest[:4], "little")  # all that torch's generator on the CPU takes
+            return self._encode(torch.from_numpy(frame[np.newaxis]), copies, strongly, seed)
+
+        return cached_features(self._key(copies, strongly), frames, shape, compute)
 
     @torch.inference_mode()
-    def _compute(self, frames: FrameSequence, copies: int, strongly: bool) -> NDArray[np.float32]:
-        of_copies = []
-        with progress("Encoding frames", total=copies * len(frames), unit="frame", leave=False) as bar:
-            for number in range(copies):
-                noise = torch.Generator(self._device).manual_seed(number)
-                parts = []
-                for start in range(0, len(frames), BATCH):
-                    part = torch.from_numpy(frames[start : start + BATCH].copy()).to(self._device)
-                    parts.append(self._layers(self._view(part, number, strongly, noise)).float().cpu().numpy())
-                    bar.update(len(part))
-                of_copies.append(np.concatenate(parts))
-        return np.stack(of_copies, axis=1)
+    def _encode(self, frame: Tensor, copies: int, strongly: bool, seed: int) -> NDArray[np.float32]:
+        """Return the features of a frame, a pure function of it: no other frame is in its batch."""
+        frame = frame.to(self._device)
+        images = self._network.normalise(frame)
+        if copies > 1:
+            noise = torch.Generator(self._device).manual_seed(seed)
+            repeated = frame.expand(copies, -1, -1, -1)
+            augmented = augment(repeated, self._network.normalise, self._augmentation, noise, strongly=strongly)
+            images = augmented if strongly else torch.cat([images, augmented[1:]])
+        features: Tensor = self._layers(images)
+        return features.float().cpu().numpy()
 
-    def _view(self, frames: Tensor, number: int, strongly: bool, noise: torch.Generator) -> Tensor:
-        if number == 0 and not strongly:
-            as_it_is: Tensor = self._network.normalise(frames)
-            return as_it_is
-        return augment(frames, self._network.normalise, self._augmentation, noise, strongly=strongly)
-
-    def _key(self, frames: FrameSequence, made: str) -> str:
-        """Return a hash of all that features depend on: frames, weights, how copies are made, and the code."""
+    def _key(self, copies: int, strongly: bool) -> str:
+        """Return a hash of what features depend on beside the frame: weights, how copies are made, and the code."""
         here = Path(__file__).parent
-        hashed = hashlib.sha256(f"{made} {self._network.config.normalisation} {self._device.type}".encode())
-        hashed.update(torch.__version__.encode())
+        made = (copies, strongly, self._augmentation if copies > 1 else None, self._network.config.normalisation)
+        hashed = hashlib.sha256(f"{made} {self._device.type} {torch.__version__}".encode())
         for path in (here / "augment.py", here / "frozen.py", here / "model.py", *sorted(here.glob("encoders/*.py"))):
             hashed.update(path.read_bytes())
         for name, tensor in self._layers.state_dict().items():
             hashed.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        for start in range(0, len(frames), BATCH):
-            hashed.update(frames[start : start + BATCH].tobytes())
         return hashed.hexdigest()[:32]
 
 

@@ -1,59 +1,109 @@
-"""Features that an encoder has computed once, beside the prepared frames in the cache."""
+"""Features of frames that an encoder has computed once, beside the prepared frames in the cache.
+
+A folder holds the features of one encoder, made in one way, as records of one size: the digest of a frame, its
+features, and a checksum of both. Records are appended, so that a run which ends early loses nothing; one that is cut
+off or damaged is as good as not there.
+"""
 
 from __future__ import annotations
 
+import os
+import zlib
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metfa.runtime.errors import OutputError
-from metfa.runtime.files import cache_directory, replacing
+from metfa.runtime.files import cache_directory, writing_to
 
+from ..progress import progress
 from .cache import alone, open_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-_FILE = "features.npz"
+    from .store import FrameSequence
+
+    Compute = Callable[[NDArray[np.uint8], bytes], NDArray[np.float32]]
+
+_FILE = "features.bin"
+_DIGEST_BYTES = 16
 
 
-def cached_features(key: str, count: int, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the features that ``key`` stands for, from the cache or computed now.
+def cached_features(key: str, frames: FrameSequence, shape: tuple[int, ...], compute: Compute) -> NDArray[np.float32]:
+    """Return the features of frames, from the cache where they are there, computed and added to it where they are not.
 
     Args:
-        key: a hash of all that they depend on.
-        count: N, of how many frames they are.
-        compute: returns them, float32 [N, ...].
+        key: a hash of all that they depend on beside the frame.
+        frames: uint8 [N, 1, H, W].
+        shape: of the features of a frame.
+        compute: makes them of a frame [1, H, W] and its digest.
+
+    Returns:
+        float32 [N, *shape].
 
     Raises:
         OutputError: the cache cannot be written, or another user wrote it.
     """
-    folder = cache_directory() / key
-    features = _read(folder / _FILE, count)
-    if features is None:
-        with alone(folder):
-            features = _read(folder / _FILE, count)  # another process may have computed them in the meantime
-            if features is None:
-                features = compute()
-                with replacing(folder / _FILE) as temporary:
-                    np.savez(temporary, allow_pickle=False, features=features)
-    return features
+    path = cache_directory() / key / _FILE
+    record = np.dtype([("digest", np.uint8, _DIGEST_BYTES), ("features", "<f4", shape), ("checksum", "<u4")])
+    rows = {_digest(frame): row for row, frame in enumerate(_each(frames))}
+    known = _read(path, record)
+    if not known.keys() >= rows.keys():
+        with alone(path.parent):
+            known = _read(path, record)  # another process may have added some in the meantime
+            missing = {digest: row for digest, row in rows.items() if digest not in known}
+            _append(path, record, frames, missing, compute)
+            known = _read(path, record)
+    return np.array([known[_digest(frame)] for frame in _each(frames)], np.float32).reshape(-1, *shape)
 
 
-def _read(path: Path, count: int) -> NDArray[np.float32] | None:
-    """Return what the file holds; None where it is not there, damaged (a zip has checksums) or of something else.
+def _each(frames: FrameSequence) -> Iterator[NDArray[np.uint8]]:
+    for row in range(len(frames)):
+        yield frames[row : row + 1][0]
+
+
+def _digest(frame: NDArray[np.uint8]) -> bytes:
+    return blake2b(frame.tobytes(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _read(path: Path, record: np.dtype[np.void]) -> dict[bytes, NDArray[np.float32]]:
+    """Return the features in a file by the digest of their frame, without those that are damaged.
 
     Raises:
         OutputError: another user wrote it.
     """
     try:
-        with open_own(path) as file, np.load(file, allow_pickle=False) as stored:
-            features = stored["features"]
-    except OutputError:
-        raise
-    except Exception:  # NumPy and zipfile raise much where a file is damaged
-        return None
-    return features if features.dtype == np.float32 and len(features) == count else None
+        with open_own(path) as file:
+            content = file.read()
+    except OSError:  # it is not there
+        return {}
+    whole = np.frombuffer(content, record, count=len(content) // record.itemsize)
+    return {each["digest"].tobytes(): each["features"] for each in whole if each["checksum"] == _checksum(each)}
+
+
+def _append(
+    path: Path, record: np.dtype[np.void], frames: FrameSequence, missing: dict[bytes, int], compute: Compute
+) -> None:
+    """Compute the features of the frames in some rows and add them to the file, each as soon as it is there."""
+    with (
+        writing_to(path),
+        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "wb") as file,
+        progress("Encoding frames", total=len(missing), unit="frame", leave=False) as bar,
+    ):
+        file.truncate(os.fstat(file.fileno()).st_size // record.itemsize * record.itemsize)
+        file.seek(0, os.SEEK_END)
+        for digest, row in missing.items():
+            made = np.zeros((), record)
+            made["digest"] = np.frombuffer(digest, np.uint8)
+            made["features"] = compute(frames[row : row + 1][0], digest)
+            made["checksum"] = _checksum(made)
+            file.write(made.tobytes())
+            bar.update()
+
+
+def _checksum(record: NDArray[np.void] | np.void) -> int:
+    return zlib.crc32(record["features"].tobytes(), zlib.crc32(record["digest"].tobytes()))
