@@ -50,15 +50,15 @@ def cached_features(key: str, frames: FrameSequence, shape: tuple[int, ...], com
     """
     path = cache_directory() / key / _FILE
     record = np.dtype([("digest", np.uint8, _DIGEST_BYTES), ("features", "<f4", shape), ("checksum", "<u4")])
-    rows = {_digest(frame): row for row, frame in enumerate(_each(frames))}
+    digests = [_digest(frame) for frame in _each(frames)]
     known = _read(path, record)
-    if not known.keys() >= rows.keys():
-        with alone(path.parent):
-            known = _read(path, record)  # another process may have added some in the meantime
-            missing = {digest: row for digest, row in rows.items() if digest not in known}
-            _append(path, record, frames, missing, compute)
-            known = _read(path, record)
-    return np.array([known[_digest(frame)] for frame in _each(frames)], np.float32).reshape(-1, *shape)
+    missing = {digest: row for row, digest in enumerate(digests) if digest not in known}
+    with progress("Encoding frames", total=len(missing), unit="frame", leave=False) as bar:
+        for digest, row in missing.items():
+            known[digest] = compute(frames[row : row + 1][0], digest)
+            _append(path, record, digest, known[digest])
+            bar.update()
+    return np.array([known[digest] for digest in digests], np.float32).reshape(-1, *shape)
 
 
 def _each(frames: FrameSequence) -> Iterator[NDArray[np.uint8]]:
@@ -85,24 +85,18 @@ def _read(path: Path, record: np.dtype[np.void]) -> dict[bytes, NDArray[np.float
     return {each["digest"].tobytes(): each["features"] for each in whole if each["checksum"] == _checksum(each)}
 
 
-def _append(
-    path: Path, record: np.dtype[np.void], frames: FrameSequence, missing: dict[bytes, int], compute: Compute
-) -> None:
-    """Compute the features of the frames in some rows and add them to the file, each as soon as it is there."""
-    with (
-        writing_to(path),
-        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "wb") as file,
-        progress("Encoding frames", total=len(missing), unit="frame", leave=False) as bar,
-    ):
-        file.truncate(os.fstat(file.fileno()).st_size // record.itemsize * record.itemsize)
-        file.seek(0, os.SEEK_END)
-        for digest, row in missing.items():
-            made = np.zeros((), record)
-            made["digest"] = np.frombuffer(digest, np.uint8)
-            made["features"] = compute(frames[row : row + 1][0], digest)
-            made["checksum"] = _checksum(made)
+def _append(path: Path, record: np.dtype[np.void], digest: bytes, features: NDArray[np.float32]) -> None:
+    """Add the features of a frame to the file, which other processes add to as well."""
+    made = np.zeros((), record)
+    made["digest"], made["features"] = np.frombuffer(digest, np.uint8), features
+    made["checksum"] = _checksum(made)
+    with alone(path.parent), writing_to(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            whole = os.fstat(descriptor).st_size // record.itemsize * record.itemsize
+            file.truncate(whole)  # of a process that was killed in the middle of a record
+            file.seek(whole)
             file.write(made.tobytes())
-            bar.update()
 
 
 def _checksum(record: NDArray[np.void] | np.void) -> int:
