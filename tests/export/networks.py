@@ -26,22 +26,27 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from metfa.training.config import EncoderName
+
 HEIGHT, WIDTH = 32, 40
 LABELS = ("4CH", "Abdominal", "Femur", "Lips", "Background")
 EMBEDDING = 16
 NORMALISATIONS = {"fixed": Normalisation("fixed", 1 / 50, 100.0), "per-image": Normalisation("per-image", 1.0, None)}
 
 
-def make_network(kind: Literal["fixed", "per-image"] = "per-image", seed: int = 0) -> Network:
+def make_network(
+    kind: Literal["fixed", "per-image"] = "per-image", seed: int = 0, encoder: EncoderName = "residual"
+) -> Network:
     """Return a network whose batch norms have statistics, so that ignoring or misplacing one is noticed."""
     torch.manual_seed(seed)
-    network = Network(NetworkConfig(HEIGHT, WIDTH, len(LABELS), "residual", EMBEDDING, 0.05, NORMALISATIONS[kind]))
+    network = Network(NetworkConfig(HEIGHT, WIDTH, len(LABELS), encoder, EMBEDDING, 0.05, NORMALISATIONS[kind]))
     for part in network.modules():
         if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
             part.get_buffer("running_mean").normal_(0, 0.3)
             part.get_buffer("running_var").uniform_(0.5, 2)
-            nn.init.uniform_(part.weight, 0.5, 1.5)
-            nn.init.normal_(part.bias, 0, 0.3)
+            if part.affine:
+                nn.init.uniform_(part.weight, 0.5, 1.5)
+                nn.init.normal_(part.bias, 0, 0.3)
     return network.eval()
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.training.conftest import make_config
 
 from metfa.export.card import write_card
 from metfa.export.card.markdown import plain, table
 from metfa.export.card.page import to_page
 from metfa.runtime import records
 from metfa.runtime.bundle import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
-from metfa.training.config import CONFIG
+from metfa.training.config import CONFIG, InitialWeights
 from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind
 from metfa.training.evaluation.scores import Scores
 from metfa.training.selection.validators import Validators
@@ -85,6 +86,21 @@ def test_scores_are_those_of_the_record(trained: Path) -> None:
     assert "| target | 50 | 0.611 | 0.622 | 0.633 | 0.600 |" in text
     assert "| 400 | 95.0% | 0.710 | 0.700 | 1.200 | 0.990 | 0.910 | 0.610 |" in text
     assert "| Femur | 10 | 0.600 | 0.600 | 0.600 |" in text  # 6 of 10 right, and 6 of the 10 called so
+
+
+def test_initial_weights_are_named_with_their_licence(trained: Path) -> None:
+    initial = InitialWeights("SonoNet16.npz", "0123abcd", "SonoNet-16 (Baumgartner et al.)", "Apache-2.0")
+    known = dataclasses.replace(make_config(), initial_weights=initial, freeze_encoder=True)
+    unknown = dataclasses.replace(make_config(), initial_weights=dataclasses.replace(initial, licence=None))
+    shown = {
+        "random": make_config(),
+        "SonoNet-16 (Baumgartner et al.); licence Apache-2.0; SHA-256 0123abcd; the encoder kept them": known,
+        "its licence is not stated; SHA-256 0123abcd; trained further": unknown,
+    }
+    for text, config in shown.items():
+        add(trained, CONFIG, records.to_json(config))
+        write_card(Bundle.open(trained))
+        assert text in (trained / CARD).read_text(encoding="utf-8")
 
 
 def test_a_target_without_labels_has_no_scores(trained: Path) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import onnx
@@ -12,6 +12,7 @@ from metfa.export.graph import deploy
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from metfa.runtime.bundle import ONNX, ONNX_FP16
 from metfa.runtime.contract import METADATA_KEY, ModelContract
+from metfa.training.config import EncoderName
 
 from .networks import EMBEDDING, HEIGHT, LABELS, WIDTH, make_contract, make_frames, make_network
 
@@ -32,10 +33,13 @@ def interface(values: object) -> dict[str, tuple[int, list[str | int]]]:
     }
 
 
+@pytest.mark.parametrize("encoder", get_args(EncoderName))
 @pytest.mark.parametrize("kind", ["fixed", "per-image"])
 @torch.inference_mode()
-def test_deployed_model_computes_what_the_network_computes(kind: Literal["fixed", "per-image"]) -> None:
-    network, frames = make_network(kind), make_frames(8)
+def test_deployed_model_computes_what_the_network_computes(
+    kind: Literal["fixed", "per-image"], encoder: EncoderName
+) -> None:
+    network, frames = make_network(kind, encoder=encoder), make_frames(8)
     for expected, received in zip(network(frames), deploy(network, "fp32")(frames), strict=True):
         torch.testing.assert_close(received, expected, rtol=1e-5, atol=1e-5)
 

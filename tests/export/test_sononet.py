@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from tests.training.encoders.published import make_arrays
 from torch import nn
 
 from metfa.export.cli import main
-from metfa.export.sononet import LABELS, SonoNet, deploy_sononet, read_published_weights
-from metfa.runtime.bundle import Bundle
+from metfa.export.sononet import LABELS, deploy_sononet, read_published_weights
+from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from metfa.runtime.bundle import ONNX, Bundle
 from metfa.runtime.contract import Region
-from metfa.runtime.errors import ExportError
+from metfa.runtime.errors import SourceError
+from metfa.runtime.images import read_image
+from metfa.runtime.preprocess import preprocess
+from metfa.training.development import NORMALISATION
+from metfa.training.encoders import build_encoder
+from metfa.training.initial_weights import identify, load_initial
+from metfa.training.model import Normalise
 
 ROI = Region(81, 115, 793, 619)
 TRUE_LABELS = {
@@ -27,18 +35,6 @@ TRUE_LABELS = {
     "LVOT.tiff": "LVOT",
     "PROFILE.tiff": "Profile",
 }
-
-
-def make_arrays() -> list[np.ndarray]:
-    """Return arrays in the published layout, with random numbers."""
-    rng = np.random.default_rng(0)
-    arrays = []
-    for layer in SonoNet().modules():
-        if isinstance(layer, nn.Conv2d):
-            weight = rng.normal(0, layer.weight[0].numel() ** -0.5, tuple(layer.weight.shape))
-            beta, gamma, mean, inverse = rng.uniform(0.5, 1.5, (4, layer.out_channels))
-            arrays += [weight, beta, gamma, mean, inverse]
-    return [array.astype(np.float32) for array in arrays]
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +77,10 @@ def test_damaged_weights_are_refused_in_one_line(arrays: list[np.ndarray], tmp_p
     }
     for what, content in contents.items():
         damaged.write_bytes(content)
-        with pytest.raises(ExportError, match=r"SonoNet-16 in .*damaged\.npz, received") as refusal:
+        with pytest.raises(SourceError, match=r"SonoNet-16 in .*damaged\.npz, received") as refusal:
             read_published_weights(damaged)
         assert "\n" not in str(refusal.value), what
-    with pytest.raises(ExportError, match="No such file"):
+    with pytest.raises(SourceError, match="No such file"):
         read_published_weights(tmp_path / "absent.npz")
 
 
@@ -92,7 +88,7 @@ def test_an_npy_file_and_other_names_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(3))
     np.savez(tmp_path / "named.npz", weights=np.zeros(3))
     for name in ("one.npy", "named.npz"):
-        with pytest.raises(ExportError, match="holds something else"):
+        with pytest.raises(SourceError, match="holds something else"):
             read_published_weights(tmp_path / name)
 
 
@@ -142,3 +138,20 @@ def test_the_published_network_labels_real_frames_in_every_precision(sononet_dat
         assert {record["source"]: record["label"] for record in observed} == TRUE_LABELS
         assert all(tuple(record["probabilities"]) == LABELS for record in observed)
         assert min(record["confidence"] for record in observed) > 0.99
+
+    images = np.stack(
+        [preprocess(read_image(frames / name), height=224, width=288, region=ROI) for name in TRUE_LABELS]
+    )
+    published = OnnxRuntimeBackend(bundle / ONNX, Bundle.open(bundle).contract, "cpu").infer(images).embedding
+    received = encoder_features(sononet_data / "SonoNet16.npz", images)
+    np.testing.assert_allclose(received, published, rtol=1e-3, atol=1e-3)
+
+
+@torch.inference_mode()
+def encoder_features(weights: Path, images: np.ndarray) -> np.ndarray:
+    """Return what training's encoder of these weights makes of frames, before it standardises them, [N, 64]."""
+    encoder = build_encoder("sononet16")
+    load_initial(encoder, identify(str(weights), "sononet16"))
+    layers = nn.Sequential(Normalise(NORMALISATION), *list(encoder.eval())[: -encoder.adapting], nn.Flatten())
+    features: np.ndarray = layers(torch.from_numpy(images)).numpy()
+    return features

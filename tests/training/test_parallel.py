@@ -144,24 +144,25 @@ from metfa.training.parallel import SharedBatchNorm2d
 rank, rendezvous, memory_format = int(sys.argv[1]), sys.argv[2], getattr(torch, sys.argv[3])
 dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
 SharedBatchNorm2d.shares = True
-torch.manual_seed(0)
-whole, shared = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-nn.init.normal_(whole.weight)
-nn.init.normal_(whole.bias)
-shared.load_state_dict(whole.state_dict())
-shared.__class__ = SharedBatchNorm2d
-x = (torch.arange(8.0)[:, None, None, None] * torch.randn(8, 3, 5, 6)).to(memory_format=memory_format)
-weights = torch.randn(8, 3, 5, 6)
-mine = slice(4 * rank, 4 * rank + 4)
-inputs = x.clone().requires_grad_(), x[mine].clone().requires_grad_()
-(whole(inputs[0]) * weights).sum().backward()
-(shared(inputs[1]) * weights[mine]).sum().backward()
-torch.testing.assert_close(inputs[1].grad, inputs[0].grad[mine], rtol=1e-4, atol=1e-5)
-for of_share, of_whole in zip(shared.parameters(), whole.parameters(), strict=True):
-    dist.all_reduce(of_share.grad)
-    torch.testing.assert_close(of_share.grad, of_whole.grad, rtol=1e-4, atol=1e-4)
-for of_share, of_whole in zip(shared.buffers(), whole.buffers(), strict=True):
-    torch.testing.assert_close(of_share, of_whole, rtol=1e-5, atol=1e-6)
+for affine in (True, False):
+    torch.manual_seed(0)
+    whole, shared = nn.BatchNorm2d(3, affine=affine), nn.BatchNorm2d(3, affine=affine)
+    for parameter in whole.parameters():
+        nn.init.normal_(parameter)
+    shared.load_state_dict(whole.state_dict())
+    shared.__class__ = SharedBatchNorm2d
+    x = (torch.arange(8.0)[:, None, None, None] * torch.randn(8, 3, 5, 6)).to(memory_format=memory_format)
+    weights = torch.randn(8, 3, 5, 6)
+    mine = slice(4 * rank, 4 * rank + 4)
+    inputs = x.clone().requires_grad_(), x[mine].clone().requires_grad_()
+    (whole(inputs[0]) * weights).sum().backward()
+    (shared(inputs[1]) * weights[mine]).sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad[mine], rtol=1e-4, atol=1e-5)
+    for of_share, of_whole in zip(shared.parameters(), whole.parameters(), strict=True):
+        dist.all_reduce(of_share.grad)
+        torch.testing.assert_close(of_share.grad, of_whole.grad, rtol=1e-4, atol=1e-4)
+    for of_share, of_whole in zip(shared.buffers(), whole.buffers(), strict=True):
+        torch.testing.assert_close(of_share, of_whole, rtol=1e-5, atol=1e-6)
 """
 
 

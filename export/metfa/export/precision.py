@@ -69,6 +69,9 @@ def _simplify(norm: nn.BatchNorm2d) -> None:
     """Rewrite γ(x − mean) / √(var + ε) + β as scale · x + shift, where half precision rounds two numbers, not four."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
+    if not norm.affine:
+        norm.weight = nn.Parameter(torch.ones_like(norm.running_mean))
+        norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean))
     with torch.no_grad():
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         norm.bias.sub_(norm.running_mean * scale)

@@ -76,7 +76,7 @@ def train_baselines(
         ) from None
     if run is None:
         return None
-    validation, test = (pair.frames("target", split) for split in ("val", "test"))
+    validation, test = (run.seen(pair.frames("target", split)) for split in ("val", "test"))
     labelled = bool((test.labels != UNLABELLED).any())
     baselines = []
     for method in BASELINES:

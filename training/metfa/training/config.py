@@ -48,7 +48,7 @@ PAPER_METHODS: tuple[MethodName, ...] = (
 )
 """The rows of the paper's own tables. They are trained with its augmentation unless the user says otherwise."""
 
-EncoderName = Literal["edge", "residual", "strided"]
+EncoderName = Literal["edge", "residual", "sononet16", "strided"]
 TrainingPrecision = Literal["fp32", "bf16"]
 
 
@@ -145,6 +145,23 @@ class Augmentation:
 
 
 @dataclass(frozen=True, slots=True)
+class InitialWeights:
+    """Where an encoder's first weights come from.
+
+    Attributes:
+        path: ``SonoNet16.npz``, or the directory of a bundle, as the user names it.
+        sha256: of the file that holds the weights.
+        origin: who made them, and of what.
+        licence: under which they may be used; None where the bundle that they are of does not say.
+    """
+
+    path: str
+    sha256: str
+    origin: str
+    licence: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """One training run.
 
@@ -180,6 +197,8 @@ class TrainingConfig:
         selection: which candidate becomes the model: the one that :mod:`.selection.rule` prefers, or the last.
         seed: of initialisation, split, sampling, augmentation and the embedding's noise.
         weights: λ₁ … λ₆.
+        initial_weights: of the encoder; None where it is initialised at random.
+        freeze_encoder: whether those stay as they are, but for what standardises the features.
     """
 
     source: str
@@ -211,6 +230,8 @@ class TrainingConfig:
     selection: Literal["validators", "last"]
     seed: int
     weights: Weights = field(default_factory=Weights)
+    initial_weights: InitialWeights | None = None
+    freeze_encoder: bool = False
 
     def images_of_each_class(self, classes: int) -> int:
         """Return how many source images of each of ``classes`` classes a batch has."""

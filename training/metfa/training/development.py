@@ -14,6 +14,8 @@ from metfa.runtime.files import writing_to
 
 from .data.store import UNLABELLED, FrameStore
 from .fit import Trainer
+from .frozen import FrozenEncoder, head_of
+from .initial_weights import load_initial
 from .memory import keep_freed_memory
 from .methods import Method, build_method
 from .model import Network, NetworkConfig
@@ -50,6 +52,7 @@ class Development:
         steps: after which each was kept.
         validators: what each was judged by.
         selected: the index of the one that becomes the model.
+        frozen: the encoder that is not trained, whose features candidates take in place of frames; or None.
     """
 
     method: Method
@@ -57,6 +60,15 @@ class Development:
     steps: tuple[int, ...]
     validators: tuple[Validators, ...]
     selected: int
+    frozen: FrozenEncoder | None
+
+    def seen(self, store: FrameStore) -> FrameStore:
+        """Return held-out frames as the candidates take them."""
+        return self.frozen.held_out(store) if self.frozen else store
+
+    def whole(self, network: Network) -> Network:
+        """Return a candidate's network as one that takes frames."""
+        return self.frozen.whole(network) if self.frozen else network
 
 
 def develop(
@@ -93,24 +105,30 @@ def develop(
     torch.set_num_threads(config.threads)
     keep_freed_memory()
     torch.manual_seed(config.seed)
-    method = build_method(config, Network(_network_config(config, len(pair.labels))))
+    network = Network(_network_config(config, len(pair.labels)))
+    if config.initial_weights:
+        load_initial(network.encoder, config.initial_weights)
+    frozen = FrozenEncoder(network, config.augmentation, fabric.device) if config.freeze_encoder else None
+    method = build_method(config, frozen.head() if frozen else network)
     if "target" in method.supervision:
         pair.require_target_labels()
 
     def supervision(role: Role, split: Split) -> FrameStore:
         """Return frames for training and selection, with labels only where the method may see them."""
         store = pair.frames(role, split)
-        if role in method.supervision or role == "source":
-            return store
-        return FrameStore(store.frames, np.full_like(store.labels, UNLABELLED))
+        if role not in method.supervision and role != "source":
+            store = FrameStore(store.frames, np.full_like(store.labels, UNLABELLED))
+        if frozen and split == "train":
+            return frozen.training(store, strongly=method.two_views and role == "target")
+        return frozen.held_out(store) if frozen else store
 
-    training = {role: supervision(role, "train") for role in ROLES}
+    with fabric.rank_zero_first():  # which fills the cache of features, where the encoder is frozen
+        training = {role: supervision(role, "train") for role in ROLES}
+        validation = {role: supervision(role, "val") for role in ROLES}
     candidates = Candidates(
         directory / CANDIDATES,
-        Frames(
-            train={role: store.frames for role, store in training.items()},
-            validation={role: supervision(role, "val") for role in ROLES},
-        ),
+        Frames(train={role: store.frames for role, store in training.items()}, validation=validation),
+        build=(lambda config: head_of(Network(config))) if frozen else Network,
     )
     with writing_to(directory):
         (directory / CANDIDATES).mkdir(parents=True, exist_ok=True)
@@ -126,7 +144,7 @@ def develop(
     selected = len(steps) - 1
     if config.selection == "validators":
         selected = choose(validators, adapts=adapts(method))
-    return Development(method, candidates, steps, validators, selected)
+    return Development(method, candidates, steps, validators, selected, frozen)
 
 
 def adapts(method: Method | type[Method]) -> bool:

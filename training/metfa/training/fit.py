@@ -17,12 +17,12 @@ from metfa.runtime.bundle import CHECKPOINT
 from metfa.runtime.errors import BundleError, CompilationError, DivergenceError
 from metfa.runtime.files import replacing, write_text, writing_to
 
-from .augment import augment
 from .config import TrainingConfig
 from .data.sampling import BalancedSampler, PseudoBalancedSampler, ShuffledSampler
 from .methods import Batch
 from .parallel import Encoding, any_process, compiling
 from .progress import progress
+from .views import make_views
 from .weights import read_metadata, read_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime.command import Interruption
 
-    from .data.store import FrameSequence, FrameStore
+    from .data.store import FrameStore
     from .methods import Method
     from .selection.candidates import Candidates
     from .selection.validators import Validators
@@ -82,10 +82,13 @@ class Trainer:
         self._fabric = fabric
         self._device = device = fabric.device
         self._method = method.to(device)
-        if fabric.world_size > 1 or config.precision != "fp32" or config.compiled:
+        if not config.freeze_encoder and (fabric.world_size > 1 or config.precision != "fp32" or config.compiled):
             method.run_encoder = Encoding(fabric, method, compiled=config.compiled)
         self._source, self._target = source, target
-        self._source_frames, self._target_frames = (_near(store.frames, device) for store in (source, target))
+        self._source_views, self._target_views = (
+            make_views(store.frames, method.network.normalise, config.augmentation, device)
+            for store in (source, target)
+        )
         classes = method.network.config.classes
         images_per_class = config.images_of_each_class(classes)
         self._source_sampler = BalancedSampler(source.labels, images_per_class, config.seed)
@@ -151,31 +154,17 @@ class Trainer:
         source = self._source_sampler.batch(self.step)
         target = self._target_sampler.batch(self.step)
         batch = Batch(
-            self._prepare(self._source_frames, source, noise),
+            self._source_views.augmented(source, noise),
             self._to_device(self._source.labels[source]),
-            self._prepare(self._target_frames, target, noise),
+            self._target_views.augmented(target, noise),
             self._to_device(self._target.labels[target]) if self._supervises_target else None,
-            self._prepare(self._target_frames, target, noise, strongly=True) if self._method.two_views else None,
+            self._target_views.augmented(target, noise, strongly=True) if self._method.two_views else None,
             None if self._pseudo_labels is None else self._pseudo_labels[self._to_device(target)],
         )
         with compiling() if self._config.compiled else nullcontext():
             terms = self._method.step(batch, noise, self.step)
         self.step += 1
         self._pending.append((self.step, terms))
-
-    def _prepare(
-        self,
-        frames: FrameSequence | Tensor,
-        chosen: NDArray[np.int64],
-        noise: torch.Generator,
-        *,
-        strongly: bool = False,
-    ) -> Tensor:
-        images = self._fetch(frames, chosen)
-        return augment(images, self._method.network.normalise, self._config.augmentation, noise, strongly=strongly)
-
-    def _fetch(self, frames: FrameSequence | Tensor, chosen: NDArray[np.int64]) -> Tensor:
-        return frames[self._to_device(chosen)] if isinstance(frames, Tensor) else self._to_device(frames[chosen])
 
     def _relabels_now(self) -> bool:
         begin = self._method.relabels_from
@@ -184,10 +173,9 @@ class Trainer:
     @torch.no_grad()
     def _relabel(self) -> None:
         """Let the method label the target's training frames, as they are: their order is by digest, and so mixed."""
-        count = len(self._target_frames)
+        count = len(self._target.frames)
         parts = np.array_split(np.arange(count), max(1, count // self._batch_size))
-        images = (self._method.network.normalise(self._fetch(self._target_frames, part)) for part in parts)
-        self._balance(self._method.relabel(images))
+        self._balance(self._method.relabel(self._target_views.plain(part) for part in parts))
 
     def _balance(self, pseudo_labels: Tensor) -> None:
         self._pseudo_labels = pseudo_labels
@@ -266,14 +254,6 @@ class Trainer:
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
         whole = (line for line in lines if line.endswith("\n"))  # the last may have been cut off
         write_text(metrics, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
-
-
-def _near(frames: FrameSequence, device: torch.device) -> FrameSequence | Tensor:
-    """Return the frames in the GPU's memory where they leave at least half of what is free; elsewhere as they are."""
-    if device.type != "cuda" or len(frames) * frames[:1].nbytes > torch.cuda.mem_get_info(device)[0] // 2:
-        return frames
-    parts = [torch.from_numpy(frames[start : start + 1024]) for start in range(0, len(frames), 1024)]
-    return torch.cat([part.to(device) for part in parts])
 
 
 def candidate_steps(config: TrainingConfig) -> frozenset[int]:

@@ -134,8 +134,8 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.normalise = Normalise(config.normalisation)
-        self.encoder = build_encoder(config.encoder)
+        self.normalise: nn.Module = Normalise(config.normalisation)
+        self.encoder: nn.Sequential = build_encoder(config.encoder)
         self.embedding = GaussianEmbedding(config.features, config.embedding)
         self.classifier = PrototypeClassifier(config.embedding, config.classes, config.temperature)
 

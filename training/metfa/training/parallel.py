@@ -191,7 +191,8 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
-        normalised: Tensor = _Normalisation.apply(wide, self.weight, self.bias, mean, variance, self.eps)  # type: ignore[no-untyped-call]
+        weight, bias = (self.weight, self.bias) if self.affine else (torch.ones_like(mean), torch.zeros_like(mean))
+        normalised: Tensor = _Normalisation.apply(wide, weight, bias, mean, variance, self.eps)  # type: ignore[no-untyped-call]
         return normalised.to(x.dtype)
 
 

@@ -38,11 +38,14 @@ def choose_threads(config: TrainingConfig, classes: int, fabric: Fabric) -> int:
         return max(1, cores)
     encoder = build_encoder(config.encoder)
     images = config.images_of_each_class(classes) * classes
+    encoder.requires_grad_(not config.freeze_encoder)
     frames = torch.linspace(-1, 1, images * config.height * config.width).view(images, 1, config.height, config.width)
 
     def seconds() -> float:
         began = time.perf_counter()
-        encoder(frames).square().mean().backward()
+        loss = encoder(frames).square().mean()
+        if loss.requires_grad:
+            loss.backward()
         return time.perf_counter() - began
 
     best, shortest, threads = 1, float("inf"), 1

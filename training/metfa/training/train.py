@@ -166,7 +166,7 @@ def _train(
         return None
     config = run.method.config  # with the threads that computed
 
-    held_out: dict[Role, FrameStore] = {role: pair.frames(role, "test") for role in ROLES}
+    held_out: dict[Role, FrameStore] = {role: run.seen(pair.frames(role, "test")) for role in ROLES}
 
     target_is_labelled = bool((held_out["target"].labels != UNLABELLED).any())
 
@@ -195,7 +195,7 @@ def _train(
         baselines=baselines,
     )
     uses_target = run.method.home == "target"
-    validation = pair.frames("source", "val")
+    validation = run.seen(pair.frames("source", "val"))
     contract = ModelContract(
         schema=SCHEMA,
         labels=pair.labels,
@@ -211,7 +211,7 @@ def _train(
             pair.labels,
             infer(source, validation.frames),
             validation.labels,
-            infer(exported, pair.frames("target", "val").frames) if uses_target else None,
+            infer(exported, run.seen(pair.frames("target", "val")).frames) if uses_target else None,
         ),
         provenance=Provenance(
             software=software(),
@@ -228,7 +228,7 @@ def _train(
         (stage / bundles.DEVICES).write_text(records.to_json(devices, indent=None), encoding="utf-8")
         (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
         save_split(pair.source, pair.target, stage)
-        save_network(exported.cpu(), stage)
+        save_network(run.whole(exported).cpu(), stage)
         save_reference(_reference(pair), stage)
         shutil.copyfile(unfinished / METRICS, stage / METRICS)
     shutil.rmtree(unfinished)

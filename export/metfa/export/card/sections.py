@@ -106,6 +106,7 @@ def _training(bundle: Bundle) -> Iterator[str]:
             ("Source", f"{config.source}, part of the frame: {_region(config.source_region)}"),
             ("Target", f"{config.target}, part of the frame: {_region(config.target_region)}"),
             ("Encoder", f"{config.encoder}, {config.embedding} dimensions"),
+            ("Initial weights", _initial_weights(config)),
             ("Steps", f"{config.steps}, {config.images_of_each_class(classes)} source images of each class in each"),
             (
                 "Optimiser",
@@ -271,6 +272,15 @@ def _files(bundle: Bundle) -> Iterator[str]:
         ("file", "SHA-256"),
         [(name, digest) for name, digest in bundle.files.items() if name not in {CARD, CARD_PAGE}],
     )
+
+
+def _initial_weights(config: TrainingConfig) -> str:
+    initial = config.initial_weights
+    if initial is None:
+        return "random"
+    licence = "its licence is not stated" if initial.licence is None else f"licence {initial.licence}"
+    kept = "the encoder kept them" if config.freeze_encoder else "trained further"
+    return f"{initial.origin}; {licence}; SHA-256 {initial.sha256}; {kept}"
 
 
 def _region(region: Roi) -> str:

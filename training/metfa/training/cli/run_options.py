@@ -21,6 +21,7 @@ from ..config import (
     TrainingPrecision,
     Weights,
 )
+from ..initial_weights import identify
 from .options import read_options
 
 if TYPE_CHECKING:
@@ -106,6 +107,13 @@ run_options = _together(
     ),
     click.option("--preset", type=click.Choice(list(PRESETS)), default="edge", help="Encoder and embedding."),
     click.option("--encoder", type=click.Choice(get_args(EncoderName)), help="[default: the preset's]"),
+    click.option(
+        "--init",
+        "initial",
+        type=click.Path(),
+        help="Weights that the encoder begins with: a bundle with the same encoder, or SonoNet16.npz for sononet16.",
+    ),
+    click.option("--freeze-encoder", is_flag=True, help="Leave those as they are, and train what follows, in seconds."),
     click.option(
         "--embedding", type=click.IntRange(min=1), help="Dimensions of the embedding.  [default: the preset's]"
     ),
@@ -207,6 +215,8 @@ def make_config(
     target_roi: Roi,
     preset: str,
     encoder: EncoderName | None,
+    initial: str | None,
+    freeze_encoder: bool,
     embedding: int | None,
     input_size: tuple[int, int],
     learning_rate: float | None,
@@ -228,13 +238,18 @@ def make_config(
     **options: Any,
 ) -> TrainingConfig:
     """Return the run that the values of the options describe."""
+    if freeze_encoder and initial is None:
+        raise click.UsageError(
+            "expected --init with --freeze-encoder, received none; name the weights that are to stay, or leave it out"
+        )
+    encoder = encoder or PRESETS[preset].encoder
     height, width = input_size
     own = OPTIMISATION[method]
     return TrainingConfig(
         source_region=source_roi,
         target_region=target_roi,
         method=method,
-        encoder=encoder or PRESETS[preset].encoder,
+        encoder=encoder,
         embedding=PRESETS[preset].embedding if embedding is None else embedding,
         height=height,
         width=width,
@@ -248,6 +263,8 @@ def make_config(
         weights=Weights(
             lambda_ce, lambda_prior, lambda_m, lambda_rec, lambda_kl, lambda_h, lambda_consistency, lambda_mcc
         ),
+        initial_weights=None if initial is None else identify(initial, encoder),
+        freeze_encoder=freeze_encoder,
         **options,
     )
 

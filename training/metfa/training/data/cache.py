@@ -98,7 +98,7 @@ def prepare(name: str, entries: Sequence[Entry], identities: Sequence[str], prep
     folder = cache_directory() / _key(entries, identities, preparation)
     prepared = _read(folder, preparation, len(entries))
     if prepared is None:
-        with _alone(folder):
+        with alone(folder):
             prepared = _read(folder, preparation, len(entries))  # another process may have made it in the meantime
             if prepared is None:
                 _make(name, entries, preparation, folder)
@@ -108,7 +108,7 @@ def prepare(name: str, entries: Sequence[Entry], identities: Sequence[str], prep
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Make the folder, and let no other process write to it at the same time."""
     remedy = "free space, correct its permissions, or set XDG_CACHE_HOME to a folder that you may write to"
     with writing_to(folder, remedy=remedy):
@@ -130,9 +130,9 @@ def _read(folder: Path, preparation: Preparation, media: int) -> Prepared | None
         OutputError: another user wrote it.
     """
     try:
-        with _open_own(folder / _INDEX) as file, np.load(file, allow_pickle=False) as stored:
+        with open_own(folder / _INDEX) as file, np.load(file, allow_pickle=False) as stored:
             index: dict[str, NDArray[Any]] = dict(stored)
-        with _open_own(folder / _FRAMES) as file:
+        with open_own(folder / _FRAMES) as file:
             frames = _map(file, (1, preparation.height, preparation.width))
     except OutputError:
         raise
@@ -145,7 +145,7 @@ def _read(folder: Path, preparation: Preparation, media: int) -> Prepared | None
     return Prepared(Rows(frames, index["rows"]), **known, failures=failures)
 
 
-def _open_own(path: Path) -> BinaryIO:
+def open_own(path: Path) -> BinaryIO:
     """Open a file of the cache that this user wrote.
 
     Raises:
@@ -219,7 +219,7 @@ def _make(name: str, entries: Sequence[Entry], preparation: Preparation, folder:
     try:
         with replacing(folder / _FRAMES) as temporary, temporary.open("wb") as file:
             index = _decode(name, entries, preparation, file)
-        with _open_own(folder / _FRAMES) as written:
+        with open_own(folder / _FRAMES) as written:
             index["checksums"] = _checksums(_map(written, (1, preparation.height, preparation.width)))
         with replacing(folder / _INDEX) as temporary:
             np.savez(temporary, allow_pickle=False, **index)

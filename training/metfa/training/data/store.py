@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,11 @@ UNLABELLED = -1
 
 
 class FrameSequence(Protocol):
-    """Frames that can be asked for, uint8 [N, 1, H, W]: an array, or :class:`Rows` of one."""
+    """Frames that can be asked for, uint8 [N, 1, H, W], or features in their place: an array, or what acts like one."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: slice | NDArray[np.int64], /) -> NDArray[np.uint8]: ...
+    def __getitem__(self, index: slice | NDArray[np.int64], /) -> NDArray[Any]: ...
 
 
 class Rows:
@@ -39,12 +39,32 @@ class Rows:
         return np.asarray(self._array[self._rows[index]])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What a frozen encoder makes of N frames and of augmented copies of them; acts like the features of the frames.
+
+    Attributes:
+        weak: float32 [N, K, ...], augmented as for every method; the first copy is the frame as it is.
+        strong: float32 [N, K, ...], augmented strongly; None where nobody asks for them.
+    """
+
+    weak: NDArray[np.float32]
+    strong: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.weak)
+
+    def __getitem__(self, index: slice | NDArray[np.int64], /) -> NDArray[np.float32]:
+        """Return the features of the frames at ``index``, float32 [n, ...]."""
+        return self.weak[index, 0]
+
+
 @dataclass(frozen=True, slots=True)
 class FrameStore:
     """The frames of one split of one domain.
 
     Attributes:
-        frames: uint8 [N, 1, H, W].
+        frames: uint8 [N, 1, H, W]; or what a frozen encoder makes of them, float32 [N, ...].
         labels: int64 [N], the index of the class, or ``UNLABELLED``.
     """
 

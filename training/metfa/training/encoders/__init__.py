@@ -9,6 +9,7 @@ import torch
 from .base import Encoder
 from .edge import EdgeEncoder
 from .residual import ResidualEncoder
+from .sononet16 import SonoNet16Encoder
 from .strided import StridedEncoder
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = ["ENCODERS", "Encoder", "build_encoder"]
 ENCODERS: Mapping[EncoderName, type[Encoder]] = {
     "edge": EdgeEncoder,
     "residual": ResidualEncoder,
+    "sononet16": SonoNet16Encoder,
     "strided": StridedEncoder,
 }
 

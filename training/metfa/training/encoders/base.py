@@ -13,10 +13,12 @@ class Encoder(nn.Sequential):
     Attributes:
         channels: of the output of each stage; the last is flattened into F.
         strides: by which each stage divides height and width, rounding up.
+        adapting: how many of the last layers still learn, or have statistics of a domain, where the rest is frozen.
     """
 
     channels: ClassVar[tuple[int, ...]]
     strides: ClassVar[tuple[int, ...]]
+    adapting: ClassVar[int] = 0
 
     @classmethod
     def features(cls, height: int, width: int) -> int:

@@ -23,6 +23,7 @@ from ..weights import read_metadata, read_tensors, save_tensors
 from .validators import Validators, validate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
@@ -58,11 +59,13 @@ class Candidates:
     Args:
         directory: where they are kept until one is chosen.
         frames: what they are validated on.
+        build: makes a network that takes such frames.
     """
 
-    def __init__(self, directory: Path, frames: Frames) -> None:
+    def __init__(self, directory: Path, frames: Frames, build: Callable[[NetworkConfig], Network] = Network) -> None:
         self._directory = directory
         self._frames = frames
+        self._build = build
 
     def add(self, step: int, method: Method) -> Validators:
         """Keep the networks of ``method`` after ``step`` steps, and return what the validators say of them.
@@ -118,7 +121,12 @@ class Candidates:
         tensors = read_tensors(self._path(step))
         exported = {name.removeprefix("exported."): t for name, t in tensors.items() if name.startswith("exported.")}
         source = {name.removeprefix("source."): t for name, t in tensors.items() if name.startswith("source.")}
-        return _build(config, exported), _build(config, {**exported, **source})
+        return self._load(config, exported), self._load(config, {**exported, **source})
+
+    def _load(self, config: NetworkConfig, tensors: dict[str, Tensor]) -> Network:
+        network = self._build(config)
+        network.load_state_dict(tensors)
+        return network.eval()
 
     def _path(self, step: int) -> Path:
         return self._directory / f"{step:08}.safetensors"
@@ -136,9 +144,3 @@ def _together(exported: Network, source: Network) -> dict[str, Tensor]:
         if not torch.equal(tensor, held[name]):
             tensors[f"source.{name}"] = tensor
     return tensors
-
-
-def _build(config: NetworkConfig, tensors: dict[str, Tensor]) -> Network:
-    network = Network(config)
-    network.load_state_dict(tensors)
-    return network.eval()
