@@ -72,7 +72,7 @@ class PreparedDomain:
             raise DataError(
                 expected=f"a label for every image of {self.name}, or for none",
                 received=f"{unlabelled} of {len(self.labels)} without",
-                remedy="fill in the column 'label', or remove those rows",
+                remedy="label those, too, or leave them out",
             )
         groups = self.groups
         divides_recordings = not by_class and None in self.splits and len(set(groups.tolist())) < len(SPLITS)
