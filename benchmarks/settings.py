@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .decisions import Quality, Run
 
-FIRST_SEED, SCANS = 500, 4
+FIRST_SEED, SCANS = 500, 3
 """Of the scans; ``benchmarks.decisions`` measures on others."""
 
 
