@@ -27,10 +27,10 @@ def test_a_scan_is_endless_and_seeded() -> None:
 
 
 def test_frames_that_are_left_out_change_nothing() -> None:
-    """Of two transitions and of what lies between, the same frames come as without leaving any out."""
+    """Of a transition and of what lies around it, the same frames come as without leaving any out."""
     phantom = Phantom(load_profile("B"))
-    whole = list(islice(phantom.scan(3), 100))
-    assert list(islice(phantom.planes(3), 100)) == [plane for _, plane in whole]
+    whole = list(islice(phantom.scan(3), 64))
+    assert list(islice(phantom.planes(3), 64)) == [plane for _, plane in whole]
     assert len({plane for _, plane in whole}) == 2
     for (frame, plane), (same, same_plane) in zip(whole[::9], phantom.scan(3, every=9), strict=False):
         np.testing.assert_array_equal(frame, same)
