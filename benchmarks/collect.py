@@ -2,7 +2,7 @@
 
 A model that was trained on the phantom's device A alone labels the live scan of device B, collects frames of it, and is
 adapted to them; both are scored on the labelled stills of B, and so is a model that was adapted to stills of B, among
-which there is no background::
+which there is background, too::
 
     python -m benchmarks.collect
 """
@@ -19,6 +19,7 @@ import click
 from metfa.runtime import Bundle
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
+from metfa.runtime.phantom import PLANES
 from metfa.training.data.decoding import Preparation
 from metfa.training.data.forms import list_domain
 from metfa.training.data.forms.phantom import PHANTOM_IMAGES
@@ -68,7 +69,7 @@ def main(seconds: int, output: Path) -> None:
         rows = [
             Row("source only", 0, _f1(alone)),
             Row(f"adapted to frames collected in {seconds} s", len(list(frames.iterdir())), _f1(collected)),
-            Row("adapted to stills", 6 * PHANTOM_IMAGES["train"], _f1(stills)),
+            Row("adapted to stills", (len(PLANES) + 2) * PHANTOM_IMAGES["train"], _f1(stills)),
         ]
     report = {"benchmark": "collect", "host": host(), "options": OPTIONS, "rows": [asdict(row) for row in rows]}
     write_text(output, json.dumps(report, indent=2) + "\n")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from statistics import mean, median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import matplotlib
@@ -37,12 +38,17 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-OPTIONS = ("--preset", "small", "--input-size", "56x72", "--steps", "800", "--seed", "0")
-"""Of ``metfa-train``: a small network, from device A to device B, on one CPU core in minutes."""
+    from metfa.runtime import ModelContract
+
+OPTIONS = ("--target", "phantom:B?scans=12", "--input-size", "56x72", "--steps", "1000")
+"""Of ``metfa-train``: from labelled stills of device A to unlabelled frames of live scans of device B, in minutes."""
 
 DEVICE = "B"
 FIRST_SEED = 600
-"""Of the scans. Stills of other slices were trained on; settings are chosen on those of ``benchmarks.settings``."""
+"""Of the scans. Others were trained on; settings are chosen on those of ``benchmarks.settings``."""
+
+TRANSITION = 9
+"""Frames on either side of a change of the truth that may lie between two slices, and be a little of both."""
 
 _EACH_FRAME, _DECISIONS = "each frame", "decisions"
 
@@ -52,6 +58,13 @@ class Scan(NamedTuple):
 
     predictions: list[Prediction]
     truth: list[str | None]
+
+
+class Recorded(NamedTuple):
+    """A scan, and the contract of the model that labelled it."""
+
+    scan: Scan
+    contract: ModelContract
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,55 +96,66 @@ class Quality:
 
 @click.command(cls=Command)
 @click.option(
-    "--bundle",
+    "--bundles",
     "directory",
     type=click.Path(path_type=Path),
-    default=Path("runs/decisions"),
+    default=Path("runs/settings"),
     show_default=True,
-    help="Of the phantom's planes; trained and exported where there is none.",
+    help="Bundles SEED of the phantom's planes; those that are not there are trained and exported.",
 )
-@click.option("--scans", type=click.IntRange(min=3), default=6, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="How many networks.")
+@click.option("--scans", type=click.IntRange(min=3), default=4, show_default=True)
 @click.option("--seconds", type=click.IntRange(min=10), default=45, show_default=True, help="Of each scan.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/decisions.json"), show_default=True
 )
 @click.option("--figure", type=click.Path(path_type=Path), default=Path("docs/images/decisions.png"), show_default=True)
-def main(directory: Path, scans: int, seconds: int, output: Path, figure: Path) -> None:
-    """Score labels of each frame by itself, and what is decided, on SCANS scans."""
-    make_bundle(directory, *OPTIONS, export=True)
-    classifier = PlaneClassifier.load(directory, backend="cpu")
-    spec, labels = classifier.contract.decision, classifier.contract.labels
-    systems: dict[str, Callable[[Scan], list[str | None]]] = {
-        _EACH_FRAME: lambda scan: [prediction.label for prediction in scan.predictions],
-        "each frame, rejection": lambda scan: _each_frame(scan, spec),
-        "decisions, no rejection": lambda scan: decide(scan, replace(spec, rejection=None), labels),
-        _DECISIONS: lambda scan: decide(scan, spec, labels),
-    }
-    recorded = [record([classifier], FIRST_SEED + number, seconds)[0] for number in range(scans)]
-    shown = {name: [system(scan) for scan in recorded] for name, system in systems.items()}
+def main(directory: Path, seeds: int, scans: int, seconds: int, output: Path, figure: Path) -> None:
+    """Score labels of each frame by itself, and what is decided, by each of SEEDS networks on SCANS scans."""
+    classifiers = load_classifiers(directory, seeds)
+    by_scan = [record(classifiers, FIRST_SEED + number, seconds) for number in range(scans)]
+    recorded = [
+        Recorded(scan, classifier.contract)
+        for of_scan in by_scan
+        for scan, classifier in zip(of_scan, classifiers, strict=True)
+    ]
+    shown = {name: [system(each) for each in recorded] for name, system in SYSTEMS.items()}
     qualities = {
-        name: [judge(labelled, scan.truth) for labelled, scan in zip(each, recorded, strict=True)]
-        for name, each in shown.items()
+        name: [judge(labelled, each.scan.truth) for labelled, each in zip(of_system, recorded, strict=True)]
+        for name, of_system in shown.items()
     }
     report = {
         "benchmark": "decisions",
         "host": host(),
-        "training": f"metfa-train {' '.join(OPTIONS)}",
-        "model_sha256": Bundle.open(directory).files[ONNX],
-        "decision": asdict(spec),
+        "training": f"metfa-train {' '.join(OPTIONS)}, seeds 0 to {seeds - 1}",
+        "networks": [
+            {"model_sha256": Bundle.open(directory / str(seed)).files[ONNX], "decision": asdict(each.contract.decision)}
+            for seed, each in enumerate(classifiers)
+        ],
         "scans": {"device": f"phantom:{DEVICE}", "first_seed": FIRST_SEED, "number": scans, "seconds": seconds},
-        "planes_in_truth": [len(runs(scan.truth)) for scan in recorded],
+        "order": "scan by scan, of each the networks",
+        "planes_in_truth": [len(runs(of_scan[0].truth)) for of_scan in by_scan],
         "systems": {name: [asdict(quality) for quality in each] for name, each in qualities.items()},
-        "rejection": [compare_on_scan(scan) for scan in recorded],
+        "rejection": [compare_on_scan(*each) for each in recorded],
+        "rejection_without_transitions": [
+            compare_on_scan(without_transitions(scan), contract) for scan, contract in recorded
+        ],
         "calibration_error": {
-            "as trained": [_calibration_error(scan, 1.0) for scan in recorded],
-            "calibrated": [_calibration_error(scan, spec.temperature) for scan in recorded],
+            "as trained": [_calibration_error(each, 1.0) for each in recorded],
+            "calibrated": [_calibration_error(each, each.contract.decision.temperature) for each in recorded],
         },
     }
     write_text(output, json.dumps(report, indent=2) + "\n")
     _say(report, qualities)
-    strips = {"truth": recorded[0].truth, _EACH_FRAME: shown[_EACH_FRAME][0], _DECISIONS: shown[_DECISIONS][0]}
+    strips = {"truth": by_scan[0][0].truth, _EACH_FRAME: shown[_EACH_FRAME][0], _DECISIONS: shown[_DECISIONS][0]}
     _draw(strips, qualities, figure)
+
+
+def load_classifiers(directory: Path, seeds: int) -> list[PlaneClassifier]:
+    """Return so many networks, trained with seeds from 0 on where they are not in the directory yet."""
+    for seed in range(seeds):
+        make_bundle(directory / str(seed), *OPTIONS, "--seed", seed, export=True)
+    return [PlaneClassifier.load(directory / str(seed), backend="cpu") for seed in range(seeds)]
 
 
 def record(classifiers: Sequence[PlaneClassifier], seed: int, seconds: int) -> list[Scan]:
@@ -148,9 +172,29 @@ def record(classifiers: Sequence[PlaneClassifier], seed: int, seconds: int) -> l
     return [Scan(said, truth) for said in predictions]
 
 
-def _each_frame(scan: Scan, spec: DecisionSpec) -> list[str | None]:
-    """Return the label of each frame that is not rejected."""
-    return [None if is_rejected(prediction, spec.rejection) else prediction.label for prediction in scan.predictions]
+def _each_frame(recorded: Recorded, *, rejects: bool) -> list[str | None]:
+    """Return the plane that each frame is taken for, if it is."""
+    spec = recorded.contract.decision
+    return [
+        None
+        if prediction.label in spec.background or (rejects and is_rejected(prediction, spec.rejection))
+        else prediction.label
+        for prediction in recorded.scan.predictions
+    ]
+
+
+def _decisions(recorded: Recorded, *, rejects: bool) -> list[str | None]:
+    scan, contract = recorded
+    spec = contract.decision
+    return decide(scan, spec if rejects else replace(spec, rejection=None), contract.labels)
+
+
+SYSTEMS: Mapping[str, Callable[[Recorded], list[str | None]]] = {
+    _EACH_FRAME: partial(_each_frame, rejects=False),
+    "each frame, rejection": partial(_each_frame, rejects=True),
+    "decisions, no rejection": partial(_decisions, rejects=False),
+    _DECISIONS: partial(_decisions, rejects=True),
+}
 
 
 def decide(scan: Scan, spec: DecisionSpec, labels: Sequence[str]) -> list[str | None]:
@@ -206,16 +250,25 @@ def judge(shown: Sequence[str | None], truth: Sequence[str | None]) -> Quality:
     )
 
 
-def compare_on_scan(scan: Scan) -> dict[str, dict[str, float]]:
+def compare_on_scan(scan: Scan, contract: ModelContract) -> dict[str, dict[str, float]]:
     """Compare the scores that frames can be rejected by, on frames of planes and those between them."""
     pairs = list(zip(*scan, strict=True))
     planes, others = ([each for each, true in pairs if (true is None) == between] for between in (False, True))
-    return compare_scores(planes, others)
+    background = [contract.labels.index(label) for label in contract.decision.background]
+    return compare_scores(planes, others, background)
 
 
-def _calibration_error(scan: Scan, temperature: float) -> float:
+def without_transitions(scan: Scan) -> Scan:
+    """Return the scan without the frames that may be a little of a plane and a little of background."""
+    changes = [number for number in range(1, len(scan.truth)) if scan.truth[number] != scan.truth[number - 1]]
+    near = {number for change in changes for number in range(change - TRANSITION, change + TRANSITION)}
+    kept = [pair for number, pair in enumerate(zip(*scan, strict=True)) if number not in near]
+    return Scan([prediction for prediction, _ in kept], [true for _, true in kept])
+
+
+def _calibration_error(recorded: Recorded, temperature: float) -> float:
     """Return the expected calibration error on the frames of planes."""
-    pairs = [(prediction, true) for prediction, true in zip(*scan, strict=True) if true is not None]
+    pairs = [(prediction, true) for prediction, true in zip(*recorded.scan, strict=True) if true is not None]
     scaled = np.stack([prediction.logits for prediction, _ in pairs]).astype(np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     confidence = (exponentials / exponentials.sum(axis=1, keepdims=True)).max(axis=1)
@@ -240,14 +293,18 @@ _COLUMNS: Mapping[str, str] = {
 }
 
 
-def _say(report: Mapping[str, object], qualities: Mapping[str, Sequence[Quality]]) -> None:
+def _say(report: Mapping[str, Any], qualities: Mapping[str, Sequence[Quality]]) -> None:
     """Print mean, least and most over the scans."""
     width = max(map(len, qualities))
     click.echo(f"\n{'':{width}}  " + "  ".join(f"{title:>22}" for title in _COLUMNS.values()))
     for name, each in qualities.items():
         cells = (_spread([getattr(quality, column) for quality in each]) for column in _COLUMNS)
         click.echo(f"{name:{width}}  " + "  ".join(f"{cell:>22}" for cell in cells))
-    click.echo(json.dumps({key: report[key] for key in ("rejection", "calibration_error")}, indent=1))
+    for key in ("rejection", "rejection_without_transitions"):
+        for score in report[key][0]:
+            click.echo(f"{key}, AUROC of {score}: {_spread([each[score]['auroc'] for each in report[key]])}")
+    for key, each in report["calibration_error"].items():
+        click.echo(f"calibration error {key}: {_spread(each)}")
 
 
 def _draw(strips: Mapping[str, Sequence[str | None]], qualities: Mapping[str, Sequence[Quality]], path: Path) -> None:

@@ -148,7 +148,7 @@ class SparsePhantom(Phantom):
         """Yield every sixth frame of an endless scan, which goes the way of ``scan(seed)``; the noise is other."""
         generator = np.random.Generator(np.random.PCG64([seed, zlib.crc32(b"scan")]))
         for view in islice(sweep(self.profile.sector.depth_mm, generator), 0, None, EVERY):
-            yield self._render(view.tissue, view.scatterers, view.probe, generator)
+            yield self._render(*view.slice(), view.probe, generator)
 
 
 def other_profiles(a: DeviceProfile, b: DeviceProfile) -> dict[str, DeviceProfile]:

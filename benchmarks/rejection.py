@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 OPTIONS = ("--preset", "small", "--input-size", "64x64", "--steps", "300", "--candidates", "3")
 
 
+PLANE = "plane"
+"""The probability of all labels but background, as a score."""
+
+
 @click.command(cls=Command)
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
@@ -94,19 +98,28 @@ def _classify(classifier: PlaneClassifier, organs: Path, paths: Sequence[str]) -
     return [classifier(read_image(organs / path)) for path in paths]
 
 
-def compare_scores(known: Sequence[Prediction], unknown: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+def compare_scores(
+    known: Sequence[Prediction], unknown: Sequence[Prediction], background: Sequence[int] = ()
+) -> dict[str, dict[str, float]]:
     """Return how well each score tells known frames from unknown ones, whatever the threshold.
 
     ``auroc`` is the chance that a known frame scores higher than an unknown one; ``accepted_unknown`` the share of the
     unknown that are accepted at the threshold which accepts 95 % of the known.
+
+    Args:
+        known: frames of planes.
+        unknown: frames that show none.
+        background: the indices of the labels that are no planes; how likely all others are is a score, too.
     """
     predictions = [*known, *unknown]
     is_known = np.arange(len(predictions)) < len(known)
     logits = np.stack([prediction.logits for prediction in predictions])
     probabilities = np.stack([prediction.probabilities for prediction in predictions])
+    compared = {name: rejection_score(logits, probabilities, name) for name in get_args(RejectionScore)}
+    if background:
+        compared[PLANE] = 1 - probabilities[:, background].sum(axis=1)
     report = {}
-    for name in get_args(RejectionScore):
-        scores = rejection_score(logits, probabilities, name)
+    for name, scores in compared.items():
         threshold = np.quantile(scores[is_known], 0.05)
         report[name] = {
             "auroc": float(roc_auc_score(is_known, scores)),

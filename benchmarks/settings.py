@@ -17,25 +17,23 @@ from typing import TYPE_CHECKING, Literal
 import click
 import numpy as np
 
-from metfa.runtime import Bundle, PlaneClassifier
+from metfa.runtime import Bundle
 from metfa.runtime.backends import Inference
 from metfa.runtime.bundle import ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
-from .commands import make_bundle
-from .decisions import DEVICE, Scan, compare_on_scan, decide, judge, record, runs
+from .decisions import DEVICE, OPTIONS, Scan, compare_on_scan, decide, judge, load_classifiers, record, runs
 from .machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from metfa.runtime import ModelContract, PlaneClassifier
+
     from .decisions import Quality, Run
 
-OPTIONS = ("--preset", "small", "--input-size", "56x72", "--steps", "800")
-"""Of ``metfa-train``: the network of ``benchmarks.decisions``, with several seeds."""
-
-FIRST_SEED, SCANS = 500, 6
+FIRST_SEED, SCANS = 500, 3
 """Of the scans; ``benchmarks.decisions`` measures on others."""
 
 
@@ -51,19 +49,24 @@ class Settings:
 
 
 TIMES_AND_THRESHOLDS = (
-    (0.8, 0.5, 300.0, 200.0),  # the defaults
+    (0.8, 0.5, 300.0, 200.0),
     (0.9, 0.5, 300.0, 200.0),
-    (0.9, 0.6, 300.0, 300.0),
-    (0.95, 0.6, 300.0, 300.0),
-    (0.7, 0.45, 300.0, 200.0),
-    (0.7, 0.5, 300.0, 300.0),
-    (0.65, 0.45, 300.0, 300.0),
-    (0.6, 0.4, 300.0, 200.0),
-    (0.6, 0.4, 500.0, 300.0),
-    (0.8, 0.5, 500.0, 300.0),
     (0.9, 0.5, 500.0, 400.0),
-    (0.6, 0.4, 300.0, 500.0),
-    (0.8, 0.5, 300.0, 500.0),
+    (0.8, 0.5, 200.0, 100.0),
+    (0.8, 0.5, 150.0, 200.0),
+    (0.7, 0.5, 200.0, 100.0),
+    (0.7, 0.5, 200.0, 200.0),
+    (0.7, 0.4, 150.0, 100.0),
+    (0.7, 0.4, 150.0, 200.0),
+    (0.7, 0.4, 100.0, 250.0),
+    (0.6, 0.4, 300.0, 200.0),
+    (0.6, 0.4, 200.0, 100.0),
+    (0.6, 0.4, 200.0, 200.0),
+    (0.6, 0.4, 150.0, 200.0),
+    (0.6, 0.4, 100.0, 250.0),
+    (0.6, 0.3, 200.0, 150.0),
+    (0.6, 0.3, 150.0, 200.0),
+    (0.6, 0.3, 100.0, 300.0),
 )
 SETTINGS = tuple(Settings(temperature, *each) for temperature in ("fitted", "1") for each in TIMES_AND_THRESHOLDS)
 SCORES = ("precision", "recall", "false_per_minute", "seconds_to_detection", "labelled_background", "wrong_label")
@@ -78,17 +81,14 @@ SCORES = ("precision", "recall", "false_per_minute", "seconds_to_detection", "la
     show_default=True,
     help="Bundles SEED of the phantom's planes; those that are not there are trained.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="How many networks.")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="How many networks.")
 @click.option("--seconds", type=click.IntRange(min=10), default=45, show_default=True, help="Of each scan.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/settings.json"), show_default=True
 )
 def main(directory: Path, seeds: int, seconds: int, output: Path) -> None:
     """Score what is decided with each of some settings."""
-    bundles = [directory / str(seed) for seed in range(seeds)]
-    for seed, bundle in enumerate(bundles):
-        make_bundle(bundle, *OPTIONS, "--seed", seed, export=True)
-    classifiers = [PlaneClassifier.load(bundle, backend="cpu") for bundle in bundles]
+    classifiers = load_classifiers(directory, seeds)
     recorded = [record(classifiers, FIRST_SEED + number, seconds) for number in range(SCANS)]
     scans = [list(of_network) for of_network in zip(*recorded, strict=True)]  # by network
     rows = []
@@ -107,11 +107,11 @@ def main(directory: Path, seeds: int, seconds: int, output: Path) -> None:
         "training": f"metfa-train {' '.join(OPTIONS)}, seeds 0 to {seeds - 1}",
         "networks": [
             {
-                "model_sha256": Bundle.open(bundle).files[ONNX],
+                "model_sha256": Bundle.open(directory / str(seed)).files[ONNX],
                 "decision": asdict(classifier.contract.decision),
-                **_describe(each),
+                **_describe(each, classifier.contract),
             }
-            for bundle, classifier, each in zip(bundles, classifiers, scans, strict=True)
+            for seed, (classifier, each) in enumerate(zip(classifiers, scans, strict=True))
         ],
         "scans": {"device": f"phantom:{DEVICE}", "first_seed": FIRST_SEED, "number": SCANS, "seconds": seconds},
         "settings": rows,
@@ -177,7 +177,7 @@ def classify_events(shown: Sequence[str | None], truth: Sequence[str | None]) ->
     return kinds
 
 
-def _describe(scans: Sequence[Scan]) -> dict[str, object]:
+def _describe(scans: Sequence[Scan], contract: ModelContract) -> dict[str, object]:
     """Return how often a network is right on frames of planes, by plane, too, and what its scores tell."""
     frames = Scan(
         [each for scan in scans for each in scan.predictions], [each for scan in scans for each in scan.truth]
@@ -190,7 +190,7 @@ def _describe(scans: Sequence[Scan]) -> dict[str, object]:
             plane: dict(Counter(said for said, true in pairs if true == plane).most_common()) for plane in planes
         },
         "said_of_background": dict(Counter(said for said, true in pairs if true is None).most_common()),
-        "rejection": compare_on_scan(frames),
+        "rejection": compare_on_scan(frames, contract),
     }
 
 

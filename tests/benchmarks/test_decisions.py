@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.decisions import Quality, judge
-from benchmarks.rejection import compare_scores
+from benchmarks.decisions import SYSTEMS, TRANSITION, Quality, Recorded, Scan, judge, without_transitions
+from benchmarks.rejection import PLANE, compare_scores
 
-from metfa.runtime import Prediction
+from metfa.runtime import DecisionSpec, ModelContract, Prediction
+from metfa.runtime.contract import SCHEMA, InputSpec, Normalisation, Provenance, Rejection
 
 TRUTH = [None] * 30 + ["a"] * 60 + [None] * 30 + ["b"] * 60
 NOTHING = np.zeros(0, np.float32)
@@ -29,10 +30,10 @@ def test_what_is_shown_is_compared_with_the_truth(shown: list[str | None], quali
     assert judge(shown, TRUTH) == quality
 
 
-def predict(*logits: float) -> Prediction:
+def predict(*logits: float, label: str = "a") -> Prediction:
     values = np.array(logits, np.float32)
     probabilities = np.exp(values) / np.exp(values).sum()
-    return Prediction("a", float(probabilities.max()), probabilities, NOTHING, values, NOTHING.astype(np.uint8))
+    return Prediction(label, float(probabilities.max()), probabilities, NOTHING, values, NOTHING.astype(np.uint8))
 
 
 def test_scores_are_compared_by_rank() -> None:
@@ -43,3 +44,38 @@ def test_scores_are_compared_by_rank() -> None:
     assert scores["max-probability"]["auroc"] == pytest.approx(4 / 6)
     assert scores["max-logit"]["auroc"] == pytest.approx((2 + 2 + 0.5) / 6)
     assert scores["max-probability"]["accepted_unknown"] == 1.0
+
+
+def test_how_likely_any_plane_is_tells_background_from_planes() -> None:
+    """The first frame of a plane hesitates between two, which makes its largest probability small."""
+    known = [predict(4, 4, 0), predict(3, 0, 0)]
+    unknown = [predict(0, 1, 6), predict(2, 0, 2.5)]
+    assert PLANE not in compare_scores(known, unknown)
+    scores = compare_scores(known, unknown, background=[2])
+    assert scores["max-probability"]["auroc"] == pytest.approx(1 / 4)
+    assert (scores[PLANE]["auroc"], scores[PLANE]["accepted_unknown"]) == (1.0, 0.0)
+
+
+def test_frames_near_a_change_of_the_truth_may_be_between_two_slices() -> None:
+    scan = Scan([predict(number / 100, 0) for number in range(len(TRUTH))], TRUTH)
+    kept = without_transitions(scan)
+    assert kept.truth == [None] * (30 - TRANSITION) + ["a"] * (60 - 2 * TRANSITION) + [None] * (30 - 2 * TRANSITION) + [
+        "b"
+    ] * (60 - TRANSITION)
+    assert [prediction.logits[0] for prediction in kept.predictions[:2]] == pytest.approx([0, 0.01])
+
+
+def test_background_is_no_plane_whatever_shows_it() -> None:
+    """Frames that are labelled as background, or rejected, are taken for nothing."""
+    scan = Scan([predict(5, 0, label="a"), predict(0, 9, label="Background"), predict(-9, -9, label="a")], [None] * 3)
+    contract = ModelContract(
+        SCHEMA,
+        ("a", "Background"),
+        1,
+        InputSpec(28, 28, "halve-linear", Normalisation("per-image", 1.0, None), None),
+        DecisionSpec(1.0, Rejection("energy", 0.0), ("Background",)),
+        Provenance("metfa", "metfa-vi", "A", "B"),
+    )
+    recorded = Recorded(scan, contract)
+    assert SYSTEMS["each frame"](recorded) == ["a", None, "a"]
+    assert SYSTEMS["each frame, rejection"](recorded) == ["a", None, None]

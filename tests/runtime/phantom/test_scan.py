@@ -26,6 +26,17 @@ def test_a_scan_is_endless_and_seeded() -> None:
     assert not np.array_equal(first[0][0], other[0][0])
 
 
+def test_frames_that_are_left_out_change_nothing() -> None:
+    """Of a transition and of what lies around it, the same frames come as without leaving any out."""
+    phantom = Phantom(load_profile("B"))
+    whole = list(islice(phantom.scan(3), 64))
+    assert list(islice(phantom.planes(3), 64)) == [plane for _, plane in whole]
+    assert len({plane for _, plane in whole}) == 2
+    for (frame, plane), (same, same_plane) in zip(whole[::9], phantom.scan(3, every=9), strict=False):
+        np.testing.assert_array_equal(frame, same)
+        assert plane == same_plane
+
+
 @pytest.mark.parametrize("device", ["A", "B"])
 def test_speckle_moves_instead_of_flickering(device: str) -> None:
     phantom = Phantom(load_profile(device))

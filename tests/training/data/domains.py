@@ -17,7 +17,11 @@ SMALL = Preparation(28, 30, None)
 
 
 def entry(
-    medium: Medium | int, label: str | None = None, *, split: Split | None = None, group: str | None = None
+    medium: Medium | int,
+    label: str | tuple[str, ...] | None = None,
+    *,
+    split: Split | None = None,
+    group: str | None = None,
 ) -> Entry:
     """An entry of a medium, or of a picture."""
     held = Held(f"{medium}.png", (picture(medium),)) if isinstance(medium, int) else medium

@@ -17,7 +17,7 @@ from tests.training.data.media import Bad, Held, picture, varied
 from metfa.runtime.contract import Region
 from metfa.runtime.errors import DataError
 from metfa.training.data.cache import Prepared
-from metfa.training.data.decoding import DIGEST_BYTES, Preparation
+from metfa.training.data.decoding import DIGEST_BYTES, Preparation, digest
 from metfa.training.data.forms import list_domain
 from metfa.training.data.groups import join
 from metfa.training.data.listing import Listing, Skipped
@@ -63,6 +63,19 @@ def test_a_domain_of_which_nothing_can_be_used_is_refused() -> None:
         domain([entry(Bad("damaged")), entry(Bad("gone"))])
     with pytest.raises(DataError, match=r"none \(0.png: 50x40 pixels, beyond which the region 0,0,60,40 reaches"):
         domain([entry(0)], preparation=Preparation(28, 30, Region(0, 0, 60, 40)))
+
+
+def test_pictures_of_one_medium_have_the_classes_that_it_tells_one_after_another() -> None:
+    """Whatever their order, by digest; a scan without labels beside it has none, and is fit for a target alone."""
+    scans = [Held(f"scan {n}", tuple(picture(10 * n + k) for k in range(6))) for n in range(2)]
+    truth = ("a", "b", "c", "b", "a", "c")
+    of_scans = domain([entry(scans[0], None, split="train"), entry(scans[1], truth, split="test")])
+    expected = dict(zip((digest(image) for image in scans[1].pictures), truth, strict=True))
+    labels = dict(zip((row.tobytes() for row in of_scans.pictures.digests), of_scans.labels, strict=True))
+    assert labels == dict.fromkeys(map(digest, scans[0].pictures)) | expected
+    assert {label for label, part in zip(of_scans.labels, of_scans.splits, strict=True) if part == "train"} == {None}
+    with pytest.raises(DataError, match=r"a label for every image of B, or for none, received 6 of 12 without;"):
+        of_scans.divide(0, by_class=True)
 
 
 def parts(of: PreparedDomain, groups: Sequence[int]) -> list[set[Split | None]]:

@@ -28,6 +28,7 @@ _SPEED_OF_SOUND = 1.54  # mm/µs
 _FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 _LATERAL_LEVELS = 3  # widths of the point spread function between which the image is blended
 _SIDE_LOBE_LINES = 41
+_BYTES_PER_SCATTERER = 2  # that are drawn: for the real and the imaginary part
 _INTERFACE_DB_PER_MM = 25.0  # a step of echogenicity this steep is a full interface
 
 
@@ -42,7 +43,8 @@ _QUANTILES = _gaussian_quantiles()
 
 def draw_scatterers(rng: np.random.Generator, rows: int = SIZE, columns: int = SIZE) -> NDArray[np.float32]:
     """Return circular complex Gaussian amplitudes of unit power, float32 [rows, columns, 2]: real and imaginary."""
-    draws: NDArray[np.uint8] = np.frombuffer(rng.bytes(rows * columns * 2), np.uint8).reshape(rows, columns, 2)
+    drawn = rng.bytes(_BYTES_PER_SCATTERER * rows * columns)
+    draws: NDArray[np.uint8] = np.frombuffer(drawn, np.uint8).reshape(rows, columns, _BYTES_PER_SCATTERER)
     return _QUANTILES[draws]
 
 
@@ -112,6 +114,10 @@ class Imager:
             blurred += weight * cv2.sepFilter2D(field, cv2.CV_64F, kernel, np.ones(1))
         signal = np.asarray(cv2.sepFilter2D(blurred, cv2.CV_64F, np.ones(1), self._axial), np.float64)
         return _decibels(signal[..., 0] ** 2 + signal[..., 1] ** 2)
+
+    def skip(self, rng: np.random.Generator) -> None:
+        """Leave a frame out: draw what its noise would have been drawn from."""
+        rng.bytes(_BYTES_PER_SCATTERER * SAMPLES * LINES)
 
     def _look(self, probe: Pose) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
         """Return the fixed-point maps from the polar grid into the raster for a probe at ``probe``."""

@@ -24,13 +24,35 @@ _TRANSITION_FRAMES = 14
 _WEIGHT_BITS = 8
 
 
-class View(NamedTuple):
-    """One frame's worth of body: the tissue and scatterers of a slice, the probe's place, and the true label."""
+class Slice(NamedTuple):
+    """A slice of the body: its tissue and the scatterers in it."""
 
     tissue: NDArray[np.uint8]
     scatterers: NDArray[np.float32]
+
+    @classmethod
+    def draw(cls, plane: str, depth_mm: float, rng: np.random.Generator) -> Slice:
+        """Return a slice through ``plane``."""
+        return cls(paint_slice(plane, depth_mm, rng), draw_scatterers(rng))
+
+
+class View(NamedTuple):
+    """One frame's worth of body: where between two slices it lies, the probe's place, and the true label."""
+
+    here: Slice
+    there: Slice
+    progress: float
     probe: Pose
     plane: str
+
+    def slice(self) -> Slice:
+        """Return what lies there; most frames show the first of the two slices."""
+        if not self.progress:
+            return self.here
+        return Slice(
+            _interpolate(self.here.tissue, self.there.tissue, self.progress),
+            _decorrelate(self.here.scatterers, self.there.scatterers, self.progress),
+        )
 
 
 def sweep(depth_mm: float, rng: np.random.Generator) -> Iterator[View]:
@@ -41,24 +63,19 @@ def sweep(depth_mm: float, rng: np.random.Generator) -> Iterator[View]:
     """
     frame = 0
     tremor = _Tremor(rng)
-    tissue, scatterers, plane = paint_slice(BACKGROUND, depth_mm, rng), draw_scatterers(rng), BACKGROUND
+    here, plane = Slice.draw(BACKGROUND, depth_mm, rng), BACKGROUND
     for next_plane in _itinerary(rng):
         shortest, longest = _BACKGROUND_SECONDS if plane == BACKGROUND else _PLANE_SECONDS
         for _ in range(round(FRAMES_PER_SECOND * rng.uniform(shortest, longest))):
-            yield View(tissue, scatterers, tremor.at(frame), plane)
+            yield View(here, here, 0.0, tremor.at(frame), plane)
             frame += 1
-        next_tissue, next_scatterers = paint_slice(next_plane, depth_mm, rng), draw_scatterers(rng)
+        there = Slice.draw(next_plane, depth_mm, rng)
         for step in range(1, _TRANSITION_FRAMES):
             progress = step / _TRANSITION_FRAMES
             label = plane if progress < 0.3 else next_plane if progress > 0.7 else BACKGROUND
-            yield View(
-                _interpolate(tissue, next_tissue, progress),
-                _decorrelate(scatterers, next_scatterers, progress),
-                tremor.at(frame),
-                label,
-            )
+            yield View(here, there, progress, tremor.at(frame), label)
             frame += 1
-        tissue, scatterers, plane = next_tissue, next_scatterers, next_plane
+        here, plane = there, next_plane
 
 
 def _itinerary(rng: np.random.Generator) -> Iterator[str]:

@@ -56,16 +56,34 @@ class Phantom:
         tissue = paint_slice(plane, self.profile.sector.depth_mm, rng)
         return self._render(tissue, draw_scatterers(rng), Pose(), rng)
 
-    def scan(self, seed: int) -> Iterator[tuple[NDArray[np.uint8], str]]:
+    def scan(self, seed: int, every: int = 1) -> Iterator[tuple[NDArray[np.uint8], str]]:
         """Yield (frame, plane) without end: what the probe sees at 30 frames/s, uint8 [480, 640], and its true label.
 
         The probe dwells on one plane after another in random order and meets background between them.
+
+        Args:
+            seed: any integer from 0.
+            every: of so many frames the first is rendered, and the others are left out.
         """
-        rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(b"scan")]))
+        rng = _scan_generator(seed)
+        for number, view in enumerate(sweep(self.profile.sector.depth_mm, rng)):
+            if number % every:
+                self._imager.skip(rng)
+            else:
+                yield self._render(*view.slice(), view.probe, rng), view.plane
+
+    def planes(self, seed: int) -> Iterator[str]:
+        """Yield the true label of each frame of a scan, without end; nothing is rendered."""
+        rng = _scan_generator(seed)
         for view in sweep(self.profile.sector.depth_mm, rng):
-            yield self._render(view.tissue, view.scatterers, view.probe, rng), view.plane
+            self._imager.skip(rng)
+            yield view.plane
 
     def _render(
         self, tissue: NDArray[np.uint8], scatterers: NDArray[np.float32], probe: Pose, rng: np.random.Generator
     ) -> NDArray[np.uint8]:
         return self._screen.show(self._imager.envelope_db(tissue, scatterers, probe, rng)) + self._overlay
+
+
+def _scan_generator(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(b"scan")]))

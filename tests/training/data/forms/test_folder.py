@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from metfa.runtime.errors import DataError, ProfileError
-from metfa.runtime.phantom import PLANES
+from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
 from metfa.training.data.forms import list_domain
-from metfa.training.data.forms.phantom import PHANTOM_IMAGES
+from metfa.training.data.forms.phantom import PHANTOM_IMAGES, TEST_SCANS
 
 from .examples import picture, skipped, write
 
@@ -19,7 +20,7 @@ from .examples import picture, skipped, write
 def summary(folder: Path) -> list[tuple[str, str | None, str | None, str | None]]:
     """Name inside the folder, label, split and group of every entry."""
     return [
-        (str(Path(entry.medium.name).relative_to(folder)), entry.label, entry.split, entry.group)
+        (str(Path(entry.medium.name).relative_to(folder)), entry.class_of(0), entry.split, entry.group)
         for entry in list_domain(str(folder)).entries
     ]
 
@@ -230,20 +231,58 @@ def test_one_image_is_a_domain(tmp_path: Path) -> None:
     assert (entry.label, entry.split, entry.group, entry.region) == (None, None, None, None)
 
 
-def test_a_phantom_has_every_plane_in_both_splits_with_no_picture_twice() -> None:
+def test_a_phantom_has_every_plane_and_background_in_both_splits_with_no_picture_twice() -> None:
     listing = list_domain("phantom:A")
     identities = {entry.medium.identity() for entry in listing.entries}
-    assert len(identities) == len(listing.entries) == sum(PHANTOM_IMAGES.values()) * len(PLANES)
+    assert len(identities) == len(listing.entries) == sum(PHANTOM_IMAGES.values()) * (len(PLANES) + 2)
     for split, count in PHANTOM_IMAGES.items():
-        for plane in PLANES:
-            assert sum((entry.split, entry.label) == (split, plane) for entry in listing.entries) == count
+        for plane, wanted in {**dict.fromkeys(PLANES, count), BACKGROUND: 2 * count}.items():
+            assert sum((entry.split, entry.label) == (split, plane) for entry in listing.entries) == wanted
     (frame,) = listing.entries[0].medium.read()
     assert frame.dtype == np.uint8
     assert frame.shape == (480, 640)
 
 
+def test_scans_of_a_phantom_are_unlabelled_but_those_that_are_for_testing() -> None:
+    """What is trained on has no truth that could reach training; each scan is a group of its own."""
+    listing = list_domain("phantom:B?scans=3")
+    assert [entry.label is None for entry in listing.entries] == [entry.split == "train" for entry in listing.entries]
+    assert [entry.split for entry in listing.entries] == ["train"] * 3 + ["test"] * TEST_SCANS
+    assert listing.classes == {*PLANES, BACKGROUND}
+    for each in ({entry.group for entry in listing.entries}, {entry.medium.identity() for entry in listing.entries}):
+        assert len(each) == 3 + TEST_SCANS
+    assert list_domain("phantom:B?scans=3&label=none").classes == set()
+
+
+def test_a_scan_knows_what_each_of_its_frames_shows() -> None:
+    """Every ninth frame of 45 s, as they come."""
+    last = list_domain("phantom:B?scans=2").entries[-1]
+    phantom = Phantom(load_profile("B"))
+    seed = int(last.medium.name.rpartition(" ")[2])
+    assert seed not in {*range(500, 506), *range(600, 606)}, "those are for the benchmarks of decisions"
+    assert last.label == tuple(islice(phantom.planes(seed), 0, 45 * 30, 9))
+    frames = list(islice(last.medium.read(), 3))
+    for frame, (expected, _) in zip(frames, phantom.scan(seed, every=9), strict=False):
+        np.testing.assert_array_equal(frame, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("phantom:A?rate=2", "expected scans=… or label=none after"),
+        ("phantom:B?scans=1", "expected scans=NUMBER in .*, a whole number from 2 on, received '1'; give for example"),
+        ("phantom:B?scans=many", "received 'many';"),
+        ("phantom:B?scans=-3", "received '-3';"),
+        ("phantom:B?scans=", "received '';"),
+        ("phantom:B?scans=1234567", "received '1234567';"),
+        ("phantom:B?scans=3&scans=4", "received '3' and '4';"),
+    ],
+)
+def test_bad_options_of_a_phantom_are_refused(name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        list_domain(name)
+
+
 def test_there_is_no_phantom_z() -> None:
     with pytest.raises(ProfileError, match="Z"):
         list_domain("phantom:Z")
-    with pytest.raises(DataError, match="expected label=none after"):
-        list_domain("phantom:A?rate=2")

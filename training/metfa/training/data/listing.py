@@ -51,7 +51,7 @@ class Entry:
 
     Attributes:
         medium: how to get its pictures.
-        label: the class of all of them; None where they are not labelled.
+        label: the class of all of them, or the classes of one after another; None where they are not labelled.
         split: what they are for; None where the domain does not come split.
         group: a patient or a recording, which no split divides, as its kind and a number: ``patient 3``. None where
             nothing is known. Never a patient's name or number: patients are counted.
@@ -59,10 +59,19 @@ class Entry:
     """
 
     medium: Medium
-    label: str | None
+    label: str | tuple[str, ...] | None
     split: Split | None
     group: str | None
     region: Region | None = None
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The classes that its pictures are labelled with."""
+        return frozenset({self.label} if isinstance(self.label, str) else self.label or ())
+
+    def class_of(self, position: int) -> str | None:
+        """Return the class of one of its pictures."""
+        return self.label[position] if isinstance(self.label, tuple) else self.label
 
     @property
     def declared(self) -> Declared | None:
@@ -96,3 +105,8 @@ class Listing:
     name: str
     entries: tuple[Entry, ...]
     skipped: tuple[Skipped, ...]
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The classes that any of its pictures are labelled with."""
+        return frozenset().union(*(entry.classes for entry in self.entries))

@@ -90,7 +90,7 @@ def list_pair(config: TrainingConfig) -> ListedPair:
     classes = {name: quick_classes(name) for name in names}
     listings = {name: list_domain(name) for name in names if classes[name] is None}
     for name, listing in listings.items():
-        classes[name] = {entry.label for entry in listing.entries if entry.label is not None}
+        classes[name] = set(listing.classes)
     source, target = (tuple(sorted(classes[name] or ())) for name in names)
     with _telling_what_is_skipped(*(listing.skipped for listing in listings.values())):
         _require_classes(config.source, source)

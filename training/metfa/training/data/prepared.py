@@ -72,7 +72,7 @@ class PreparedDomain:
             raise DataError(
                 expected=f"a label for every image of {self.name}, or for none",
                 received=f"{unlabelled} of {len(self.labels)} without",
-                remedy="fill in the column 'label', or remove those rows",
+                remedy="label those, too, or leave them out",
             )
         groups = self.groups
         divides_recordings = not by_class and None in self.splits and len(set(groups.tolist())) < len(SPLITS)
@@ -130,7 +130,9 @@ def read_domain(listing: Listing, preparation: Preparation, *, strict: bool = Fa
         name=listing.name,
         entries=tuple(entries),
         pictures=pictures,
-        labels=tuple(entry.label for entry in of_each),
+        labels=tuple(
+            entry.class_of(position) for entry, position in zip(of_each, pictures.positions.tolist(), strict=True)
+        ),
         splits=tuple(entry.split for entry in of_each),
         groups=join([entry.group for entry in of_each], pictures.media.tolist(), pictures.duplicates.tolist()),
         skipped=tuple(skipped),
@@ -138,7 +140,7 @@ def read_domain(listing: Listing, preparation: Preparation, *, strict: bool = Fa
 
 
 def _require_labels(listing: Listing) -> None:
-    for label in sorted({entry.label for entry in listing.entries if entry.label is not None}):
+    for label in sorted(listing.classes):
         if not is_label(label):
             raise DataError(
                 expected=f"classes of {listing.name} with names {LABEL_RULE}",

@@ -24,7 +24,11 @@ from ..data.split_record import seen_in_training
 from ..data.store import FrameStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from metfa.runtime.bundle import Bundle
+
+    from ..data.listing import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,8 @@ def read_held_out(bundle: Bundle, specification: str, *, region: Roi | Literal["
     contract = bundle.contract
     listing = list_domain(specification)
     comes_split = any(entry.split for entry in listing.entries)
-    labels = {entry.label for entry in listing.entries if entry.split == "test" or not comes_split}
-    _require_known(specification, labels, contract.labels)
+    scored = [entry for entry in listing.entries if entry.split == "test" or not comes_split]
+    _require_known(specification, scored, contract.labels)
     domain = read_domain(listing, Preparation(contract.input.height, contract.input.width, region))
     rows = domain.rows("test") if comes_split else np.arange(len(domain.labels))
     seen = seen_in_training(bundle, domain)[rows]
@@ -103,15 +107,15 @@ def read_held_out(bundle: Bundle, specification: str, *, region: Roi | Literal["
     )
 
 
-def _require_known(specification: str, labels: set[str | None], known: tuple[str, ...]) -> None:
+def _require_known(specification: str, scored: Sequence[Entry], known: tuple[str, ...]) -> None:
     """Make sure that images are labelled with classes that a model knows."""
-    if None in labels:
+    if any(entry.label is None for entry in scored):
         raise DataError(
             expected=f"one folder of images per class in {specification}",
             received="images without class folders",
             remedy="sort the images into folders that are named like the model's classes",
         )
-    unknown = sorted(str(label) for label in labels if label not in known)
+    unknown = sorted({label for entry in scored for label in entry.classes} - set(known))
     if unknown:
         raise DataError(
             expected=f"the classes of the model ({', '.join(known)}) in {specification}",

@@ -28,7 +28,7 @@ def list_domain(name: str) -> Listing:
 
     Args:
         name: a folder, a manifest (``manifest.csv?column=value``), a recording or a DICOM file (``clip.mp4?rate=2``),
-            an image, ``fetal-planes-db:FOLDER?machine=NAME``, or ``phantom:A``, ``phantom:B``,
+            an image, ``fetal-planes-db:FOLDER?machine=NAME``, or ``phantom:A``, ``phantom:B?scans=12``,
             ``phantom:PROFILE.json``; ``?label=none`` takes the labels of any away;
             see ``docs/data.md``.
 
@@ -42,7 +42,7 @@ def list_domain(name: str) -> Listing:
     if not specification.is_unlabelled:
         return _list(specification)
     listing = _list(specification.labelled())
-    if any(entry.label == "none" for entry in listing.entries):
+    if "none" in listing.classes:
         raise DataError(
             expected=f"no class of the name 'none' in {name}, as label=none takes all labels away",
             received="one",

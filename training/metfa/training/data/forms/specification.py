@@ -14,6 +14,8 @@ from ..spelling import did_you_mean
 
 SCHEMES = ("phantom", "fetal-planes-db")
 
+_MAX_DIGITS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Specification:
@@ -55,6 +57,22 @@ class Specification:
         """Return the specification of the same media with their labels."""
         options = {**self.options, "label": self.options.get("label", frozenset()) - {"none"}}
         return replace(self, options={name: values for name, values in options.items() if values})
+
+    def count(self, option: str, least: int) -> int:
+        """Return an option that is a number of things.
+
+        Raises:
+            DataError: it is not given once, or is no whole number from ``least`` on.
+        """
+        values = self.options.get(option, frozenset())
+        number = "".join(values) if len(values) == 1 else ""
+        if not (number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS and int(number) >= least):
+            raise DataError(
+                expected=f"{option}=NUMBER in {self.name}, a whole number from {least} on",
+                received=" and ".join(sorted(map(repr, values))) or "none",
+                remedy=f"give for example {option}=12",
+            )
+        return int(number)
 
     def rate(self, default: float) -> float:
         """Return the option ``rate``, frames per second, or the default.
