@@ -145,10 +145,10 @@ class DecisionSpec:
     rejection: Rejection | None
     background: tuple[str, ...]
     max_validation_confidence: float | None = None
-    smoothing_ms: float = 300.0
+    smoothing_ms: float = 200.0
     enter: float = 0.8
     exit: float = 0.5
-    dwell_ms: float = 200.0
+    dwell_ms: float = 100.0
     gap_ms: float = 1500.0
 
     def __post_init__(self) -> None:
