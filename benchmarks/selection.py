@@ -74,8 +74,7 @@ def _sound(candidates: Sequence[Validators]) -> list[int]:
 
 RULES: dict[str, Callable[[Sequence[Validators]], int]] = {
     "last step": lambda candidates: len(candidates) - 1,
-    "last sound step": lambda candidates: max(_sound(candidates)),
-    "the rule of metfa": lambda candidates: choose(candidates, adapts=True),
+    "the rule of metfa: the last sound step": lambda candidates: choose(candidates, adapts=True),
     "AMI": _best(lambda each: each.ami),
     "information maximisation": _best(lambda each: each.information_maximisation),
     "nuclear norm": _best(lambda each: each.nuclear_norm),
@@ -94,9 +93,9 @@ def main(paths: tuple[Path, ...]) -> None:
         raise DataError(expected="runs of methods that adapt", received="none", remedy="name the runs.json of a table")
     methods = sorted({run.method for run in runs})
     click.echo(f"Runs: {len(runs)}, of {', '.join(methods)}; pairs: {len({run.pair for run in runs})}")
-    click.echo(f"{'':26}  {'target F1':>9}  {'lost':>6}  {'at worst':>8}")
+    click.echo(f"{'':38}  {'target F1':>9}  {'lost':>6}  {'at worst':>8}")
     for name, (f1, lost, worst) in compare(runs).items():
-        click.echo(f"{name:26}  {f1:9.4f}  {lost:6.4f}  {worst:8.4f}")
+        click.echo(f"{name:38}  {f1:9.4f}  {lost:6.4f}  {worst:8.4f}")
 
 
 def read_runs(path: Path) -> list[Candidates]:

@@ -36,7 +36,12 @@ RUN = Candidates(
 
 def test_each_rule_chooses_what_it_prefers_and_the_oracle_says_what_that_costs() -> None:
     chosen = {name: f1 for name, (f1, _, _) in compare([RUN]).items()}
-    assert chosen["last step"] == chosen["last sound step"] == chosen["neighbourhood density"] == 0.8
+    assert (
+        chosen["last step"]
+        == chosen["the rule of metfa: the last sound step"]
+        == chosen["neighbourhood density"]
+        == 0.8
+    )
     assert chosen["AMI"] == 0.9
     assert chosen["nuclear norm"] == 0.5
     assert compare([RUN])["last step"] == pytest.approx((0.8, 0.1, 0.1))

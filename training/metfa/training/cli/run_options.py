@@ -184,7 +184,7 @@ run_options = _together(
         "selection",
         type=click.Choice(["validators", "last"]),
         default="validators",
-        help="Take the candidate that the validators prefer, which see no target label, or the last.",
+        help="Take the last candidate that has neither collapsed nor lost the source, or the last.",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0),
     click.option(

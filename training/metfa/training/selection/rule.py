@@ -19,9 +19,9 @@ LEAST_DIVERSITY = 0.5
 def choose(candidates: Sequence[Validators], *, adapts: bool) -> int:
     """Return the index of the candidate that the rule prefers; of equals, the latest.
 
-    The agreement of predictions with clusters of the embeddings (AMI) decides, among candidates that keep the accuracy
-    on labelled frames and have not collapsed. Where all have collapsed, or the method does not adapt to unlabelled
-    frames, the accuracy on labelled frames decides alone.
+    The last candidate is taken that keeps the accuracy on labelled frames and has not collapsed. Where all have
+    collapsed, or the method does not adapt to unlabelled frames, the accuracy on labelled frames decides alone. No
+    validator chose better than the last sound step: ``python -m benchmarks.selection``.
 
     Args:
         candidates: in the order of their steps; at least one.
@@ -29,14 +29,14 @@ def choose(candidates: Sequence[Validators], *, adapts: bool) -> int:
     """
     best = max(candidate.supervised_accuracy for candidate in candidates)
     if adapts:
-        eligible = [index for index, candidate in enumerate(candidates) if is_sound(candidate, best)]
-        if eligible:
-            return max(eligible, key=lambda index: (score(candidates[index]), index))
+        sound = [index for index, candidate in enumerate(candidates) if is_sound(candidate, best)]
+        if sound:
+            return sound[-1]
     return max(range(len(candidates)), key=lambda index: (candidates[index].supervised_accuracy, index))
 
 
 def score(candidate: Validators) -> float:
-    """Return what decides between sound candidates, of one run or of several."""
+    """Return what decides between the chosen candidates of several runs: agreement of predictions and clusters."""
     return candidate.ami
 
 
