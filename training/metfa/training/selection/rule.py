@@ -35,11 +35,6 @@ def choose(candidates: Sequence[Validators], *, adapts: bool) -> int:
     return max(range(len(candidates)), key=lambda index: (candidates[index].supervised_accuracy, index))
 
 
-def score(candidate: Validators) -> float:
-    """Return what decides between the chosen candidates of several runs: agreement of predictions and clusters."""
-    return candidate.ami
-
-
 def is_sound(candidate: Validators, best_accuracy: float) -> bool:
     """Return whether a candidate keeps the accuracy on labelled frames and has not collapsed."""
     return candidate.supervised_accuracy >= best_accuracy - ACCURACY_MARGIN and candidate.diversity >= LEAST_DIVERSITY

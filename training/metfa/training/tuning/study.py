@@ -1,13 +1,13 @@
 """A search of hyper-parameters that sees no target label: trial after trial, in a directory, resumable.
 
-What a trial is worth is what the rule of :mod:`..selection.rule` says of the candidate that would become its model: the
-agreement of predictions and clusters (AMI). That alone could be won by a model that has unlearnt its classes, so the
-rule's guard holds between trials as it does between the candidates of one:
+What a trial is worth is the agreement of predictions and clusters (AMI) of the candidate that would become its model.
+That alone could be won by a model that has unlearnt its classes, so the guard of :mod:`..selection.rule` holds between
+trials as it does between the candidates of one:
 
 - While the search goes on, a trial that has collapsed, or has lost accuracy on labelled frames against the best of the
   finished trials, gets a value below that of every sound one, and there the higher, the more accurate it is.
-- That best is known only at the end. The winner is therefore not the trial of the highest value, but the one that
-  :func:`~..selection.choose` takes among all finished trials, guarded by the best accuracy of the whole study.
+- That best is known only at the end. There, every finished trial is valued anew, guarded by the best accuracy of the
+  whole study, and the highest wins.
 - A running trial is pruned by the median of the others at the same step. There, its accuracy is compared with its own
   best so far: early in a run none is as accurate as a finished one. A pruned or failed trial cannot win, nor be the
   reference.
@@ -34,7 +34,7 @@ from metfa.runtime.errors import DivergenceError, StudyError, TrainingError
 
 from ..development import adapts, develop
 from ..methods import METHODS
-from ..selection.rule import choose, is_sound, score
+from ..selection.rule import is_sound
 from ..selection.validators import Validators
 from .journal import open_journal
 from .space import configure, first, space
@@ -240,7 +240,7 @@ def value(validators: Validators, accuracy: float, *, adapts: bool) -> float:
     if not adapts:
         return validators.supervised_accuracy
     if is_sound(validators, accuracy):
-        return max(score(validators), LEAST_SOUND)
+        return max(validators.ami, LEAST_SOUND)
     return validators.supervised_accuracy + UNSOUND
 
 
@@ -250,15 +250,15 @@ def winner(trials: Sequence[Trial], *, adapts: bool) -> Trial:
     Raises:
         TrainingError: no trial has come to its end.
     """
-    # From the last to the first, as the rule takes the latest of equals.
-    ended = [(trial, trial.model.validators) for trial in reversed(trials) if trial.model is not None]
+    ended = [(trial, trial.model.validators) for trial in trials if trial.model is not None]
     if not ended:
         raise TrainingError(
             expected="a trial that comes to its end",
             received=f"{len(trials)} that did not; the last {trials[-1].ending}",
             remedy="correct what it says, and name another directory with --study",
         )
-    return ended[choose([validators for _, validators in ended], adapts=adapts)][0]
+    accuracy = max(validators.supervised_accuracy for _, validators in ended)
+    return max(ended, key=lambda each: value(each[1], accuracy, adapts=adapts))[0]
 
 
 def _is_finished(trial: optuna.trial.FrozenTrial) -> bool:
