@@ -20,7 +20,7 @@ from metfa.runtime.command import Command
 from metfa.runtime.files import replacing
 from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
 from metfa.training.evaluation.figures import draw_confusion
-from metfa.training.train import EVALUATION
+from metfa.training.outcome import EVALUATION
 
 from .commands import run
 
@@ -45,7 +45,7 @@ def main(output: Path) -> None:
     run("metfa-stream", *stream, "--output", clip, "--events", events, "--overwrite")
 
     evaluation = json.loads((bundle / EVALUATION).read_text())
-    scores = {"source only": evaluation["baselines"][0]["target"], "MetFA": evaluation["target"]}
+    scores = {"source only": evaluation["compared"][0]["target"], "MetFA": evaluation["target"]}
     picture = output / "demo.png"
     _draw(scores, bundle, picture)
     click.echo("\nMacro F1 on frames of held-out scans of B, planes and background:")

@@ -24,7 +24,7 @@ from metfa.runtime.files import write_text
 from metfa.training.config import OPTIMISATION, MethodName
 from metfa.training.doubts import explosions
 from metfa.training.fit import read_metrics
-from metfa.training.train import EVALUATION
+from metfa.training.outcome import EVALUATION
 
 from .machine import host
 from .tables.runs import Direction, DomainChoice, Run, Runner

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from metfa.runtime import records
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, MethodName, TrainingConfig
-from metfa.training.train import EVALUATION, Evaluation
+from metfa.training.outcome import EVALUATION, Evaluation
 
 from .runs import Run
 

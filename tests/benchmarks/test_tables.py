@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG
-from metfa.training.train import EVALUATION
+from metfa.training.outcome import EVALUATION
 
 SMALL = ["--preset", "small", "--input-size", "28x28", "--steps", "6", "--images-per-class", "2"]
 SMALL += ["--candidates", "2", "--threads", "1", "--device", "cpu"]

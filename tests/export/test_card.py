@@ -14,11 +14,14 @@ from metfa.export.card.markdown import plain, table
 from metfa.export.card.page import to_page
 from metfa.runtime import records
 from metfa.runtime.bundle import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
+from metfa.training.class_shares import ClassShares, ShareEstimates
 from metfa.training.config import CONFIG, InitialWeights
 from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind
 from metfa.training.evaluation.scores import Scores
+from metfa.training.outcome import EVALUATION, CandidateScores, Compared, Evaluation
+from metfa.training.selection.between import Judged
 from metfa.training.selection.validators import Validators
-from metfa.training.train import EVALUATION, CandidateScores, Evaluation
+from metfa.training.verdict import Verdict
 
 from .networks import LABELS
 
@@ -49,12 +52,26 @@ def confusion(right: int, wrong: int) -> tuple[tuple[int, ...], ...]:
     )
 
 
+VALIDATORS = Validators(0.95, 0.7, 0.71, 1.2, 0.5, -0.3, 2.0, 0.99)
+
 EVALUATED = Evaluation(
+    method="metfa-v",
     source=Scores(45, 0.9, 0.901, 0.902, 0.903, confusion(9, 0)),
     source_as_exported=Scores(45, 0.8, 0.801, 0.802, 0.803, confusion(9, 0)),
     target=Scores(50, 0.6, 0.611, 0.622, 0.633, confusion(6, 1)),
     selected_step=400,
-    candidates=(CandidateScores(400, Validators(0.95, 0.7, 0.71, 1.2, 0.5, -0.3, 2.0, 0.99), 0.91, 0.61),),
+    candidates=(CandidateScores(400, VALIDATORS, 0.91, 0.61),),
+    compared=(
+        Compared(Judged("metfa-v", 0.87, 100, VALIDATORS), 400, Scores(50, 0.6, 0.611, 0.622, 0.633, confusion(6, 1))),
+    ),
+    diverged={},
+    class_shares=ClassShares(
+        dict.fromkeys(LABELS, 1 / len(LABELS)),
+        ShareEstimates("metfa-v", 40, dict.fromkeys(LABELS, 0.123), dict.fromkeys(LABELS, 0.234)),
+        ShareEstimates("metfa-v", 400, dict.fromkeys(LABELS, 0.345), dict.fromkeys(LABELS, 0.456)),
+        dict.fromkeys(LABELS, 0.567),
+    ),
+    verdict=Verdict(None, "Nothing speaks against the adapted model."),
 )
 
 
@@ -85,6 +102,9 @@ def test_scores_are_those_of_the_record(trained: Path) -> None:
     text = (trained / CARD).read_text(encoding="utf-8")
     assert "| target | 50 | 0.611 | 0.622 | 0.633 | 0.600 |" in text
     assert "| 400 | 95.0% | 0.710 | 0.700 | 1.200 | 0.990 | 0.910 | 0.610 |" in text
+    assert "| 400 | 0.870 | 95.0% | 0.710 | 0.990 |" in text
+    assert "Nothing speaks against the adapted model." in text
+    assert "| Femur | 20.0% | 12.3% | 23.4% | 34.5% | 45.6% | 56.7% |" in text
     assert "| Femur | 10 | 0.600 | 0.600 | 0.600 |" in text  # 6 of 10 right, and 6 of the 10 called so
 
 
@@ -100,7 +120,7 @@ def test_initial_weights_are_named_with_their_licence(trained: Path) -> None:
     for text, config in shown.items():
         add(trained, CONFIG, records.to_json(config))
         write_card(Bundle.open(trained))
-        assert text in (trained / CARD).read_text(encoding="utf-8")
+        assert plain(text) in (trained / CARD).read_text(encoding="utf-8")
 
 
 def test_a_target_without_labels_has_no_scores(trained: Path) -> None:

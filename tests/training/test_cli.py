@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,16 @@ from metfa.runtime.errors import DivergenceError
 from metfa.training import development, fit
 from metfa.training import train as training
 from metfa.training.cli.train import main
-from metfa.training.config import CONFIG, Augmentation, MethodName, TrainingConfig, Weights
+from metfa.training.config import AUTO, CONFIG, Augmentation, MethodName, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation import network as network_evaluation
-from metfa.training.fit import METRICS
+from metfa.training.fit import METRICS, Trainer
 from metfa.training.methods import METHODS, Batch, Method
 from metfa.training.model import Network
+from metfa.training.outcome import EVALUATION
+from metfa.training.selection.between import Judged
 from metfa.training.selection.rule import choose
 from metfa.training.selection.validators import Validators
-from metfa.training.train import EVALUATION
 from metfa.training.weights import load_network, load_reference
 
 from .conftest import LABELS, write_classes
@@ -113,14 +115,19 @@ def test_the_evaluation_tells_of_every_candidate_and_of_the_one_that_was_chosen(
     assert result.exit_code == 0, result.output
     evaluation = json.loads((bundle / EVALUATION).read_text())
     assert evaluation.keys() == {
+        "method",
         "source",
         "source_as_exported",
         "target",
         "selected_step",
         "candidates",
-        "baselines",
+        "compared",
+        "diverged",
+        "class_shares",
+        "verdict",
     }
-    assert evaluation["baselines"] == []
+    assert [each["judged"]["method"] for each in evaluation["compared"]] == [evaluation["method"]]
+    assert evaluation["diverged"] == {}
     candidates = evaluation["candidates"]
     assert [each["step"] for each in candidates] == [2, 4, 6]
     assert all(each.keys() == {"step", "validators", "source_f1", "target_f1"} for each in candidates)
@@ -135,50 +142,87 @@ def test_what_is_compared_with_is_what_runs_without_adaptation_come_to(
     source: Path, target: Path, tmp_path: Path
 ) -> None:
     """Source-only and adabn, from one training, are what their own runs at the same settings give."""
-    domains = ("--source", source, "--target", target)
-    result = run(*domains, *SMALL, "--bundle", tmp_path / "compared", "--compare")
+    domains = ("--source", source, "--target", target, *SMALL, "--method", "metfa-v")
+    result = run(*domains, "--bundle", tmp_path / "compared", "--compare")
     assert result.exit_code == 0, result.output
     evaluation = json.loads((tmp_path / "compared" / EVALUATION).read_text())
-    assert [each["method"] for each in evaluation["baselines"]] == ["source-only", "adabn"]
+    assert [each["judged"]["method"] for each in evaluation["compared"]] == ["source-only", "adabn", "metfa-v"]
     lines = result.stdout.partition("  compared on the same 6 held-out frames of the target:\n")[2].splitlines()
-    for line, each in zip(lines, evaluation["baselines"], strict=False):
-        options = ("--extended-augmentation", "--method", each["method"])
-        alone = run(*domains, *SMALL, *options, "--bundle", tmp_path / each["method"])
+    for line, each in zip(lines, evaluation["compared"], strict=False):
+        method = each["judged"]["method"]
+        options = ("--method", method, "--paper-augmentation", "--bundle", tmp_path / method)
+        alone = run("--source", source, "--target", target, *SMALL, *options)
         assert alone.exit_code == 0, alone.output
-        expected = json.loads((tmp_path / each["method"] / EVALUATION).read_text())
+        expected = json.loads((tmp_path / method / EVALUATION).read_text())
         assert (each["target"], each["selected_step"]) == (expected["target"], expected["selected_step"])
-        assert line.split()[:2] == [each["method"], "F1"]
+        assert each["judged"] == expected["compared"][0]["judged"]
+        assert line.split()[:2] == [method, "F1"]
         assert f"F1 {each['target']['f1']:.3f}, recall {each['target']['recall']:.3f}" in line
-        assert "What did adaptation bring?" not in alone.stdout
-    assert lines[2].split()[0] == "metfa-vi"
-    assert f"F1 {evaluation['target']['f1']:.3f}" in lines[2]
+        assert ("What did adaptation bring?" in alone.stdout) == (method == "metfa-v")
     assert "What did adaptation bring?" not in result.stdout
-    without = run(*domains, *SMALL, "--bundle", tmp_path / "alone")
-    assert json.loads((tmp_path / "alone" / EVALUATION).read_text()) == {**evaluation, "baselines": []}
-    (how,) = (line for line in without.stdout.splitlines() if line.startswith("What did adaptation bring?"))
+    assert evaluation["verdict"]["reason"] in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "augmentation"),
+    [
+        ("--method metfa-v", "--paper-augmentation"),
+        ("--method metfa-v --extended-augmentation", "--extended-augmentation"),
+        ("--method mcc", "--extended-augmentation"),
+    ],
+)
+def test_the_command_that_compares_trains_without_adaptation_on_the_same_images(
+    source: Path, target: Path, bundle: Path, options: str, augmentation: str
+) -> None:
+    common = ("--source", source, "--target", target, *SMALL)
+    result = run(*common, *options.split(), "--bundle", bundle, "--overwrite")
+    assert result.exit_code == 0, result.output
+    (how,) = (line for line in result.stdout.splitlines() if line.startswith("What did adaptation bring?"))
     command = shlex.split(how.partition(": ")[2].partition(" (or train")[0])
-    assert command == list(
-        map(
-            str,
-            ("metfa-train", *domains, *SMALL, "--method", "source-only", "--bundle", f"{tmp_path}/alone-source-only"),
-        )
-    )
+    beside = ("--method", "source-only", augmentation, "--bundle", f"{bundle}-source-only")
+    assert command == list(map(str, ("metfa-train", *common, *beside)))
 
 
 def test_without_target_labels_validators_are_compared(source: Path, target: Path, bundle: Path) -> None:
-    result = run("--source", source, "--target", target / LABELS[0], "--bundle", bundle, *SMALL, "--compare")
+    options = ("--method", "metfa-v", "--compare")
+    result = run("--source", source, "--target", target / LABELS[0], "--bundle", bundle, *SMALL, *options)
     assert result.exit_code == 0, result.output
-    baselines = json.loads((bundle / EVALUATION).read_text())["baselines"]
-    assert [each["target"] for each in baselines] == [None, None]
-    lines = result.stdout.partition("more agreement often goes with more accuracy, and proves none\n")[2].splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["source-only", "adabn", "metfa-vi"]
-    assert f"agreement (AMI) {baselines[0]['validators']['ami']:.3f}" in lines[0]
+    compared = json.loads((bundle / EVALUATION).read_text())["compared"]
+    assert [each["target"] for each in compared] == [None] * 3
+    lines = result.stdout.partition("  compared without labels of the target:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["source-only", "adabn", "metfa-v"]
+    first = compared[0]["judged"]
+    assert (
+        f"reverse accuracy {first['reverse_accuracy']:.3f}, agreement (AMI) {first['validators']['ami']:.3f}"
+        in lines[0]
+    )
+    assert "by their labels" not in result.stdout
+
+
+def test_the_frequencies_of_the_classes_are_told(source: Path, target: Path, bundle: Path) -> None:
+    """Before adaptation by the first candidate, and after it; those that the target's labels give are beside them."""
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--method", "mcc")
+    assert result.exit_code == 0, result.output
+    evaluation = json.loads((bundle / EVALUATION).read_text())
+    shares, labels = evaluation["class_shares"], sorted(LABELS)
+    assert shares["source"] == pytest.approx(dict.fromkeys(labels, 1 / 3))
+    assert list(shares["target"].values()) == pytest.approx([sum(row) / 6 for row in evaluation["target"]["confusion"]])
+    assert shares["before"]["step"] == 3
+    for when in ("before", "after"):
+        for estimate in (shares[when]["bbse"], shares[when]["mlls"]):
+            assert list(estimate) == labels
+            assert sum(estimate.values()) == pytest.approx(1)
+    lines = result.stdout.partition("  how frequent the classes are:\n")[2].splitlines()
+    assert lines[0].split() == labels
+    assert lines[1].split() == ["source,", "by", "its", "labels", "33%", "33%", "33%"]
+    assert lines[2].startswith("    target, by mcc of step 3, BBSE")
+    assert lines[2].split()[-3:] == [f"{shares['before']['bbse'][label]:.0%}" for label in labels]
 
 
 def test_an_interrupted_comparison_goes_on(
     source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ("--source", source, "--target", target, *SMALL, "--compare", "--bundle")
+    arguments = ("--source", source, "--target", target, *SMALL, "--method", "metfa-v", "--compare", "--bundle")
     assert run(*arguments, tmp_path / "whole").exit_code == 0
     step, steps = METHODS["adabn"].step, 0
 
@@ -205,6 +249,90 @@ def test_what_does_not_adapt_is_not_compared_with_itself(source: Path, target: P
     result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--compare", "--method", method)
     assert result.exit_code == 2
     assert f"expected --compare with a method that adapts, received {method}" in result.output
+    assert not bundle.exists()
+
+
+@pytest.mark.parametrize("preferred", ["source-only", "mcc"])
+def test_auto_is_the_run_of_the_method_that_the_rule_prefers(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preferred: str
+) -> None:
+    """Bit by bit, whichever that is; the evaluation tells of all."""
+
+    def prefer(judged: Sequence[Judged]) -> Judged:
+        return next(each for each in judged if each.method == preferred)
+
+    monkeypatch.setattr(training, "prefer", prefer)
+    common = ("--source", source, "--target", target, *SMALL)
+    result = run(*common, "--method", "auto", "--bundle", tmp_path / "auto")
+    assert result.exit_code == 0, result.output
+    alone = run(*common, "--method", preferred, "--extended-augmentation", "--bundle", tmp_path / "alone")
+    assert alone.exit_code == 0, alone.output
+    auto, own = Bundle.open(tmp_path / "auto"), Bundle.open(tmp_path / "alone")
+    for file in ("model.safetensors", METRICS, CONFIG):
+        assert auto.read(file) == own.read(file)
+    assert auto.contract == own.contract
+    assert auto.contract.provenance.method == preferred
+    evaluations = [json.loads(each.read(EVALUATION)) for each in (auto, own)]
+    compared = evaluations[0].pop("compared")
+    assert [each["judged"]["method"] for each in compared] == ["source-only", "adabn", "mcc", "metfa-vi"]
+    assert evaluations[1].pop("compared")[0] in compared
+    for evaluation in evaluations:
+        evaluation.pop("verdict")
+        evaluation["class_shares"].pop("before")
+    assert evaluations[0] == evaluations[1]
+    assert result.stdout.partition("macro scores")[0].endswith(f"{preferred}: ")
+    assert not (tmp_path / "auto" / UNFINISHED).exists()
+
+
+def test_an_interrupted_choice_of_methods_goes_on(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the last method, without a word on the command line of what was tried before."""
+    arguments = ("--source", source, "--target", target, *SMALL, "--method", "auto", "--bundle")
+    assert run(*arguments, tmp_path / "whole").exit_code == 0
+    step, steps = METHODS["metfa-vi"].step, 0
+
+    def interrupted(*of_step: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return step(*of_step)
+
+    monkeypatch.setattr(METHODS["metfa-vi"], "step", interrupted)
+    result = run(*arguments, tmp_path / "parts")
+    assert result.exit_code == 130
+    assert result.output.endswith(f"metfa-train --resume --bundle {tmp_path / 'parts'}\n")
+    refused = run("--resume", "--bundle", tmp_path / "parts", "--compare")
+    assert "expected --compare with one method, received auto, which compares all; leave it out" in refused.output
+    assert run("--resume", "--bundle", tmp_path / "parts").exit_code == 0
+    assert steps == 6
+    for file in (EVALUATION, "model.safetensors", METRICS):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes()
+    assert not (tmp_path / "parts" / UNFINISHED).exists()
+
+
+def test_a_method_that_diverges_is_left_out_of_the_choice(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = METHODS["mcc"].step
+
+    def diverge(*of_step: Any) -> Any:
+        return {name: value * float("nan") for name, value in step(*of_step).items()}
+
+    monkeypatch.setattr(METHODS["mcc"], "step", diverge)
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--method", "auto")
+    assert result.exit_code == 0, result.output
+    evaluation = json.loads((bundle / EVALUATION).read_text())
+    assert [each["judged"]["method"] for each in evaluation["compared"]] == ["source-only", "adabn", "metfa-vi"]
+    assert evaluation["diverged"] == {"mcc": "ce = nan at step 1"}
+    assert "  mcc diverged (ce = nan at step 1) and is left out\n" in result.stdout
+
+
+def test_auto_has_nothing_to_be_compared_with(source: Path, target: Path, bundle: Path) -> None:
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--compare", "--method", "auto")
+    assert result.exit_code == 2
+    assert "expected --compare with one method, received auto, which compares all; leave it out" in result.output
     assert not bundle.exists()
 
 
@@ -241,13 +369,13 @@ def train_on_shuffled_labels(source: Path, target: Path, tmp_path: Path, *argume
 @pytest.mark.parametrize(
     ("method", "part", "options"),
     [
-        *((method, ".", "") for method in UNSUPERVISED),
+        *((method, ".", "") for method in (*UNSUPERVISED, AUTO)),
         ("metfa-v", "split", ""),
         ("metfa-v", ".", "--game alternating --extended-augmentation --select last"),
     ],
 )
 def test_shuffled_target_labels_change_no_bit_of_the_model(
-    source: Path, target: Path, tmp_path: Path, method: MethodName, part: str, options: str
+    source: Path, target: Path, tmp_path: Path, method: str, part: str, options: str
 ) -> None:
     """Split, weights, metrics, candidates and the choice of one are the same; only the scores are not."""
     train_on_shuffled_labels(source, target, tmp_path, "--method", method, *options.split(), part=part)
@@ -264,6 +392,9 @@ def test_shuffled_target_labels_change_no_bit_of_the_model(
     decisions = [Bundle.open(tmp_path / f"runs-{name}").contract.decision for name in ("true", "shuffled")]
     assert decisions[0] == decisions[1]
     for evaluation in evaluations:
+        evaluation["class_shares"].pop("target")
+        for each in evaluation["compared"]:
+            each.pop("target")
         for candidate in evaluation["candidates"]:
             candidate.pop("target_f1")
     assert evaluations[0] == evaluations[1]
@@ -291,6 +422,21 @@ def test_target_labels_are_not_even_given_to_a_method_that_may_not_see_them(
     for of_source, of_target in (given.value.args[0], frames.validation.values()):
         assert set(of_source.labels) == {0, 1, 2}
         assert (of_target.labels == UNLABELLED).tolist() == [method not in REFERENCES] * len(of_target.labels)
+
+
+def test_no_training_of_auto_is_given_target_labels(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def look(method: Method, source: FrameStore, target: FrameStore, *others: Any) -> Trainer:
+        given.append((method.config.method, set(target.labels.tolist())))
+        return Trainer(method, source, target, *others)
+
+    monkeypatch.setattr(development, "Trainer", look)
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--method", "auto")
+    assert result.exit_code == 0, result.output
+    assert given == [(method, {UNLABELLED}) for method in ("adabn", "mcc", "metfa-vi")]
 
 
 @pytest.mark.parametrize("method", REFERENCES)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from metfa.training.class_shares import ClassShares, ShareEstimates
 from metfa.training.doubts import doubts, explosions
 from metfa.training.evaluation.scores import score
+from metfa.training.outcome import CandidateScores, Evaluation
 from metfa.training.selection.validators import Validators
-from metfa.training.train import CandidateScores, Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,19 @@ def evaluation(
         CandidateScores(10 * number, replace(NOTHING, supervised_accuracy=accuracy), 0.0, None)
         for number, accuracy in enumerate(accuracies, 1)
     )
-    return Evaluation(scores, scores, None, candidates[selected].step, candidates)
+    shares = ShareEstimates("metfa-v", 10, {}, {})
+    return Evaluation(
+        method="metfa-v",
+        source=scores,
+        source_as_exported=scores,
+        target=None,
+        selected_step=candidates[selected].step,
+        candidates=candidates,
+        compared=(),
+        diverged={},
+        class_shares=ClassShares({}, shares, shares, None),
+        verdict=None,
+    )
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from metfa.training.data.split_record import SPLIT
 from metfa.training.evaluation import bundle as bundle_evaluation
 from metfa.training.evaluation import files as evaluation_files
 from metfa.training.evaluation.held_out import read_held_out
-from metfa.training.train import EVALUATION
+from metfa.training.outcome import EVALUATION
 
 from .conftest import LABELS, draw, write_classes
 

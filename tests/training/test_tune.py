@@ -30,9 +30,9 @@ from metfa.training.cli.tune import main
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.pair import DomainPair, read_pair
 from metfa.training.methods import METHODS
+from metfa.training.outcome import EVALUATION
 from metfa.training.parallel import make_fabric
 from metfa.training.selection.validators import Validators
-from metfa.training.train import EVALUATION
 from metfa.training.tuning.space import configure, first, space
 from metfa.training.tuning.study import JOURNAL, RUNNING, Model, Trial, open_study, value, winner
 
@@ -319,6 +319,7 @@ def test_one_process_has_a_study(config: TrainingConfig, study: Path) -> None:
         (["--trials", "0"], "0 is not in the range x>=1"),
         (["--method", "magic"], "'magic' is not one of"),
         (["--method", "fine-tuned"], "expected a method that needs no target labels, received fine-tuned"),
+        (["--method", "auto"], "expected one method to tune, received auto; choose another --method"),
         (["--source", "target/blob"], "received images without labels"),
         (["--target", "missing"], "expected a folder, a table"),
         (["--study", "file/study"], "expected to be able to write"),

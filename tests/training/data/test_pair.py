@@ -18,7 +18,7 @@ from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.pair import list_pair, read_pair
 from metfa.training.data.store import UNLABELLED
 from metfa.training.evaluation.held_out import read_held_out
-from metfa.training.train import EVALUATION
+from metfa.training.outcome import EVALUATION
 
 from ..conftest import LABELS, make_config, write_classes
 

@@ -33,6 +33,12 @@ MethodName = Literal[
 ]
 """The rows of the tables, in their order."""
 
+AUTO = "auto"
+"""In place of a method: train the few below at the same settings, and take what a rule without labels prefers."""
+
+AUTO_METHODS: tuple[MethodName, ...] = ("adabn", "mcc", "metfa-vi")
+"""What ``auto`` trains. The first training is also that of ``source-only``."""
+
 PAPER_METHODS: tuple[MethodName, ...] = (
     "source-only",
     "dann",
@@ -196,9 +202,11 @@ class TrainingConfig:
             run; None until the run begins, for as many as are fastest then.
         selection: which candidate becomes the model: the one that :mod:`.selection.rule` prefers, or the last.
         seed: of initialisation, split, sampling, augmentation and the embedding's noise.
-        weights: λ₁ … λ₆.
+        weights: λ₁ … λ₆, and those of MetFA-VI.
         initial_weights: of the encoder; None where it is initialised at random.
         freeze_encoder: whether those stay as they are, but for what standardises the features.
+        rivals: methods that are trained at the same settings after ``method``. The model is then the one that
+            :mod:`.selection.between` prefers, source-only among them.
     """
 
     source: str
@@ -232,6 +240,7 @@ class TrainingConfig:
     weights: Weights = field(default_factory=Weights)
     initial_weights: InitialWeights | None = None
     freeze_encoder: bool = False
+    rivals: tuple[MethodName, ...] = ()
 
     def images_of_each_class(self, classes: int) -> int:
         """Return how many source images of each of ``classes`` classes a batch has."""

@@ -66,6 +66,10 @@ class Development:
         """Return held-out frames as the candidates take them."""
         return self.frozen.held_out(store) if self.frozen else store
 
+    def trained_on(self, store: FrameStore) -> FrameStore:
+        """Return training frames as the candidates take them; a frozen encoder knows their features already."""
+        return self.frozen.training(store, strongly=False) if self.frozen else store
+
     def whole(self, network: Network) -> Network:
         """Return a candidate's network as one that takes frames."""
         return self.frozen.whole(network) if self.frozen else network

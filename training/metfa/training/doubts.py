@@ -11,7 +11,7 @@ from .evaluation.scores import guessing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .train import Evaluation
+    from .outcome import Evaluation
 
 SLIGHT = 0.2
 """Agreement beyond chance, of what there could be, up to which it is called slight (Landis and Koch 1977)."""

@@ -13,7 +13,7 @@ from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA, DataReport, describe_groups
 from metfa.training.evaluation.scores import score_classes
-from metfa.training.train import EVALUATION, Evaluation
+from metfa.training.outcome import EVALUATION, Evaluation
 
 from ..report import ParityReport, comparison_table, graph_table
 from .markdown import facts, plain, table
@@ -156,6 +156,54 @@ def _selection(bundle: Bundle) -> Iterator[str]:
     )
 
 
+def _comparison(bundle: Bundle) -> Iterator[str]:
+    evaluation = _read(bundle, EVALUATION, Evaluation)
+    if isinstance(evaluation, str):
+        yield evaluation
+        return
+    if evaluation.verdict is not None:
+        yield plain(evaluation.verdict.reason)
+    yield "By validators that see no target label; see `docs/selection.md`."
+    yield table(
+        ("method", "step", "reverse accuracy", "source accuracy", "AMI", "diversity"),
+        [
+            (
+                each.judged.method,
+                f"{each.selected_step}",
+                f"{each.judged.reverse_accuracy:.3f}",
+                f"{each.judged.validators.supervised_accuracy:.1%}",
+                f"{each.judged.validators.ami:.3f}",
+                f"{each.judged.validators.diversity:.3f}",
+            )
+            for each in evaluation.compared
+        ],
+    )
+    for method, reason in evaluation.diverged.items():
+        yield f"{plain(method)} diverged: {plain(reason)}."
+
+
+def _shares(bundle: Bundle) -> Iterator[str]:
+    evaluation = _read(bundle, EVALUATION, Evaluation)
+    if isinstance(evaluation, str):
+        yield evaluation
+        return
+    shares = evaluation.class_shares
+    columns = {"source": shares.source}
+    for name, estimates in (("before", shares.before), ("after", shares.after)):
+        columns[f"target, {name}, BBSE"] = estimates.bbse
+        columns[f"target, {name}, MLLS"] = estimates.mlls
+    if shares.target is not None:
+        columns["target's test frames"] = shares.target
+    yield (
+        "Of the source by its labels. Of the target estimated without labels: before adaptation, by "
+        f"{shares.before.method} of step {shares.before.step}; after, by the model."
+    )
+    yield table(
+        ("class", *columns),
+        [(label, *(f"{of_class[label]:.1%}" for of_class in columns.values())) for label in shares.source],
+    )
+
+
 def _scores(bundle: Bundle) -> Iterator[str]:
     evaluation = _read(bundle, EVALUATION, Evaluation)
     if isinstance(evaluation, str):
@@ -165,7 +213,11 @@ def _scores(bundle: Bundle) -> Iterator[str]:
         "source": evaluation.source,
         "source, with this bundle's batch norm": evaluation.source_as_exported,
         "target": evaluation.target,
-        **{f"target, {each.method} at the same settings": each.target for each in evaluation.baselines},
+        **{
+            f"target, {each.judged.method} at the same settings": each.target
+            for each in evaluation.compared
+            if each.judged.method != evaluation.method
+        },
     }
     yield "On held-out frames; macro averages over the classes that have frames."
     yield table(
@@ -295,6 +347,8 @@ SECTIONS: Mapping[str, Callable[[Bundle], Iterator[str]]] = {
     "Data": _data,
     "Training": _training,
     "Choice of the model": _selection,
+    "Whether adaptation helps": _comparison,
+    "How frequent the classes are": _shares,
     "Scores": _scores,
     "Decisions": _decisions,
     "Devices": _devices,

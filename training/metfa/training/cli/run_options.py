@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import click
 
@@ -11,6 +11,8 @@ from metfa.runtime.contract import Region
 from metfa.runtime.parameters import NamedType, NumberRange, RoiType
 
 from ..config import (
+    AUTO,
+    AUTO_METHODS,
     OPTIMISATION,
     PAPER_METHODS,
     PRESETS,
@@ -101,9 +103,10 @@ domain_options = _together(
 run_options = _together(
     click.option(
         "--method",
-        type=click.Choice(get_args(MethodName)),
+        type=click.Choice((*get_args(MethodName), AUTO)),
         default="metfa-vi",
-        help="How to adapt. fine-tuned and fully-supervised are references that need the target's labels.",
+        help="How to adapt. fine-tuned and fully-supervised are references that need the target's labels. auto trains "
+        "source-only, adabn, mcc and metfa-vi, and takes what a rule without target labels prefers.",
     ),
     click.option("--preset", type=click.Choice(list(PRESETS)), default="edge", help="Encoder and embedding."),
     click.option("--encoder", type=click.Choice(get_args(EncoderName)), help="[default: the preset's]"),
@@ -234,7 +237,7 @@ def make_config(
     noise: float,
     flip: bool,
     extended: bool | None,
-    method: MethodName,
+    method: str,
     **options: Any,
 ) -> TrainingConfig:
     """Return the run that the values of the options describe."""
@@ -244,11 +247,13 @@ def make_config(
         )
     encoder = encoder or PRESETS[preset].encoder
     height, width = input_size
-    own = OPTIMISATION[method]
+    methods = AUTO_METHODS if method == AUTO else (cast("MethodName", method),)
+    own = OPTIMISATION[methods[0]]
     return TrainingConfig(
         source_region=source_roi,
         target_region=target_roi,
-        method=method,
+        method=methods[0],
+        rivals=methods[1:],
         encoder=encoder,
         embedding=PRESETS[preset].embedding if embedding is None else embedding,
         height=height,
@@ -258,7 +263,7 @@ def make_config(
         prototype_temperature=tau0,
         alignment_temperature=tau1,
         augmentation=Augmentation(
-            flip=flip, noise=noise, extended=method not in PAPER_METHODS if extended is None else extended
+            flip=flip, noise=noise, extended=methods[0] not in PAPER_METHODS if extended is None else extended
         ),
         weights=Weights(
             lambda_ce, lambda_prior, lambda_m, lambda_rec, lambda_kl, lambda_h, lambda_consistency, lambda_mcc

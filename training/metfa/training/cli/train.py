@@ -15,20 +15,22 @@ from click.core import ParameterSource
 from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED, Bundle
 from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
+from metfa.runtime.text import printable
 
 from ..config import OPTIMISATION
 from .run_options import domain_options, make_config, run_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lightning_fabric import Fabric
 
+    from ..class_shares import ClassShares
     from ..config import TrainingConfig
     from ..data.preview import Group
     from ..evaluation.scores import Scores
     from ..methods import Role
-    from ..train import Evaluation
+    from ..outcome import Evaluation
 
 _RESUMED_OTHERWISE = ("compiled", "threads")
 """What of a run may change when it is resumed."""
@@ -84,13 +86,15 @@ def main(
         return
     listed = list_pair(begun) if begun else None  # what is misspelt is told before PyTorch is there
 
-    from ..baselines import BASELINES
     from ..data.report import describe
     from ..parallel import make_fabric
     from ..train import train
+    from ..verdict import WITHOUT_ADAPTATION
 
     config = begun or _unfinished(ctx, bundle, options)
-    if compare and config.method in BASELINES:
+    if compare and config.rivals:
+        raise click.UsageError("expected --compare with one method, received auto, which compares all; leave it out")
+    if compare and config.method in WITHOUT_ADAPTATION:
         raise click.UsageError(
             f"expected --compare with a method that adapts, received {config.method}, which is what is compared with; "
             "leave it out"
@@ -115,8 +119,8 @@ def main(
     if evaluation is None:
         raise _interrupted(bundle, compare=compare)
     say(_summary(evaluation, config, bundle).splitlines())
-    if not compare and config.method not in BASELINES:
-        say([_how_to_compare(bundle, resume=resume)])
+    if not compare and config.method not in WITHOUT_ADAPTATION:
+        say([_how_to_compare(bundle, config, resume=resume)])
     say([f"Next: metfa-export {bundle} --fp16"])
 
 
@@ -238,7 +242,7 @@ def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> st
     from ..fit import read_metrics
     from ..methods import METHODS
 
-    lines = [f"{config.method}: macro scores on held-out frames"]
+    lines = [f"{evaluation.method}: macro scores on held-out frames"]
     for role, name, scores in (
         ("source", config.source, evaluation.source),
         ("target", config.target, evaluation.target),
@@ -252,11 +256,14 @@ def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> st
             "  (on the source with its own batch-norm statistics; as exported for the target, "
             f"{_scores(evaluation.source_as_exported)})"
         )
-    lines += _comparison(evaluation, config)
+    lines += _comparison(evaluation)
+    lines += _class_shares(evaluation.class_shares)
     lines.append(
         f"  model of step {evaluation.selected_step} of {config.steps}, chosen "
         + ("as the last" if config.selection == "last" else "by validators that see no target label")
     )
+    if evaluation.verdict is not None:
+        lines.append(evaluation.verdict.reason)
     if "target" not in METHODS[config.method].supervision:  # the references are not for the source
         lines += doubts(evaluation)
     lines += explosions(read_metrics(bundle))
@@ -272,32 +279,60 @@ def _scores(scores: Scores) -> str:
     )
 
 
-def _comparison(evaluation: Evaluation, config: TrainingConfig) -> Iterator[str]:
-    """Yield what the model and those without adaptation come to, line below line; nothing where none was trained."""
-    if not evaluation.baselines:
+def _comparison(evaluation: Evaluation) -> Iterator[str]:
+    """Yield what each method comes to, line below line; nothing where there is only one."""
+    for method, reason in evaluation.diverged.items():
+        yield f"  {method} diverged ({reason}) and is left out"
+    if len(evaluation.compared) < 2:
         return
-    width = max(len(name) for name in (config.method, *(each.method for each in evaluation.baselines)))
+    width = max(len(each.judged.method) for each in evaluation.compared)
     if evaluation.target is not None:
         yield f"  compared on the same {evaluation.target.images} held-out frames of the target:"
-        rows = [(each.method, each.target) for each in evaluation.baselines]
-        for method, scores in (*rows, (config.method, evaluation.target)):
-            if scores is not None:
-                yield f"    {method:{width}}  {_scores(scores)}"
-        return
-    yield "  compared on validation frames of the target, by the agreement of predictions and clusters, as it has no"
-    yield "  labels: more agreement often goes with more accuracy, and proves none"
-    (selected,) = (each.validators for each in evaluation.candidates if each.step == evaluation.selected_step)
-    judged = [(each.method, each.validators) for each in evaluation.baselines]
-    for method, validators in (*judged, (config.method, selected)):
-        yield f"    {method:{width}}  agreement (AMI) {validators.ami:.3f}, diversity {validators.diversity:.3f}"
+        for each in evaluation.compared:
+            if each.target is not None:
+                yield f"    {each.judged.method:{width}}  {_scores(each.target)}"
+    yield "  compared without labels of the target:"
+    for each in evaluation.compared:
+        judged = each.judged
+        yield (
+            f"    {judged.method:{width}}  reverse accuracy {judged.reverse_accuracy:.3f}, agreement (AMI) "
+            f"{judged.validators.ami:.3f}, diversity {judged.validators.diversity:.3f}"
+        )
 
 
-def _how_to_compare(bundle: Path, *, resume: bool) -> str:
-    """Return how to train without adaptation beside a model that has adapted."""
-    of_baseline = ["--method", "source-only", "--bundle", f"{bundle}-source-only"]
+def _class_shares(shares: ClassShares) -> Iterator[str]:
+    """Yield how frequent the classes are, a column each."""
+    estimates = (shares.before,) if shares.after == shares.before else (shares.before, shares.after)
+    rows = [
+        ("", *map(printable, shares.source)),
+        ("source, by its labels", *_percent(shares.source)),
+        *(
+            (f"target, by {each.method} of step {each.step}, {name}", *_percent(estimated))
+            for each in estimates
+            for name, estimated in (("BBSE", each.bbse), ("MLLS", each.mlls))
+        ),
+    ]
+    if shares.target is not None:
+        rows.append(("target's test frames, by their labels", *_percent(shares.target)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    yield "  how frequent the classes are:"
+    for name, *cells in rows:
+        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield "  ".join([f"    {name:{widths[0]}}", *padded])
+
+
+def _percent(shares: Mapping[str, float]) -> Iterator[str]:
+    return (f"{share:.0%}" for share in shares.values())
+
+
+def _how_to_compare(bundle: Path, config: TrainingConfig, *, resume: bool) -> str:
+    """Return how to train without adaptation beside a model that has adapted, with the same augmentation."""
+    augmentation = "--extended-augmentation" if config.augmentation.extended else "--paper-augmentation"
+    of_baseline = ["--method", "source-only", augmentation, "--bundle", f"{bundle}-source-only"]
     if resume:
         command = f"its own command and {shlex.join(of_baseline)}"
     else:
-        kept = _without("--bundle", list(_without("--method", typed_arguments())))
-        command = shlex.join(["metfa-train", *(each for each in kept if each != "--overwrite"), *of_baseline])
+        typed = _without("--bundle", list(_without("--method", typed_arguments())))
+        kept = [each for each in typed if each not in ("--overwrite", augmentation)]
+        command = shlex.join(["metfa-train", *kept, *of_baseline])
     return f"What did adaptation bring? The same without it: {command} (or train with --compare, which prints both)"

@@ -54,6 +54,8 @@ def main(
     from ..data.pair import list_pair, read_pair
 
     config = make_config(**options)
+    if config.rivals:
+        raise click.UsageError("expected one method to tune, received auto; choose another --method, such as metfa-vi")
     listed = list_pair(config)  # what is misspelt is told before PyTorch is there
 
     from tqdm import tqdm

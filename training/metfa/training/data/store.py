@@ -70,3 +70,9 @@ class FrameStore:
 
     frames: FrameSequence
     labels: NDArray[np.int64]
+
+
+def spread(store: FrameStore, number: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return up to ``number`` frames, spread evenly over the store, and their labels."""
+    rows = np.linspace(0, len(store.frames) - 1, min(number, len(store.frames))).round().astype(np.int64)
+    return store.frames[rows], store.labels[rows]

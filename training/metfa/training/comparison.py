@@ -1,0 +1,220 @@
+"""Methods side by side: trained at the same settings, each with the candidate that its own rule chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metfa.runtime.backends import Inference
+from metfa.runtime.bundle import CHECKPOINT
+from metfa.runtime.errors import DivergenceError
+
+from .config import OPTIMISATION
+from .data.store import spread
+from .development import Development, develop
+from .evaluation.network import infer
+from .methods import METHODS
+from .selection.between import Judged, reverse_accuracy
+from .selection.rule import choose
+from .selection.validators import Validators, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lightning_fabric import Fabric
+
+    from .config import MethodName, TrainingConfig
+    from .data.pair import DomainPair
+    from .model import Network
+
+
+JUDGED_FRAMES = 1024
+"""Training frames of each domain, at most, that methods are judged on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training that came to its end.
+
+    Attributes:
+        run: what it came to.
+        directory: where its metrics are.
+    """
+
+    run: Development
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Trainings:
+    """All trainings of a run.
+
+    Attributes:
+        finished: at least the first.
+        diverged: of the methods that diverged, what was no longer finite.
+    """
+
+    finished: tuple[Training, ...]
+    diverged: dict[str, str]
+
+
+def train_all(
+    config: TrainingConfig,
+    rivals: Sequence[MethodName],
+    pair: DomainPair,
+    directory: Path,
+    fabric: Fabric,
+    *,
+    resume: bool,
+    on_candidate: Callable[[int, Validators], None],
+) -> Trainings | None:
+    """Train a method and then its rivals at the same settings, or go on with that. For the main thread.
+
+    Args:
+        config: the run of the first method.
+        rivals: the others; those that diverge are left out.
+        pair: the domains.
+        directory: where checkpoint, metrics and candidates of the first are kept; a rival's are in a folder inside.
+        fabric: where to compute, launched.
+        resume: go on with the unfinished run in the directory.
+        on_candidate: told of each candidate of the first.
+
+    Returns:
+        All, or None where one was interrupted, and in all processes but the first.
+
+    Raises:
+        MetfaError: what :func:`~.development.develop` raises; DivergenceError only for the first.
+    """
+    run = develop(config, pair, directory, fabric, resume=resume, on_candidate=on_candidate)
+    first: TrainingConfig | None = fabric.broadcast(None if run is None else run.method.config)  # with its threads
+    if first is None:
+        return None
+    finished = [] if run is None else [Training(run, directory)]
+    diverged: dict[str, str] = {}
+    for method in rivals:
+        place = directory / method
+        try:
+            run = develop(with_method(first, method), pair, place, fabric, resume=(place / CHECKPOINT).exists())
+        except DivergenceError as cause:
+            diverged[method] = cause.received
+            continue
+        if not fabric.broadcast(run is not None):
+            return None
+        if run is not None:
+            finished.append(Training(run, place))
+    return Trainings(tuple(finished), diverged) if finished else None
+
+
+def with_method(config: TrainingConfig, method: MethodName) -> TrainingConfig:
+    """Return the run of one method: the same, but for what the method's own optimiser takes by default."""
+    usual, own = OPTIMISATION[config.method], OPTIMISATION[method]
+    return replace(
+        config,
+        method=method,
+        rivals=(),
+        learning_rate=own.learning_rate if config.learning_rate == usual.learning_rate else config.learning_rate,
+        weight_decay=own.weight_decay if config.weight_decay == usual.weight_decay else config.weight_decay,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A method that was trained, and the candidate that would become the model if the method were taken.
+
+    Attributes:
+        training: where it comes from.
+        validators: of every candidate.
+        selected: the index of that candidate.
+        on_validation: what that says of the target's validation frames.
+        on_training: the same of the target's training frames, up to ``JUDGED_FRAMES``.
+        judged: what the rule between methods knows of it.
+    """
+
+    training: Training
+    validators: tuple[Validators, ...]
+    selected: int
+    on_validation: Inference
+    on_training: Inference
+    judged: Judged
+
+    @property
+    def method(self) -> MethodName:
+        """Return the method's name."""
+        return self.judged.method
+
+    @property
+    def step(self) -> int:
+        """Return the step of the candidate that would become the model."""
+        return self.training.run.steps[self.selected]
+
+    def networks(self, candidate: int, fabric: Fabric) -> tuple[Network, Network]:
+        """Return a candidate's network as a bundle holds it, and the one that is scored on the source.
+
+        Raises:
+            BundleError: the candidate's file is damaged.
+        """
+        return _networks(self.training.run, self.method, candidate, fabric)
+
+
+def contenders(trainings: Sequence[Training], pair: DomainPair, fabric: Fabric) -> Iterator[Contender]:
+    """Yield what was trained, in the order of the tables, and source-only beside adabn where there are several.
+
+    The training of both is the same. They differ in the batch-norm statistics, and in which candidate is chosen.
+
+    Args:
+        trainings: at least one.
+        pair: their domains.
+        fabric: where to compute.
+    """
+    order = list(METHODS)
+    for training in sorted(trainings, key=lambda each: order.index(each.run.method.config.method)):
+        run = training.run
+        if run.method.config.method == "adabn" and len(trainings) > 1:
+            yield _source_only(training, pair, fabric)
+        yield _contender(run.method.config.method, training, run.validators, run.selected, pair, fabric)
+
+
+def _source_only(training: Training, pair: DomainPair, fabric: Fabric) -> Contender:
+    run = training.run
+    frames = run.seen(pair.frames("target", "val")).frames
+    validators = []
+    for candidate, known in enumerate(run.validators):
+        said = infer(_networks(run, "source-only", candidate, fabric)[0], frames)
+        probabilities = said.probabilities.astype(np.float64)
+        validators.append(validate(probabilities, said.embedding, supervised_accuracy=known.supervised_accuracy))
+    by_validators = run.method.config.selection == "validators"
+    selected = choose(validators, adapts=False) if by_validators else run.selected
+    return _contender("source-only", training, tuple(validators), selected, pair, fabric)
+
+
+def _contender(
+    method: MethodName,
+    training: Training,
+    validators: tuple[Validators, ...],
+    selected: int,
+    pair: DomainPair,
+    fabric: Fabric,
+) -> Contender:
+    run = training.run
+    network, _ = _networks(run, method, selected, fabric)
+    source, classes = spread(run.trained_on(pair.frames("source", "train")), JUDGED_FRAMES)
+    target, _ = spread(run.trained_on(pair.frames("target", "train")), JUDGED_FRAMES)  # not their labels
+    said = infer(network, target)
+    reverse = reverse_accuracy(said.embedding, said.logits.argmax(axis=1), infer(network, source).embedding, classes)
+    return Contender(
+        training,
+        validators,
+        selected,
+        on_validation=infer(network, run.seen(pair.frames("target", "val")).frames),
+        on_training=said,
+        judged=Judged(method, reverse, len(classes), validators[selected]),
+    )
+
+
+def _networks(run: Development, method: MethodName, candidate: int, fabric: Fabric) -> tuple[Network, Network]:
+    exported, source = run.candidates.networks(run.steps[candidate], run.method.network.config)
+    source = source.to(fabric.device)
+    return (source if METHODS[method].home == "source" else exported.to(fabric.device)), source
