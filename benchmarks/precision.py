@@ -126,7 +126,7 @@ def _untrained(preset: str) -> Subject:
     """Return a network of random weights with batch-norm statistics of the phantom's frames."""
     torch.manual_seed(0)
     height, width = _SIZE
-    encoder, embedding = PRESETS[preset]
+    encoder, embedding, *_ = PRESETS[preset]
     network = Network(NetworkConfig(height, width, len(PLANES), encoder, embedding, 0.05, NORMALISATION)).eval()
     size = InputSpec(height, width, "halve-linear", NORMALISATION, None)
     compared, calibration = (read_frames(spec, size, None, 24) for spec in ("phantom:B", "phantom:A"))

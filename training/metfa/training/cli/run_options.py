@@ -108,7 +108,9 @@ run_options = _together(
         help="How to adapt. fine-tuned and fully-supervised are references that need the target's labels. auto trains "
         "source-only, adabn, mcc and metfa-vi, and takes what a rule without target labels prefers.",
     ),
-    click.option("--preset", type=click.Choice(list(PRESETS)), default="edge", help="Encoder and embedding."),
+    click.option(
+        "--preset", type=click.Choice(list(PRESETS)), default="edge", help="Encoder, embedding and input size."
+    ),
     click.option("--encoder", type=click.Choice(get_args(EncoderName)), help="[default: the preset's]"),
     click.option(
         "--init",
@@ -120,8 +122,8 @@ run_options = _together(
     click.option(
         "--embedding", type=click.IntRange(min=1), help="Dimensions of the embedding.  [default: the preset's]"
     ),
-    click.option("--input-size", type=InputSizeType(), default="224x288", help="Height and width that the model sees."),
-    click.option("--steps", type=click.IntRange(min=1), default=3000, help="Optimisation steps."),
+    click.option("--input-size", type=InputSizeType(), help="What the model sees.  [default: the preset's]"),
+    click.option("--steps", type=click.IntRange(min=1), default=2000, help="Optimisation steps."),
     click.option(
         "--images-per-class",
         type=click.IntRange(min=2),
@@ -221,7 +223,7 @@ def make_config(
     initial: str | None,
     freeze_encoder: bool,
     embedding: int | None,
-    input_size: tuple[int, int],
+    input_size: tuple[int, int] | None,
     learning_rate: float | None,
     weight_decay: float | None,
     lambda_ce: float,
@@ -245,8 +247,9 @@ def make_config(
         raise click.UsageError(
             "expected --init with --freeze-encoder, received none; name the weights that are to stay, or leave it out"
         )
-    encoder = encoder or PRESETS[preset].encoder
-    height, width = input_size
+    usual = PRESETS[preset]
+    encoder = encoder or usual.encoder
+    height, width = input_size or (usual.height, usual.width)
     methods = AUTO_METHODS if method == AUTO else (cast("MethodName", method),)
     own = OPTIMISATION[methods[0]]
     return TrainingConfig(
@@ -255,7 +258,7 @@ def make_config(
         method=methods[0],
         rivals=methods[1:],
         encoder=encoder,
-        embedding=PRESETS[preset].embedding if embedding is None else embedding,
+        embedding=usual.embedding if embedding is None else embedding,
         height=height,
         width=width,
         learning_rate=own.learning_rate if learning_rate is None else learning_rate,
