@@ -81,8 +81,8 @@ PRESETS: Mapping[str, Preset] = {
     "compact": Preset("residual", 128, 224, 288),
     "paper": Preset("residual", 4096, 224, 288),
 }
-"""For small inputs; for an edge device; an encoder that has seen ultrasound, with ``--init``; the released code's with a
-small embedding, and with its own."""
+"""For small inputs; for an edge device; an encoder that has seen ultrasound, with ``--init``; the released code's, with
+a small embedding and with its own."""
 
 
 class Optimisation(NamedTuple):
