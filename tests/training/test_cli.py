@@ -414,7 +414,7 @@ def test_target_labels_are_not_even_given_to_a_method_that_may_not_see_them(
 
     common = ("--source", source, "--target", target, "--bundle", bundle, *SMALL)
     kept: list[Frames] = []
-    monkeypatch.setattr(development, "Candidates", lambda _, frames: kept.append(frames))
+    monkeypatch.setattr(development, "Candidates", lambda _, frames, build: kept.append(frames))
     monkeypatch.setattr(development, "Trainer", look)
     with pytest.raises(Given) as given:
         run(*common, "--method", method, catch_exceptions=False)
