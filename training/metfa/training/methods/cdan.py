@@ -8,31 +8,24 @@ import torch
 import torch.nn.functional as F
 
 from ..model import reverse_gradient
-from .base import Batch, Method, descend, detached, sigmoid_ramp
-from .discriminator import SOURCE, TARGET, Discriminator
+from .dann import DANN
+from .discriminator import SOURCE, TARGET
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..config import TrainingConfig
     from ..model import Network
+    from .base import Batch
 
 
-class CDAN(Method):
+class CDAN(DANN):
     """DANN, whose discriminator sees the outer product of embedding and prediction, certain frames weighing more."""
 
-    def __init__(self, config: TrainingConfig, network: Network) -> None:
-        super().__init__(config, network)
-        self.discriminator = Discriminator(config.embedding * network.config.classes)
-        self.optimisers = (self.sgd(self.parameters()),)
-
-    def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
-        """Take one step of both players."""
-        progress = self.progress(step)
-        terms = self.terms(batch, sigmoid_ramp(progress))
-        rate = self.config.learning_rate / (1 + 10 * progress) ** 0.75
-        descend(terms["ce"] + terms["domain"], self.optimisers[0], rate)
-        return detached(terms)
+    @staticmethod
+    def discriminated(config: TrainingConfig, network: Network) -> int:
+        """Return the size of the outer product."""
+        return config.embedding * network.config.classes
 
     def terms(self, batch: Batch, strength: float) -> dict[str, Tensor]:
         """Return both terms, the domains' with its gradient reversed at ``strength`` where it reaches the embedding."""

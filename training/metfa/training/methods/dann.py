@@ -26,8 +26,14 @@ class DANN(Method):
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
         super().__init__(config, network)
-        self.discriminator = Discriminator(config.embedding)
+        self.discriminator = Discriminator(self.discriminated(config, network))
         self.optimisers = (self.sgd(self.parameters()),)
+
+    @staticmethod
+    def discriminated(config: TrainingConfig, network: Network) -> int:
+        """Return how many numbers of a frame the discriminator sees."""
+        del network
+        return config.embedding
 
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
         """Take one step of both players."""
