@@ -219,26 +219,32 @@ def test_the_frequencies_of_the_classes_are_told(source: Path, target: Path, bun
     assert lines[2].split()[-3:] == [f"{shares['before']['bbse'][label]:.0%}" for label in labels]
 
 
+def interrupt_third_step(monkeypatch: pytest.MonkeyPatch, method: MethodName) -> list[int]:
+    """SIGTERM comes while the method takes its third step, and never again; every step is listed."""
+    step = METHODS[method].step
+    taken: list[int] = []
+
+    def interrupted(trained: Method, batch: Batch, noise: torch.Generator, number: int) -> Any:
+        taken.append(number)
+        if len(taken) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return step(trained, batch, noise, number)
+
+    monkeypatch.setattr(METHODS[method], "step", interrupted)
+    return taken
+
+
 def test_an_interrupted_comparison_goes_on(
     source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("--source", source, "--target", target, *SMALL, "--method", "metfa-v", "--compare", "--bundle")
     assert run(*arguments, tmp_path / "whole").exit_code == 0
-    step, steps = METHODS["adabn"].step, 0
-
-    def interrupted(*of_step: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            signal.raise_signal(signal.SIGTERM)
-        return step(*of_step)
-
-    monkeypatch.setattr(METHODS["adabn"], "step", interrupted)
+    taken = interrupt_third_step(monkeypatch, "adabn")
     result = run(*arguments, tmp_path / "parts")
     assert result.exit_code == 130
     assert result.output.endswith(f"metfa-train --resume --bundle {tmp_path / 'parts'} --compare\n")
     assert run("--resume", "--bundle", tmp_path / "parts", "--compare").exit_code == 0
-    assert steps == 6
+    assert taken == [*range(6)]
     whole, parts = (json.loads((tmp_path / name / EVALUATION).read_text()) for name in ("whole", "parts"))
     assert whole == parts
     assert not (tmp_path / "parts" / UNFINISHED).exists()
@@ -290,23 +296,14 @@ def test_an_interrupted_choice_of_methods_goes_on(
     """In the last method, without a word on the command line of what was tried before."""
     arguments = ("--source", source, "--target", target, *SMALL, "--method", "auto", "--bundle")
     assert run(*arguments, tmp_path / "whole").exit_code == 0
-    step, steps = METHODS["metfa-vi"].step, 0
-
-    def interrupted(*of_step: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            signal.raise_signal(signal.SIGTERM)
-        return step(*of_step)
-
-    monkeypatch.setattr(METHODS["metfa-vi"], "step", interrupted)
+    taken = interrupt_third_step(monkeypatch, "metfa-vi")
     result = run(*arguments, tmp_path / "parts")
     assert result.exit_code == 130
     assert result.output.endswith(f"metfa-train --resume --bundle {tmp_path / 'parts'}\n")
     refused = run("--resume", "--bundle", tmp_path / "parts", "--compare")
     assert "expected --compare with one method, received auto, which compares all; leave it out" in refused.output
     assert run("--resume", "--bundle", tmp_path / "parts").exit_code == 0
-    assert steps == 6
+    assert taken == [*range(6)]
     for file in (EVALUATION, "model.safetensors", METRICS):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes()
     assert not (tmp_path / "parts" / UNFINISHED).exists()
