@@ -35,9 +35,10 @@ def calibrate(
 ) -> DecisionSpec:
     """Return how to decide.
 
-    The temperature is fitted to the source, since it takes labels. A frame is rejected that scores lower than all but
-    ``FALSE_REJECTIONS`` of the held-out frames of each domain: the unlabelled target's bound it too, as its scores are
-    lower after adaptation; frames of it that show no plane make the threshold lower, never higher.
+    The temperature is fitted to the source, since it takes labels. Where no class stands for background, a frame is
+    rejected that scores lower than all but ``FALSE_REJECTIONS`` of the held-out frames of each domain: the unlabelled
+    target's bound it too, as its scores are lower after adaptation; frames of it that show no plane make the threshold
+    lower, never higher. Beside a class for background, whose probability tells better, rejection only costs planes.
 
     Args:
         labels: the M class names.
@@ -50,11 +51,10 @@ def calibrate(
         background = ()
     planes = np.array([label not in background for label in labels])
     temperature = fit_temperature(source.logits, source_classes)
-    scores = [_scores(source, temperature)[planes[source_classes]]]
-    if target is not None:
-        scores.append(_scores(target, temperature))
-    thresholds = [-conformal_limit((-each).tolist(), FALSE_REJECTIONS) for each in scores if len(each)]
-    threshold = min(thresholds) if thresholds else None
+    threshold = None
+    if not background:
+        scores = [_scores(each, temperature) for each in (source, target) if each is not None]
+        threshold = min(-conformal_limit((-each).tolist(), FALSE_REJECTIONS) for each in scores)
     return DecisionSpec(
         temperature=temperature,
         rejection=None if threshold is None else Rejection(SCORE, threshold),
