@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime import ModelContract
 
-OPTIONS = ("--target", "phantom:B?scans=12", "--input-size", "112x144", "--steps", "600")
+OPTIONS = ("--target", "phantom:B?scans=12", "--steps", "1200")
 """Of ``metfa-train``: from labelled stills of device A to unlabelled frames of live scans of device B, in minutes."""
 
 DEVICE = "B"
