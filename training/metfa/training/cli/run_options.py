@@ -123,7 +123,7 @@ run_options = _together(
         "--embedding", type=click.IntRange(min=1), help="Dimensions of the embedding.  [default: the preset's]"
     ),
     click.option("--input-size", type=InputSizeType(), help="What the model sees.  [default: the preset's]"),
-    click.option("--steps", type=click.IntRange(min=1), default=2000, help="Optimisation steps."),
+    click.option("--steps", type=click.IntRange(min=1), default=1500, help="Optimisation steps."),
     click.option(
         "--images-per-class",
         type=click.IntRange(min=2),
