@@ -19,7 +19,7 @@ import numpy as np
 from metfa.runtime import records
 from metfa.runtime.command import Command
 from metfa.runtime.errors import DataError
-from metfa.training.selection.rule import choose, is_sound
+from metfa.training.selection.rule import choose, sound_ones
 from metfa.training.selection.validators import Validators
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def _ensemble(candidates: Sequence[Validators]) -> int:
 
 
 def _sound(candidates: Sequence[Validators]) -> list[int]:
-    best = max(candidate.supervised_accuracy for candidate in candidates)
-    sound = [index for index, candidate in enumerate(candidates) if is_sound(candidate, best)]
-    return sound or list(range(len(candidates)))
+    return sound_ones(candidates) or list(range(len(candidates)))
 
 
 RULES: dict[str, Callable[[Sequence[Validators]], int]] = {

@@ -141,6 +141,18 @@ def consistency(logits: Tensor, teacher: Tensor, confidence: float) -> Tensor:
     return (F.cross_entropy(logits, pseudo_labels, reduction="none") * (highest >= confidence)).mean()
 
 
+@torch.no_grad()
+def certainty(logits: Tensor) -> Tensor:
+    """1 + e^(−H) of each prediction, divided by their sum: weights of frames, [N], without gradient.
+
+    Args:
+        logits: [N, M].
+    """
+    log_probabilities = F.log_softmax(logits, dim=1)
+    weights = 1 + torch.exp((log_probabilities.exp() * log_probabilities).sum(dim=1))
+    return weights / weights.sum()
+
+
 def confusion(logits: Tensor, temperature: float) -> Tensor:
     """Minimum class confusion (MCC, Jin et al., ECCV 2020).
 
@@ -152,9 +164,7 @@ def confusion(logits: Tensor, temperature: float) -> Tensor:
         temperature: that softens the probabilities.
     """
     probabilities = F.softmax(logits / temperature, dim=1)
-    with torch.no_grad():
-        certainty = 1 + torch.exp((probabilities * F.log_softmax(logits / temperature, dim=1)).sum(dim=1))
-        weights = certainty * len(logits) / certainty.sum()
+    weights = certainty(logits / temperature) * len(logits)
     correlation = (probabilities * weights[:, None]).T @ probabilities
     correlation = correlation / correlation.sum(dim=1, keepdim=True).clamp_min(1e-12)
     return 1 - correlation.trace() / len(correlation)

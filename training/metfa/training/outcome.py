@@ -133,15 +133,21 @@ def evaluate_run(
             )
         )
     exported, source = model.networks(model.selected, fabric)
+    target = on_target(exported)
     return Evaluation(
         method=model.method,
         source=evaluate(source, held_out["source"]),
         source_as_exported=evaluate(exported, held_out["source"]),
-        target=on_target(exported),
+        target=target,
         selected_step=model.step,
         candidates=tuple(scored),
         compared=tuple(
-            Compared(each.judged, each.step, on_target(each.networks(each.selected, fabric)[0])) for each in contending
+            Compared(
+                each.judged,
+                each.step,
+                target if each is model else on_target(each.networks(each.selected, fabric)[0]),
+            )
+            for each in contending
         ),
         diverged=diverged,
         class_shares=_class_shares(model, contending, labelled, pair, fabric),

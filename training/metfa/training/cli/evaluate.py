@@ -14,9 +14,10 @@ from metfa.runtime.bundle import DEFAULT_DIRECTORY, Bundle
 from metfa.runtime.command import Command, require_extra, say
 from metfa.runtime.files import cache_directory, require_writable
 from metfa.runtime.parameters import RoiType
+from metfa.runtime.text import aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from metfa.runtime.backends.choice import BackendName, Precision
     from metfa.runtime.contract import Roi
@@ -113,7 +114,8 @@ def _describe(evaluation: BundleEvaluation, directory: Path) -> Iterator[str]:
     if record.skipped:
         yield f"skipped: {record.skipped} files that cannot be used"
     yield f"backend: {evaluation.backend_choice}"
-    yield from _table([_HEADINGS, *(_row(record, label) for label in record.labels), _macro(record)])
+    rows = (_row(record, label) for label in record.labels)
+    yield from aligned([_HEADINGS, *rows, _macro(record)], indent=2)
     absent = [label for label, of_class in record.classes.items() if not of_class.images]
     if absent:
         yield f"no images of {', '.join(absent)}: macro scores are of the other classes"
@@ -146,23 +148,17 @@ def _clinical(record: EvaluationRecord, positive: str) -> Iterator[str]:
     (negative,) = (label for label in record.labels if label != positive)
     test, share = record.one_versus_rest[positive], record.classes[positive].images / record.scores.images
     yield f"as a test with {positive} positive and {negative} negative ({share:.0%} of the images are {positive}):"
-    yield from _table(
+    yield from aligned(
         [
             ("sensitivity", _estimate(test.sensitivity)),
             ("specificity", _estimate(test.specificity)),
             ("PPV", _estimate(test.positive_predictive_value)),
             ("NPV", _estimate(test.negative_predictive_value)),
             ("AUC", _estimate(test.auc)),
-        ]
+        ],
+        indent=2,
     )
     yield f"PPV and NPV are for this share of {positive}; where it is more or less common, they differ"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, *cells in rows:
-        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        yield "  ".join([f"  {name.ljust(widths[0])}", *aligned])
 
 
 def _number(number: float | None) -> str:

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED, Bundle
 from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
-from metfa.runtime.text import printable
+from metfa.runtime.text import aligned, printable
 
 from ..config import OPTIMISATION
 from .run_options import domain_options, make_config, run_options
@@ -314,11 +314,8 @@ def _class_shares(shares: ClassShares) -> Iterator[str]:
     ]
     if shares.target is not None:
         rows.append(("target's test frames, by their labels", *_percent(shares.target)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield "  how frequent the classes are:"
-    for name, *cells in rows:
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        yield "  ".join([f"    {name:{widths[0]}}", *padded])
+    yield from aligned(rows, indent=4)
 
 
 def _percent(shares: Mapping[str, float]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from metfa.runtime.files import utf8
+from metfa.runtime.text import aligned
 
 from .listing import SPLITS, Declared
 
@@ -203,10 +204,7 @@ def _table(of_domain: DomainReport) -> Iterator[str]:
     rows = [("", *SPLITS)]
     for label, parts in of_domain.classes.items():
         rows.append((utf8(label), *(_cell(parts[part]) for part in SPLITS)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, *cells in rows:
-        aligned = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        yield "  ".join([f"  {name.ljust(widths[0])}", *aligned])
+    return aligned(rows, indent=2)
 
 
 def _cell(count: Count) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from ..losses import certainty
 from ..model import reverse_gradient
 from .dann import DANN
 from .discriminator import SOURCE, TARGET
@@ -44,10 +45,7 @@ class CDAN(DANN):
 
     def _domain(self, mean: Tensor, logits: Tensor, domain: int) -> Tensor:
         """Return the discriminator's loss on one domain; no gradient reaches the predictions."""
-        log_probabilities = F.log_softmax(logits, dim=1)
-        probabilities = log_probabilities.exp()
-        certainty = 1 + torch.exp((probabilities * log_probabilities).sum(dim=1))
-        products = (probabilities[:, :, None] * mean[:, None, :]).flatten(1)
+        products = (F.softmax(logits, dim=1)[:, :, None] * mean[:, None, :]).flatten(1)
         domains = torch.full((len(mean),), domain, device=mean.device)
-        losses = F.cross_entropy(self.discriminator(products), domains, reduction="none")
-        return (certainty / certainty.sum() * losses).sum()
+        of_frames = F.cross_entropy(self.discriminator(products), domains, reduction="none")
+        return (certainty(logits) * of_frames).sum()

@@ -27,12 +27,15 @@ def choose(candidates: Sequence[Validators], *, adapts: bool) -> int:
         candidates: in the order of their steps; at least one.
         adapts: whether the method learns from unlabelled target frames.
     """
-    best = max(candidate.supervised_accuracy for candidate in candidates)
-    if adapts:
-        sound = [index for index, candidate in enumerate(candidates) if is_sound(candidate, best)]
-        if sound:
-            return sound[-1]
+    if adapts and (sound := sound_ones(candidates)):
+        return sound[-1]
     return max(range(len(candidates)), key=lambda index: (candidates[index].supervised_accuracy, index))
+
+
+def sound_ones(candidates: Sequence[Validators]) -> list[int]:
+    """Return the indices of those that are sound beside the most accurate, in order."""
+    best = max(candidate.supervised_accuracy for candidate in candidates)
+    return [index for index, candidate in enumerate(candidates) if is_sound(candidate, best)]
 
 
 def is_sound(candidate: Validators, best_accuracy: float) -> bool:
