@@ -119,7 +119,12 @@ def main(directory: Path, seeds: int, scans: int, seconds: int, output: Path, fi
         for of_scan in by_scan
         for scan, classifier in zip(of_scan, classifiers, strict=True)
     ]
-    shown = {name: [system(each) for each in recorded] for name, system in SYSTEMS.items()}
+    rejects = any(each.contract.decision.rejection for each in recorded)
+    shown = {
+        name: [system(each) for each in recorded]
+        for name, system in SYSTEMS.items()
+        if rejects or name in {_EACH_FRAME, _DECISIONS}
+    }
     qualities = {
         name: [judge(labelled, each.scan.truth) for labelled, each in zip(of_system, recorded, strict=True)]
         for name, of_system in shown.items()
