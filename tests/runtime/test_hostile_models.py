@@ -82,7 +82,10 @@ def add(graph: onnx.GraphProto, size: int, times: int, *, of_frames: bool) -> No
         else:
             graph.node.append(
                 helper.make_node(
-                    "ConstantOfShape", ["size"], [f"many {turn}"], value=numpy_helper.from_array(np.ones(1, np.float32))
+                    "ConstantOfShape",
+                    ["size"],
+                    [f"many {turn}"],
+                    value=numpy_helper.from_array(np.full(1, turn, np.float32)),  # equal nodes would become one
                 )
             )
         graph.node.append(helper.make_node("ReduceSum", [f"many {turn}"], [f"sum {turn}"], keepdims=0))
