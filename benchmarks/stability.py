@@ -21,7 +21,7 @@ import click
 
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-from metfa.training.config import OPTIMISATION, MethodName
+from metfa.training.config import DEFAULTS, MethodName
 from metfa.training.doubts import explosions
 from metfa.training.fit import read_metrics
 from metfa.training.outcome import EVALUATION
@@ -63,7 +63,7 @@ class Outcome:
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.option("--method", "methods", type=click.Choice(list(OPTIMISATION)), multiple=True, default=["metfa-v"])
+@click.option("--method", "methods", type=click.Choice(list(DEFAULTS)), multiple=True, default=["metfa-v"])
 @click.option(
     "--classes", type=click.Choice(["2", "3", "6", "10", "14"]), multiple=True, default=[], help="[default: all]"
 )
@@ -91,7 +91,7 @@ def main(
     for count in [int(each) for each in classes] or pairs:
         for method in methods:
             for factor in factors:
-                rate = factor * OPTIMISATION[method].learning_rate
+                rate = factor * DEFAULTS[method].learning_rate
                 options = (*OPTIONS, "--steps", str(steps), "--learning-rate", f"{rate:g}")
                 runner = Runner(directory / f"{steps}-steps" / f"{rate:g}", options, (), jobs)
                 runs = [Run(pairs[count], method, seed) for seed in range(seeds)]

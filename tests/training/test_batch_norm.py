@@ -30,3 +30,14 @@ def test_weights_stay_and_the_result_depends_on_the_frames_alone(network: Networ
     assert not network.training
     assert all(torch.equal(tensor, first[name]) for name, tensor in network.state_dict().items())
     assert all(torch.equal(parameter, weights[name]) for name, parameter in network.named_parameters())
+
+
+def test_frames_are_drawn_evenly_over_pseudo_labels(network: Network) -> None:
+    rare = np.broadcast_to(np.arange(0, 252, 9, dtype=np.uint8), (2, 1, 28, 28))  # smooth, where the others are noise
+    frequent = np.random.default_rng(1).integers(0, 256, (126, 1, 28, 28), np.uint8)
+    adopt_statistics(network, np.concatenate([rare, frequent]), pseudo_labels=np.repeat([4, 7], [2, 126]))
+    first, unit = network.encoder[0], network.encoder[1]
+    with torch.no_grad():
+        evenly = first(network.normalise(torch.from_numpy(np.concatenate([np.repeat(rare, 63, axis=0), frequent]))))
+    assert isinstance(unit.norm1, nn.BatchNorm2d)
+    torch.testing.assert_close(unit.norm1.running_var, evenly.var(dim=(0, 2, 3)), atol=0, rtol=0.02)

@@ -24,7 +24,8 @@ from metfa.runtime.errors import DivergenceError
 from metfa.training import development, fit
 from metfa.training import train as training
 from metfa.training.cli.train import main
-from metfa.training.config import AUTO, CONFIG, Augmentation, MethodName, TrainingConfig, Weights
+from metfa.training.comparison import with_method
+from metfa.training.config import AUTO, AUTO_METHODS, CONFIG, Augmentation, MethodName, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation import network as network_evaluation
 from metfa.training.fit import METRICS, Trainer
@@ -76,7 +77,7 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     assert (devices.source.name, devices.target and devices.target.name) == (str(source), str(target))
     steps = [json.loads(line) for line in opened.read(METRICS).decode().splitlines()]
     assert [step["step"] for step in steps] == list(range(1, 7))
-    terms = {"ce", "prior", "entropy", "metric", "reconstruction", "alignment", "consistency"}
+    terms = {"ce", "prior", "confusion", "metric", "reconstruction", "alignment", "consistency"}
     assert steps[0].keys() - {"step"} == terms
     assert json.loads(opened.read(EVALUATION))["target"]["images"] == 6
     assert not (bundle / UNFINISHED).exists()
@@ -764,11 +765,19 @@ def test_the_defaults_are_the_papers_and_metfa_vi(captured: list[TrainingConfig]
     best, config = captured
     assert (best.source, best.target, best.method, best.encoder) == ("phantom:A", "phantom:B", "metfa-vi", "edge")
     assert best.augmentation == Augmentation(flip=True, noise=0.1, extended=True)
-    assert best.weights == config.weights == Weights(10, 0.01, 0.1, 1, 10, 5)
+    assert config.weights == Weights(10, 0.01, 0.1, 1, 10, 5)
+    assert best.weights == Weights(10, 0.01, 0.1, 1, 10, entropy=0, consistency=5, confusion=10)
     assert (config.encoder, config.embedding) == ("residual", 4096)
     assert (config.prototype_temperature, config.alignment_temperature) == (0.05, 2)
     assert {classes: config.images_of_each_class(classes) for classes in (2, 3, 6, 10)} == {2: 15, 3: 10, 6: 5, 10: 5}
     assert config.augmentation == Augmentation(flip=True, noise=0.1, extended=False)
+
+
+def test_in_place_of_the_minimax_entropy_metfa_vi_has_class_confusion(captured: list[TrainingConfig]) -> None:
+    run("--method", "auto")
+    run("--method", "auto", "--lambda-h", 3)
+    of_each = [[with_method(first, method).weights.entropy for method in AUTO_METHODS] for first in captured]
+    assert of_each == [[5, 5, 0], [3, 3, 3]]
 
 
 EVERY_OPTION = """

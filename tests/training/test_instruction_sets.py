@@ -52,7 +52,7 @@ STEPS = """
 import json
 from dataclasses import replace
 import torch
-from metfa.training.config import OPTIMISATION
+from metfa.training.config import DEFAULTS
 from metfa.training.encoders import ENCODERS
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network, NetworkConfig
@@ -67,7 +67,7 @@ for name, kind in METHODS.items():
         normalisation = Normalisation(kind="per-image", scale=1.0, mean=None)
         network = Network(NetworkConfig(28, 36, 3, encoder, 16, 0.05, normalisation))
         config = replace(make_config(), method=name, encoder=encoder, height=28, width=36, steps=2)
-        config = replace(config, learning_rate=OPTIMISATION[name].learning_rate)
+        config = replace(config, learning_rate=DEFAULTS[name].learning_rate)
         method = build_method(config, network)
         labels = torch.arange(15) % 3
         for step in range(2):

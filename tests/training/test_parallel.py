@@ -37,7 +37,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.training.conftest import make_config, make_network, make_store
-from metfa.training.config import OPTIMISATION
+from metfa.training.config import DEFAULTS
 from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.fit import Trainer
 from metfa.runtime.command import Interruption

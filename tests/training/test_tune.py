@@ -89,7 +89,7 @@ def test_what_was_found_trains_the_same_model(source: Path, target: Path, study:
     )
     tuned = json.loads((study / "tuned.json").read_text())
     assert (config.learning_rate, config.embedding) == (tuned["learning-rate"], tuned["embedding"])
-    assert config.weights.entropy == tuned["lambda-h"]
+    assert config.weights.confusion == tuned["lambda-mcc"]
     assert isinstance(config.target_region, Region)
     assert config.target_region.width == 50
     evaluation = json.loads((bundle / EVALUATION).read_text())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 import torch
 
-from metfa.training.config import OPTIMISATION, MethodName, TrainingConfig
+from metfa.training.config import DEFAULTS, MethodName, TrainingConfig
 from metfa.training.methods import METHODS, TERMS
 from metfa.training.methods.base import sigmoid_ramp
 
@@ -38,7 +38,7 @@ MOVED: dict[tuple[MethodName, int], set[str]] = {
 
 
 def test_every_name_is_a_method_with_its_optimisation() -> None:
-    assert METHODS.keys() == OPTIMISATION.keys() == set(get_args(MethodName)) == {name for name, _ in MOVED}
+    assert METHODS.keys() == DEFAULTS.keys() == set(get_args(MethodName)) == {name for name, _ in MOVED}
 
 
 @pytest.mark.parametrize(("name", "step"), MOVED, ids=str)

@@ -12,7 +12,7 @@ from metfa.runtime.backends import Inference
 from metfa.runtime.bundle import CHECKPOINT
 from metfa.runtime.errors import DivergenceError
 
-from .config import OPTIMISATION
+from .config import DEFAULTS
 from .data.store import spread
 from .development import Development, develop
 from .evaluation.network import infer
@@ -109,14 +109,19 @@ def train_all(
 
 
 def with_method(config: TrainingConfig, method: MethodName) -> TrainingConfig:
-    """Return the run of one method: the same, but for what the method's own optimiser takes by default."""
-    usual, own = OPTIMISATION[config.method], OPTIMISATION[method]
+    """Return the run of one method: the same, but for what the user has left to each method."""
+    usual, own = DEFAULTS[config.method], DEFAULTS[method]
+
+    def value(given: float, of_first: float, of_method: float) -> float:
+        return of_method if given == of_first else given
+
     return replace(
         config,
         method=method,
         rivals=(),
-        learning_rate=own.learning_rate if config.learning_rate == usual.learning_rate else config.learning_rate,
-        weight_decay=own.weight_decay if config.weight_decay == usual.weight_decay else config.weight_decay,
+        learning_rate=value(config.learning_rate, usual.learning_rate, own.learning_rate),
+        weight_decay=value(config.weight_decay, usual.weight_decay, own.weight_decay),
+        weights=replace(config.weights, entropy=value(config.weights.entropy, usual.entropy, own.entropy)),
     )
 
 

@@ -139,7 +139,7 @@ class Trainer:
                 if self.step in self._candidate_steps:
                     self._record()  # which refuses terms that are not finite
                     if self._fabric.is_global_zero:
-                        self._on_candidate(self.step, self._candidates.add(self.step, self._method))
+                        self._on_candidate(self.step, self._keep())
                 if self.step % CHECKPOINT_INTERVAL == 0 or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
                     self._record()
                     self._save()
@@ -165,6 +165,10 @@ class Trainer:
             terms = self._method.step(batch, noise, self.step)
         self.step += 1
         self._pending.append((self.step, terms))
+
+    def _keep(self) -> Validators:
+        balanced_by = self._pseudo_labels if self._method.balances_target else None
+        return self._candidates.add(self.step, self._method, None if balanced_by is None else balanced_by.cpu().numpy())
 
     def _relabels_now(self) -> bool:
         begin = self._method.relabels_from

@@ -13,7 +13,7 @@ from metfa.runtime.parameters import NamedType, NumberRange, RoiType
 from ..config import (
     AUTO,
     AUTO_METHODS,
-    OPTIMISATION,
+    DEFAULTS,
     PAPER_METHODS,
     PRESETS,
     Augmentation,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
-PAPER = Weights()
+LAMBDA = Weights()
 
 
 class InputSizeType(NamedType):
@@ -132,22 +132,26 @@ run_options = _together(
     click.option("--learning-rate", type=NumberRange(min=0, min_open=True), help="[default: the method's own]"),
     click.option("--momentum", type=NumberRange(0, 1, min_open=True, max_open=True), default=0.9),
     click.option("--weight-decay", type=NumberRange(min=0), help="[default: the method's own]"),
-    click.option("--lambda-ce", type=NumberRange(min=0), default=PAPER.ce, help="λ₁, cross-entropy on source labels."),
-    click.option("--lambda-prior", type=NumberRange(min=0), default=PAPER.prior, help="λ₂, prior of the embedding."),
-    click.option("--lambda-m", type=NumberRange(min=0), default=PAPER.metric, help="λ₃, cross-domain metric."),
-    click.option("--lambda-rec", type=NumberRange(min=0), default=PAPER.reconstruction, help="λ₄, reconstruction."),
-    click.option("--lambda-kl", type=NumberRange(min=0), default=PAPER.alignment, help="λ₅, class alignment."),
-    click.option("--lambda-h", type=NumberRange(min=0), default=PAPER.entropy, help="λ₆, minimax entropy."),
+    click.option("--lambda-ce", type=NumberRange(min=0), default=LAMBDA.ce, help="λ₁, cross-entropy on source labels."),
+    click.option("--lambda-prior", type=NumberRange(min=0), default=LAMBDA.prior, help="λ₂, prior of the embedding."),
+    click.option("--lambda-m", type=NumberRange(min=0), default=LAMBDA.metric, help="λ₃, cross-domain metric."),
+    click.option("--lambda-rec", type=NumberRange(min=0), default=LAMBDA.reconstruction, help="λ₄, reconstruction."),
+    click.option("--lambda-kl", type=NumberRange(min=0), default=LAMBDA.alignment, help="λ₅, class alignment."),
+    click.option(
+        "--lambda-h",
+        type=NumberRange(min=0),
+        help=f"λ₆, minimax entropy.  [default: {LAMBDA.entropy}; 0 with metfa-vi, which has --lambda-mcc]",
+    ),
     click.option(
         "--lambda-consistency",
         type=NumberRange(min=0),
-        default=PAPER.consistency,
+        default=LAMBDA.consistency,
         help="Weight of the consistency with the mean teacher (metfa-vi).",
     ),
     click.option(
         "--lambda-mcc",
         type=NumberRange(min=0),
-        default=PAPER.confusion,
+        default=LAMBDA.confusion,
         help="Weight of the minimum class confusion (metfa-vi).",
     ),
     click.option(
@@ -231,7 +235,7 @@ def make_config(
     lambda_m: float,
     lambda_rec: float,
     lambda_kl: float,
-    lambda_h: float,
+    lambda_h: float | None,
     lambda_consistency: float,
     lambda_mcc: float,
     tau0: float,
@@ -251,7 +255,7 @@ def make_config(
     encoder = encoder or usual.encoder
     height, width = input_size or (usual.height, usual.width)
     methods = AUTO_METHODS if method == AUTO else (cast("MethodName", method),)
-    own = OPTIMISATION[methods[0]]
+    own = DEFAULTS[methods[0]]
     return TrainingConfig(
         source_region=source_roi,
         target_region=target_roi,
@@ -269,7 +273,14 @@ def make_config(
             flip=flip, noise=noise, extended=methods[0] not in PAPER_METHODS if extended is None else extended
         ),
         weights=Weights(
-            lambda_ce, lambda_prior, lambda_m, lambda_rec, lambda_kl, lambda_h, lambda_consistency, lambda_mcc
+            lambda_ce,
+            lambda_prior,
+            lambda_m,
+            lambda_rec,
+            lambda_kl,
+            own.entropy if lambda_h is None else lambda_h,
+            lambda_consistency,
+            lambda_mcc,
         ),
         initial_weights=None if initial is None else identify(initial, encoder),
         freeze_encoder=freeze_encoder,

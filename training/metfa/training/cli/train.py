@@ -17,7 +17,7 @@ from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, requ
 from metfa.runtime.errors import DivergenceError, MetfaError
 from metfa.runtime.text import aligned, printable
 
-from ..config import OPTIMISATION
+from ..config import DEFAULTS
 from .run_options import domain_options, make_config, run_options
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _divergent(config: TrainingConfig, *, resume: bool) -> Iterator[None]:
     try:
         yield
     except DivergenceError as cause:
-        usual = OPTIMISATION[config.method].learning_rate
+        usual = DEFAULTS[config.method].learning_rate
         slower = f"--learning-rate {usual if config.learning_rate > usual else config.learning_rate / 3:.1g}"
         anew = (
             f"its own command and {slower}"

@@ -63,7 +63,7 @@ class MetFA(Method):
             terms = self.terms(batch, noise, reverse_prototype_gradient=True)
             descend(_weighted_sum(terms, weights), self.optimisers[0], rate)
         else:
-            against = {**weights, "entropy": -weights["entropy"]}
+            against = {name: -weight if name == "entropy" else weight for name, weight in weights.items()}
             for optimiser, of_player in zip(self.optimisers, (against, weights), strict=True):
                 terms = self.terms(batch, noise, reverse_prototype_gradient=False)
                 descend(_weighted_sum(terms, of_player), optimiser, rate)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ..methods import Method
@@ -46,10 +47,17 @@ class Frames:
     validation: Mapping[Role, FrameStore]
 
 
-def network_for(method: Method, role: Role, frames: Frames) -> Network:
-    """Return a copy of the method's network for a domain, with that domain's batch-norm statistics."""
+def network_for(method: Method, role: Role, frames: Frames, pseudo_labels: NDArray[np.int64] | None = None) -> Network:
+    """Return a copy of the method's network for a domain, with that domain's batch-norm statistics.
+
+    Args:
+        method: whose network.
+        role: the domain.
+        frames: that give the statistics.
+        pseudo_labels: of the target's training frames, int64 [N], where its batches were balanced by them.
+    """
     network = copy.deepcopy(method.network_for(role))
-    adopt_statistics(network, frames.train[role])
+    adopt_statistics(network, frames.train[role], pseudo_labels if role == "target" else None)
     return network
 
 
@@ -67,15 +75,20 @@ class Candidates:
         self._frames = frames
         self._build = build
 
-    def add(self, step: int, method: Method) -> Validators:
+    def add(self, step: int, method: Method, pseudo_labels: NDArray[np.int64] | None = None) -> Validators:
         """Keep the networks of ``method`` after ``step`` steps, and return what the validators say of them.
+
+        Args:
+            step: how many steps were taken.
+            method: after them.
+            pseudo_labels: of the target's training frames, int64 [N], where its batches are balanced by them.
 
         Raises:
             DivergenceError: the network's outputs are no longer finite.
             OutputError: the file cannot be written.
         """
         roles: tuple[Role, ...] = ("source", "target")
-        networks = {role: network_for(method, role, self._frames) for role in roles}
+        networks = {role: network_for(method, role, self._frames, pseudo_labels) for role in roles}
         exported = networks[method.home]
         target = infer(exported, self._frames.validation["target"].frames)
         if not (np.isfinite(target.logits).all() and np.isfinite(target.embedding).all()):
