@@ -11,7 +11,6 @@ run's configuration and scores) and the figures; the bundles are in its ``runs/`
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -25,21 +24,19 @@ import torch
 from metfa.runtime import Bundle
 from metfa.runtime.command import Command
 from metfa.runtime.contract import software
-from metfa.runtime.errors import DataError
 from metfa.runtime.files import write_text
 from metfa.runtime.parameters import RoiType
 from metfa.training.config import MethodName
 
 from .pictures import PICTURED, draw_confusions, draw_embeddings
 from .report import Result, csv_table, json_record, markdown, read_result
-from .runs import Direction, DomainChoice, Run, Runner, require_options_of_a_run
+from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metfa.runtime.contract import Roi
 
-SETTINGS = "settings.json"
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 
 
@@ -104,7 +101,7 @@ def main(
     directions = [Direction("source-to-target", a, b)]
     if both_directions:
         directions.append(Direction("target-to-source", b, a))
-    _claim(output, [source, target, str(source_roi), str(target_roi), *map(shlex.join, special), *options])
+    claim(output, [source, target, str(source_roi), str(target_roi), *map(shlex.join, special), *options])
     runs = [Run(direction, method, seed) for seed in range(seeds) for direction in directions for method in methods]
     runner = Runner(output / "runs", options, special, jobs)
     failures = runner.carry_out(runs)
@@ -116,18 +113,6 @@ def main(
     if failures:
         sys.exit(1)
     click.echo((output / "table.md").read_text(encoding="utf-8"))
-
-
-def _claim(output: Path, settings: Sequence[str]) -> None:
-    """Make sure that all runs in ``output`` are of the same domains and options."""
-    path = output / SETTINGS
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != list(settings):
-        raise DataError(
-            expected=f"the domains and options that the runs in {output} were begun with",
-            received=shlex.join(settings),
-            remedy="give the same ones, or another --output",
-        )
-    write_text(path, json.dumps(list(settings), ensure_ascii=False) + "\n")
 
 
 def _in_order(runs: Sequence[Run]) -> list[Run]:

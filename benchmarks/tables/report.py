@@ -154,12 +154,13 @@ def _table(results: Sequence[Result], columns: Sequence[str], headings: dict[str
     lines = ["| method | " + " | ".join((headings or {}).get(column, column) for column in columns) + " |"]
     lines.append("|---" * (1 + len(columns)) + "|")
     for method, group in _by_method(results):
-        cells = [_spread(_values(group, column)) for column in columns]
+        cells = [spread(_values(group, column)) for column in columns]
         lines.append(f"| {method}{' †' if method in REFERENCES else ''} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Return mean and standard deviation of at least one value, as a table shows them."""
     mean, deviation = _mean_and_deviation(values)
     return f"{mean:.3f} ± {deviation:.3f}" if len(values) > 1 else f"{mean:.3f}"
 

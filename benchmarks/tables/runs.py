@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shlex
@@ -20,7 +21,8 @@ from metfa.runtime.bundle import CHECKPOINT, MANIFEST, UNFINISHED
 from metfa.runtime.command import INTERRUPTED
 from metfa.runtime.contract import Roi
 from metfa.runtime.cores import available_cores
-from metfa.runtime.errors import MetfaError
+from metfa.runtime.errors import DataError, MetfaError
+from metfa.runtime.files import write_text
 from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import main as metfa_train
 from metfa.training.config import MethodName
@@ -30,6 +32,8 @@ from metfa.training.train import train
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+SETTINGS = "settings.json"
 
 NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite", "preview"}
 """Options of ``metfa-train`` that say where and how, not what."""
@@ -54,6 +58,22 @@ def require_options_of_a_run(options: Sequence[str]) -> None:
                 f"expected options that say how metfa-train trains, received {parameter.opts[0]}, which the table "
                 "decides for each run; leave it out"
             )
+
+
+def claim(output: Path, settings: Sequence[str]) -> None:
+    """Make sure that all runs in ``output`` are of the same domains and options.
+
+    Raises:
+        DataError: they are of others.
+    """
+    path = output / SETTINGS
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != list(settings):
+        raise DataError(
+            expected=f"the domains and options that the runs in {output} were begun with",
+            received=shlex.join(settings),
+            remedy="give the same ones, or another --output",
+        )
+    write_text(path, json.dumps(list(settings), ensure_ascii=False) + "\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from benchmarks.tables import ablation
 from benchmarks.tables.__main__ import main
 from benchmarks.tables.report import markdown, read_result
 from benchmarks.tables.runs import Direction, DomainChoice, Run
@@ -145,3 +146,22 @@ def test_a_target_without_labels_cannot_be_tabulated(folder: Path, tmp_path: Pat
     (bundle / CONFIG).unlink()
     with pytest.raises(BundleError, match=r"expected training\.json"):
         read_result(run_, bundle)
+
+
+def test_an_ablation_has_a_row_for_each_variant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "VARIANTS", {"whole": "", "without the teacher": "--lambda-consistency 0"})
+    output = folder / "ablation"
+    domains = ["--source", str(folder / "a"), "--target", str(folder / "b"), "--output", str(output), "--seeds", "1"]
+    result = CliRunner().invoke(ablation.main, [*domains, *SMALL])
+    assert result.exit_code == 0, result.output
+    runs = json.loads((output / "ablation.json").read_text())["runs"]
+    assert [(run["variant"], run["options"], run["seed"]) for run in runs] == [
+        ("whole", "", 0),
+        ("without the teacher", "--lambda-consistency 0", 0),
+    ]
+    trained = [json.loads((output / f"runs/{n}/source-to-target/metfa-vi/0" / CONFIG).read_text()) for n in (0, 1)]
+    assert [each["weights"]["consistency"] for each in trained] == [5, 0]
+    rows = [line.split(" | ")[-1].rstrip(" |") for line in (output / "ablation.md").read_text().splitlines()[-2:]]
+    assert rows == [f"{run['target F1, oracle']:.3f}" for run in runs]
+    other = CliRunner().invoke(ablation.main, [*domains, *SMALL, "--no-flip"])
+    assert "the domains and options that the runs in" in other.output
