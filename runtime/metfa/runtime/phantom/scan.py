@@ -21,6 +21,7 @@ FRAMES_PER_SECOND = 30
 _PLANE_SECONDS = (1.5, 3.0)
 _BACKGROUND_SECONDS = (0.6, 1.4)
 _TRANSITION_FRAMES = 14
+_LEFT, _REACHED = 0.3, 0.7  # of the way; between them, a slice is of neither label
 _WEIGHT_BITS = 8
 
 
@@ -55,6 +56,22 @@ class View(NamedTuple):
         )
 
 
+def draw_still(plane: str, depth_mm: float, rng: np.random.Generator, *, between: bool) -> Slice:
+    """Return what a frozen frame of a sweep shows.
+
+    Args:
+        plane: where the probe dwells, or background.
+        depth_mm: of the image.
+        rng: draws all of it.
+        between: whether the probe is on its way there from some other plane, and shows neither.
+    """
+    there = Slice.draw(plane, depth_mm, rng)
+    if not between:
+        return there
+    here = Slice.draw(PLANES[rng.integers(len(PLANES))], depth_mm, rng)
+    return View(here, there, rng.uniform(_LEFT, _REACHED), Pose(), BACKGROUND).slice()
+
+
 def sweep(depth_mm: float, rng: np.random.Generator) -> Iterator[View]:
     """Yield the views of an endless sweep, one per frame, in which every second slice is background.
 
@@ -72,7 +89,7 @@ def sweep(depth_mm: float, rng: np.random.Generator) -> Iterator[View]:
         there = Slice.draw(next_plane, depth_mm, rng)
         for step in range(1, _TRANSITION_FRAMES):
             progress = step / _TRANSITION_FRAMES
-            label = plane if progress < 0.3 else next_plane if progress > 0.7 else BACKGROUND
+            label = plane if progress < _LEFT else next_plane if progress > _REACHED else BACKGROUND
             yield View(here, there, progress, tremor.at(frame), label)
             frame += 1
         here, plane = there, next_plane

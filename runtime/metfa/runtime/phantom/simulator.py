@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import SourceError
-from .anatomy import PAINTERS, paint_slice
+from .anatomy import BACKGROUND, PAINTERS
 from .display import Screen
-from .imaging import Imager, draw_scatterers
+from .imaging import Imager
 from .overlay import draw_overlay
-from .scan import sweep
+from .scan import draw_still, sweep
 from .tissue import Pose
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Phantom:
     def image(self, plane: str, seed: int) -> NDArray[np.uint8]:
         """Return one still, uint8 [480, 640] grey: a pure function of the profile, ``plane`` and ``seed``.
 
+        Background with an even seed lies between it and a plane, as many frames of a scan do.
+
         Args:
             plane: one of ``PLANES``, or ``BACKGROUND``.
             seed: any integer from 0.
@@ -53,8 +55,9 @@ class Phantom:
                 remedy="name a plane exactly as it is listed",
             )
         rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(plane.encode())]))
-        tissue = paint_slice(plane, self.profile.sector.depth_mm, rng)
-        return self._render(tissue, draw_scatterers(rng), Pose(), rng)
+        between = plane == BACKGROUND and seed % 2 == 0
+        still = draw_still(plane, self.profile.sector.depth_mm, rng, between=between)
+        return self._render(*still, Pose(), rng)
 
     def scan(self, seed: int, every: int = 1) -> Iterator[tuple[NDArray[np.uint8], str]]:
         """Yield (frame, plane) without end: what the probe sees at 30 frames/s, uint8 [480, 640], and its true label.
