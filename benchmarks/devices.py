@@ -26,7 +26,7 @@ from metfa.runtime import Bundle, open_source
 from metfa.runtime.command import Command
 from metfa.runtime.drift import (
     FALSE_ALARMS,
-    LEAST_LOOKS,
+    MIN_LOOKS,
     SCHEMA,
     WINDOW_SECONDS,
     DeviceCheck,
@@ -259,8 +259,8 @@ def by_embedding(bundle: Bundle, source: dict[str, Images], target: dict[str, Im
 def still_row(source: str, target: str, by: str, pictures: str, known: bool, distances: NDArray[np.float64]) -> Row:
     """Return the row of pictures that have nothing to do with each other."""
     generator = np.random.default_rng(0)
-    few = len(distances) < LEAST_LOOKS
-    draws = [distances[generator.choice(len(distances), LEAST_LOOKS, replace=few)] for _ in range(DRAWS)]
+    few = len(distances) < MIN_LOOKS
+    draws = [distances[generator.choice(len(distances), MIN_LOOKS, replace=few)] for _ in range(DRAWS)]
     return Row(source, target, by, pictures, known, len(distances), *_shares(distances, draws))
 
 
@@ -269,7 +269,7 @@ def scan_row(
 ) -> Row:
     """Return the row of pictures that follow each other, every ``interval`` seconds."""
     longest = round(WINDOW_SECONDS / interval)
-    ends = range(LEAST_LOOKS, len(distances) + 1)
+    ends = range(MIN_LOOKS, len(distances) + 1)
     windows = [distances[max(0, end - longest) : end] for end in ends]
     return Row(source, target, by, pictures, known, len(distances), *_shares(distances, windows))
 

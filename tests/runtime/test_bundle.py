@@ -252,7 +252,7 @@ def test_what_is_no_file_of_a_bundle_is_not_waited_for(bundle: Path, kind: str) 
         elif kind == "directory":
             (bundle / name).mkdir()
         else:
-            os.truncate(os.open(bundle / name, os.O_CREAT | os.O_WRONLY), bundles.LARGEST_FILE + 1)
+            os.truncate(os.open(bundle / name, os.O_CREAT | os.O_WRONLY), bundles.MAX_FILE_BYTES + 1)
         with pytest.raises(BundleError, match=r"without bundle\.json|a file of at most 2147483648 bytes"):
             Bundle.open(bundle)
 

@@ -18,7 +18,7 @@ from metfa.runtime import Bundle, Decision, Frame, Observation, records
 from metfa.runtime import bundle as bundles
 from metfa.runtime.appearance import FEATURES, appearance
 from metfa.runtime.drift import (
-    LEAST_LOOKS,
+    MIN_LOOKS,
     SCHEMA,
     WINDOW_SECONDS,
     DeviceCheck,
@@ -120,10 +120,10 @@ def look(check: DeviceCheck, grains: list[float], start: float = 0.0) -> None:
 @pytest.mark.parametrize(
     ("grains", "verdict"),
     [
-        ([FINE] * LEAST_LOOKS, "source"),
-        ([COARSE] * LEAST_LOOKS, "target"),
-        ([COARSEST] * LEAST_LOOKS, "unknown"),
-        ([COARSEST] * (LEAST_LOOKS - 1), "not enough yet"),
+        ([FINE] * MIN_LOOKS, "source"),
+        ([COARSE] * MIN_LOOKS, "target"),
+        ([COARSEST] * MIN_LOOKS, "unknown"),
+        ([COARSEST] * (MIN_LOOKS - 1), "not enough yet"),
         ([COARSEST] * 20 + [FINE] * 21, "source"),
         ([COARSEST] * 24 + [FINE] * 17, "target"),
         ([COARSEST] * 25 + [FINE] * 16, "unknown"),
@@ -143,7 +143,7 @@ def test_the_verdict(grains: list[float], verdict: str) -> None:
 
 def test_without_a_target_there_are_one_device_and_others() -> None:
     check = DeviceCheck(replace(KNOWN, target=None))
-    look(check, [COARSE] * LEAST_LOOKS)
+    look(check, [COARSE] * MIN_LOOKS)
     report = check.report()
     assert (report.verdict, report.target) == ("unknown", None)
     assert report.source > 1
@@ -157,9 +157,9 @@ def test_no_picture_is_no_verdict() -> None:
 
 def test_only_the_last_half_minute_counts() -> None:
     check = DeviceCheck(KNOWN)
-    look(check, [COARSEST] * LEAST_LOOKS)
-    look(check, [FINE] * LEAST_LOOKS, start=WINDOW_SECONDS + 6)
-    assert (check.report().verdict, check.report().looks) == ("source", LEAST_LOOKS)
+    look(check, [COARSEST] * MIN_LOOKS)
+    look(check, [FINE] * MIN_LOOKS, start=WINDOW_SECONDS + 6)
+    assert (check.report().verdict, check.report().looks) == ("source", MIN_LOOKS)
     check.restart()
     assert check.report().looks == 0
 
@@ -188,9 +188,9 @@ def test_a_stream_says_once_what_its_device_is_like() -> None:
         assert sink.describe().endswith(
             "Too few images yet to tell whether they look like those the model was trained on."
         )
-        for number in range(2 * LEAST_LOOKS):
+        for number in range(2 * MIN_LOOKS):
             sink.write(observe(COARSE, number))
-            assert len(said) == (number >= LEAST_LOOKS - 1)
+            assert len(said) == (number >= MIN_LOOKS - 1)
         assert said[0].startswith(
             "device check: These images look like those of coarse, which the model was trained on."
         )
@@ -221,9 +221,9 @@ def test_a_mistake_in_the_check_does_not_end_the_stream(monkeypatch: pytest.Monk
 def test_a_new_session_may_be_another_device() -> None:
     said: list[str] = []
     with DeviceSink(replace(KNOWN, target=None), said.append) as sink:
-        for number in range(LEAST_LOOKS):
+        for number in range(MIN_LOOKS):
             sink.write(observe(FINE, number))
-        sink.write(observe(COARSE, LEAST_LOOKS, session=1))
+        sink.write(observe(COARSE, MIN_LOOKS, session=1))
         assert sink.report().looks == 1
     assert said == [said[0]]
     assert "look like those of fine, which" in said[0]
@@ -234,7 +234,7 @@ def test_a_new_session_may_be_another_device() -> None:
     [("phantom:A", "phantom:A"), ("/data/scans/E8/", "E8"), ("all.csv?device=E8", "all.csv?device=E8"), ("/", "/")],
 )
 def test_a_device_is_called_by_the_end_of_its_path(name: str, shown: str) -> None:
-    text = sentence(DeviceReport("source", 0.5, None, LEAST_LOOKS), [name])
+    text = sentence(DeviceReport("source", 0.5, None, MIN_LOOKS), [name])
     assert text == f"These images look like those of {shown}, which the model was trained on."
     assert not re.search(r"\d\.\d", text)
 

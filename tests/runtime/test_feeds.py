@@ -132,7 +132,7 @@ def test_a_slow_video_misses_frames_and_no_events(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("kind", ["view", "pictures"])
 def test_a_sink_that_hangs_does_not_pile_up_events(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
-    monkeypatch.setattr(feeds, "_MOST_EVENTS", 3)
+    monkeypatch.setattr(feeds, "_MAX_EVENTS", 3)
     sink = Collector(kind)
     into = Feeds(live=True)
     into.add(sink)

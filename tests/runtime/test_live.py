@@ -34,8 +34,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the limits be short, so that no test waits for long."""
     monkeypatch.setattr(live, "_STALL_SECONDS", 10)
     monkeypatch.setattr(live, "_STALL_FRAMES", 0)
-    monkeypatch.setattr(live, "_SHORTEST_BACK_OFF", 0.001)
-    monkeypatch.setattr(live, "_LONGEST_BACK_OFF", 0.004)
+    monkeypatch.setattr(live, "_MIN_BACK_OFF", 0.001)
+    monkeypatch.setattr(live, "_MAX_BACK_OFF", 0.004)
 
 
 class Device:
@@ -285,7 +285,7 @@ def test_a_driver_that_hangs_is_tried_ever_more_seldom_until_it_lets_go(monkeypa
     monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(live, "_Reader", begin)
     monkeypatch.setattr(live, "_OPEN_SECONDS", 0)
-    monkeypatch.setattr(live, "_LONGEST_BACK_OFF", 1.0)
+    monkeypatch.setattr(live, "_MAX_BACK_OFF", 1.0)
     (frame,) = take(source, device, 1)
     source.close()
     assert (frame.session, int(frame.image.max())) == (1, 7)

@@ -236,7 +236,7 @@ def test_a_stream_under_nohup_survives_its_terminal(bundle: Path) -> None:
 
 
 def test_a_model_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metfa.runtime.cli._LONGEST_STEP_SECONDS", 0.05)
+    monkeypatch.setattr("metfa.runtime.cli._MAX_STEP_SECONDS", 0.05)
     unblock = threading.Event()
     interruption = Interruption()
     interruption.requested = True

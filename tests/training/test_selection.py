@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.training.selection.rule import ACCURACY_MARGIN, LEAST_DIVERSITY, choose
+from metfa.training.selection.rule import ACCURACY_MARGIN, MIN_DIVERSITY, choose
 from metfa.training.selection.validators import Validators
 
 NOTHING = Validators(**{field.name: 0.0 for field in fields(Validators)})
@@ -70,7 +70,7 @@ def test_nothing_sound_comes_after_what_is_chosen(candidates: list[Validators]) 
     sound = [
         index
         for index, each in enumerate(candidates)
-        if each.supervised_accuracy >= best - ACCURACY_MARGIN and each.diversity >= LEAST_DIVERSITY
+        if each.supervised_accuracy >= best - ACCURACY_MARGIN and each.diversity >= MIN_DIVERSITY
     ]
     if sound:
         assert chosen == max(sound)

@@ -22,9 +22,9 @@ _PLAIN, _BOLD = cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX
 _WHITE, _GREY, _DARK, _ACCENT = (255, 255, 255), (190, 190, 190), (64, 64, 64), (70, 190, 255)  # blue, green, red
 _CROP = (0, 215, 255)
 _BAND = (22, 20, 18)
-_MOST_BARS = 16
-_LONGEST_LABEL = 24  # characters
-_SMALLEST_ROW = 5  # pixels; on smaller frames nothing could be read
+_MAX_BARS = 16
+_MAX_LABEL_LENGTH = 24  # characters
+_MIN_ROW_HEIGHT = 5  # pixels; on smaller frames nothing could be read
 _LEGIBLE = 480, 360  # width and height from which the band can be read with ease
 _LARGEST = 1280  # pixels that frames are enlarged to, at most
 
@@ -153,8 +153,8 @@ def _lay_out(height: int, width: int, labels: tuple[str, ...]) -> _Layout:
     pitch = bar + round(70 * unit) + 2 * margin
     fitting = max(1, (width - margin) // max(pitch, 1))
     most_rows = max(1, height // 2 // max(row, 1))
-    bars = min(len(labels), _MOST_BARS, fitting * most_rows)
-    rows = -(-bars // fitting) if row >= _SMALLEST_ROW else 0
+    bars = min(len(labels), _MAX_BARS, fitting * most_rows)
+    rows = -(-bars // fitting) if row >= _MIN_ROW_HEIGHT else 0
     columns = -(-bars // rows) if rows else 0
     return _Layout(unit, margin, headline, row, rows, columns, pitch, bar, names)
 
@@ -173,7 +173,7 @@ def _draw_decision(band: NDArray[np.uint8], observation: Observation, layout: _L
 def _draw_bars(area: NDArray[np.uint8], observation: Observation, labels: Sequence[str], layout: _Layout) -> None:
     probabilities, plane = observation.prediction.probabilities, observation.decision.plane
     length, thickness, descent = (round(size * layout.unit) for size in (70, 5, 4))
-    most = min(len(labels), layout.rows * layout.columns, _MOST_BARS)
+    most = min(len(labels), layout.rows * layout.columns, _MAX_BARS)
     # Bars keep the order of the labels, so that a class stays where it is while the scan goes on.
     for place, index in enumerate(sorted(np.argsort(-probabilities, kind="stable")[:most].tolist())):
         column, row = divmod(place, layout.rows)
@@ -216,4 +216,4 @@ def _text_width(text: str, style: _Style) -> int:
 
 
 def _shortened(label: str) -> str:
-    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 3] + "..."
+    return label if len(label) <= _MAX_LABEL_LENGTH else label[: _MAX_LABEL_LENGTH - 3] + "..."

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _LEVELS = (3, 12, 31, 63, 95, 127, 159, 191, 223, 250)  # grey levels
 _OCTAVES = 3
-_LEAST_VARIANCE = 1.0  # grey levels squared; below it there is only quantisation
-_LEAST_ROUGHNESS = 1e-4  # of the variance; what compression leaves
+_MIN_VARIANCE = 1.0  # grey levels squared; below it there is only quantisation
+_MIN_ROUGHNESS = 1e-4  # of the variance; what compression leaves
 
 FEATURES = len(_LEVELS) + 6 * _OCTAVES
 """F, how many numbers describe a picture."""
@@ -34,7 +34,7 @@ def appearance(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     shares = np.cumsum(cv2.calcHist([picture], [0], None, [256], [0, 256]).ravel()) / picture.size
     grey = picture.astype(np.float32)
-    variance = max(float(grey.var()), _LEAST_VARIANCE)
+    variance = max(float(grey.var()), _MIN_VARIANCE)
     roughness: list[float] = []
     sparseness: list[float] = []
     for octave in range(_OCTAVES):
@@ -46,7 +46,7 @@ def appearance(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
             roughness += [power / variance, _mean_square(np.diff(first, axis=axis)) / variance]
             sparseness.append(float(cv2.norm(first, cv2.NORM_L1)) / first.size / (power + 1e-3) ** 0.5)
     return np.concatenate(
-        [np.sqrt(shares[list(_LEVELS)]), np.log(np.array(roughness) + _LEAST_ROUGHNESS), sparseness]
+        [np.sqrt(shares[list(_LEVELS)]), np.log(np.array(roughness) + _MIN_ROUGHNESS), sparseness]
     ).astype(np.float32)
 
 

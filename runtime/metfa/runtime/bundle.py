@@ -61,7 +61,7 @@ CHECKPOINT = "checkpoint.safetensors"
 ENGINE_PATTERN = "model.fp16.*.engine"
 ENGINE_PATTERN_INT8 = "model.int8.*.engine"
 
-LARGEST_FILE = 1 << 31
+MAX_FILE_BYTES = 1 << 31
 """Bytes of a file in a bundle; an ONNX cannot be larger."""
 
 _SCHEMA = 1
@@ -349,18 +349,18 @@ def _read(path: Path) -> bytes:
     """Return the bytes of a regular file of a bundle, and wait for nothing else.
 
     Raises:
-        BundleError: it cannot be read, or is larger than ``LARGEST_FILE``.
+        BundleError: it cannot be read, or is larger than ``MAX_FILE_BYTES``.
     """
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_FILE:
+            if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
                 return file.read()
             received = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "something else"
     except OSError as cause:
         received = cause.strerror or str(cause)
     raise BundleError(
-        expected=f"a file of at most {LARGEST_FILE} bytes that can be read at {path}",
+        expected=f"a file of at most {MAX_FILE_BYTES} bytes that can be read at {path}",
         received=received,
         remedy="correct its permissions, or make the bundle again",
     )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .summary import StreamStatistics
 
 _REFRESH_SECONDS = 1 / 30  # how often the window answers the user
-_LONGEST_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the end does not wait for it
+_MAX_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the end does not wait for it
 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
 
@@ -297,11 +297,11 @@ def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Ca
         refresh()
         thread.join(_REFRESH_SECONDS)
         if interruption.requested and give_up_at == math.inf:
-            give_up_at = time.monotonic() + _LONGEST_STEP_SECONDS
+            give_up_at = time.monotonic() + _MAX_STEP_SECONDS
         if time.monotonic() > give_up_at:
             raise BackendError(
                 expected="the model's answer to the last frame",
-                received=f"none for {_LONGEST_STEP_SECONDS:g} s",
+                received=f"none for {_MAX_STEP_SECONDS:g} s",
                 remedy="look after the GPU; what was decided before is in the files",
             )
     if errors:

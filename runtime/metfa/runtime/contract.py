@@ -17,19 +17,19 @@ SCHEMA = 4
 METADATA_KEY = "metfa.contract"
 """Key of the ONNX ``metadata_props`` entry that holds the contract."""
 
-LARGEST_SIDE = 4096
+MAX_SIDE = 4096
 """Pixels of an input; more than any ultrasound frame has, and little enough for any memory."""
 
-MOST_DIMENSIONS = 1 << 16
+MAX_DIMENSIONS = 1 << 16
 """Of an embedding."""
 
-LARGEST_TEMPERATURE = 1000
+MAX_TEMPERATURE = 1000
 """That logits are divided by; ten times what calibration fits."""
 
-LONGEST_LABEL = 64
+MAX_LABEL_LENGTH = 64
 """Characters."""
 
-LABEL_RULE = f"of 1 to {LONGEST_LABEL} characters, none of which controls a terminal"
+LABEL_RULE = f"of 1 to {MAX_LABEL_LENGTH} characters, none of which controls a terminal"
 
 _REMEDY = "train or export the model again with this version of metfa"
 
@@ -81,7 +81,7 @@ class InputSpec:
     """The tensor ``frame``: uint8 [N, 1, height, width], N dynamic.
 
     Attributes:
-        height: pixels, ≥ 28 and ≤ ``LARGEST_SIDE``.
+        height: pixels, ≥ 28 and ≤ ``MAX_SIDE``.
         width: pixels, the same.
         resize: how :mod:`metfa.runtime.preprocess` brings a frame to that size.
         normalisation: what the graph does first.
@@ -98,8 +98,8 @@ class InputSpec:
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 28:
             raise ValueError(f"input size {self.height}x{self.width} is below 28x28")
-        if max(self.height, self.width) > LARGEST_SIDE:
-            raise ValueError(f"input size {self.height}x{self.width} is beyond {LARGEST_SIDE}x{LARGEST_SIDE}")
+        if max(self.height, self.width) > MAX_SIDE:
+            raise ValueError(f"input size {self.height}x{self.width} is beyond {MAX_SIDE}x{MAX_SIDE}")
 
 
 RejectionScore: TypeAlias = Literal["max-probability", "max-logit", "energy"]
@@ -129,7 +129,7 @@ class DecisionSpec:
 
     Attributes:
         temperature: what the logits are divided by before the softmax, so that probabilities are calibrated; > 0, at
-            most ``LARGEST_TEMPERATURE`` and at least one over it.
+            most ``MAX_TEMPERATURE`` and at least one over it.
         rejection: which frames show no known plane; None where every frame is taken to show one of the labels.
         background: the labels that are no planes.
         max_validation_confidence: greatest probability of a plane among the held-out frames of the device that the
@@ -152,10 +152,8 @@ class DecisionSpec:
     gap_ms: float = 1500.0
 
     def __post_init__(self) -> None:
-        if not 1 / LARGEST_TEMPERATURE <= self.temperature <= LARGEST_TEMPERATURE:
-            raise ValueError(
-                f"temperature {self.temperature} is not from {1 / LARGEST_TEMPERATURE} to {LARGEST_TEMPERATURE}"
-            )
+        if not 1 / MAX_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE:
+            raise ValueError(f"temperature {self.temperature} is not from {1 / MAX_TEMPERATURE} to {MAX_TEMPERATURE}")
         if not 0 <= (self.max_validation_confidence or 0) <= 1:
             raise ValueError(f"confidence {self.max_validation_confidence} is not from 0 to 1")
         if not (0 < self.smoothing_ms < math.inf and 0 <= self.dwell_ms < math.inf and 0 < self.gap_ms < math.inf):
@@ -213,8 +211,8 @@ class ModelContract:
                 raise ValueError(f"the label {label!r} is not {LABEL_RULE}")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels {self.labels} are not two or more different names")
-        if not 1 <= self.embedding <= MOST_DIMENSIONS:
-            raise ValueError(f"embedding {self.embedding} is not a number of dimensions up to {MOST_DIMENSIONS}")
+        if not 1 <= self.embedding <= MAX_DIMENSIONS:
+            raise ValueError(f"embedding {self.embedding} is not a number of dimensions up to {MAX_DIMENSIONS}")
         if not set(self.decision.background) < set(self.labels):
             raise ValueError(f"background {self.decision.background} is not a part of the labels {self.labels}")
 
@@ -238,7 +236,7 @@ class ModelContract:
 
 def is_label(text: str) -> bool:
     """Return whether a class may be called that; see ``LABEL_RULE``."""
-    return 1 <= len(text) <= LONGEST_LABEL and printable(text) == text
+    return 1 <= len(text) <= MAX_LABEL_LENGTH and printable(text) == text
 
 
 def software() -> str:

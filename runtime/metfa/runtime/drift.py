@@ -36,10 +36,10 @@ FALSE_ALARMS = 0.05
 """The share of a device's own pictures that may lie beyond its limit."""
 
 WINDOW_SECONDS = 30.0
-LEAST_LOOKS = 30
+MIN_LOOKS = 30
 """Pictures that a verdict rests on, at least: five seconds of a live stream."""
 
-_MOST_BEYOND = 0.6  # of a known device's pictures; a scan has frames between the planes, which training did not
+_MAX_SHARE_BEYOND = 0.6  # of a known device's pictures; a scan has frames between the planes, which training did not
 _NEIGHBOUR = 3
 _INTERVAL_SECONDS = 0.15  # between two pictures that are looked at; closer ones hardly differ
 
@@ -167,9 +167,9 @@ def judge(distances: NDArray[np.float64]) -> Verdict:
     Args:
         distances: float [pictures, 1 or 2].
     """
-    if len(distances) < LEAST_LOOKS:
+    if len(distances) < MIN_LOOKS:
         return "not enough yet"
-    if np.mean(distances.min(axis=1) > 1) > _MOST_BEYOND:
+    if np.mean(distances.min(axis=1) > 1) > _MAX_SHARE_BEYOND:
         return "unknown"
     return "source" if np.median(distances, axis=0).argmin() == 0 else "target"
 

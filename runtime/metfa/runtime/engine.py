@@ -32,7 +32,7 @@ OperationCounts = dict[str, dict[str, int]]
 in: ``{"convolutions": {"float16": 14, "float32": 1}}``. ``int8`` is what multiplies numbers dequantised from INT8."""
 
 
-LARGEST_BATCH = 1024
+MAX_BATCH = 1024
 """Frames for which an engine may hold memory."""
 
 
@@ -51,9 +51,9 @@ class BatchRange:
     maximum: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.minimum <= self.optimum <= self.maximum <= LARGEST_BATCH:
+        if not 1 <= self.minimum <= self.optimum <= self.maximum <= MAX_BATCH:
             numbers = f"{self.minimum}, {self.optimum}, {self.maximum}"
-            raise ValueError(f"{numbers} do not ascend from 1 or more to at most {LARGEST_BATCH}")
+            raise ValueError(f"{numbers} do not ascend from 1 or more to at most {MAX_BATCH}")
 
 
 LIVE_BATCH = BatchRange(1, 1, 8)

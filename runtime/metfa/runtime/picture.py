@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLACK = 24  # grey levels; what is no brighter is the ground of an ultrasound picture
-_LEAST_SIGNAL = 0.002  # of the pixels are brighter than that, where there is a signal
-_LEAST_CONTRAST = 4.0  # grey levels of standard deviation; a screen that says "no signal" in one colour has less
+_MIN_SIGNAL_SHARE = 0.002  # of the pixels are brighter than that, where there is a signal
+_MIN_CONTRAST = 4.0  # grey levels of standard deviation; a screen that says "no signal" in one colour has less
 _WHITE = 250  # grey levels; what is no darker is at the end of the scale
-_MOST_WHITE = 0.5  # of what is not black
+_MAX_SATURATED_SHARE = 0.5  # of what is not black
 
 _SAME = 2  # grey levels; compression alone changes a pixel by as much
-_LEAST_CHANGE = 0.001  # of the pixels differ by more between two pictures of a live image
+_MIN_CHANGED_SHARE = 0.001  # of the pixels differ by more between two pictures of a live image
 _FROZEN_SECONDS = 1.0
 
 _THUMBNAIL = (18, 14)  # width, height
-_LEAST_CORRELATION = 0.6  # of the thumbnails of two successive pictures of one scene; in real clips it is above 0.9
+_MIN_CORRELATION = 0.6  # of the thumbnails of two successive pictures of one scene; in real clips it is above 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class PictureState:
 def signal(picture: NDArray[np.uint8]) -> Unusable | None:
     """Return what is wrong with one picture, uint8 [H, W]: no signal, or saturated; None where nothing is."""
     visible = _above(picture, _BLACK)
-    if visible < _LEAST_SIGNAL * picture.size:
+    if visible < _MIN_SIGNAL_SHARE * picture.size:
         return "no signal"
-    if _above(picture, _WHITE - 1) > _MOST_WHITE * visible:
+    if _above(picture, _WHITE - 1) > _MAX_SATURATED_SHARE * visible:
         return "saturated"
     _, deviation = cv2.meanStdDev(picture)
-    return "no signal" if deviation.item() < _LEAST_CONTRAST else None
+    return "no signal" if deviation.item() < _MIN_CONTRAST else None
 
 
 def sharpness(picture: NDArray[np.uint8]) -> float:
@@ -87,8 +87,8 @@ class PictureWatch:
         """
         thumbnail = _thumbnail(picture)
         cut = False
-        if self._last is None or _above(_difference(picture, self._last), _SAME) > _LEAST_CHANGE * picture.size:
-            cut = self._last is not None and float(thumbnail @ self._thumbnail) < _LEAST_CORRELATION
+        if self._last is None or _above(_difference(picture, self._last), _SAME) > _MIN_CHANGED_SHARE * picture.size:
+            cut = self._last is not None and float(thumbnail @ self._thumbnail) < _MIN_CORRELATION
             self._changed_at = time
         self._last, self._thumbnail = picture, thumbnail
         is_frozen = time - self._changed_at >= _FROZEN_SECONDS

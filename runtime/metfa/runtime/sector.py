@@ -41,9 +41,9 @@ _SQUARE = np.ones((5, 5), np.uint8)  # cells; what is around one
 
 _OPENING = 0.03  # of the shorter side; thinner structures (rulers, grey bars, lines) are no ultrasound
 _SLACK = 0.05  # of the longer side; so far may parts of one image reach beyond each other
-_LEAST_BOX = 0.08  # of the screen; a smaller box is a sliver of something else
+_MIN_BOX_SHARE = 0.08  # of the screen; a smaller box is a sliver of something else
 _LIVE = 0.3  # of a part; where more of it moves, the frames are of a live image, and what stands still is not
-_LEAST_PART = 0.02  # of the main part; smaller ones are marks …
+_MIN_PART_SHARE = 0.02  # of the main part; smaller ones are marks …
 _WIDE = 0.8  # … unless they are about as wide, above or below it
 _TWIN = 0.4  # of the main part; what is this large beside it is another image
 
@@ -167,7 +167,7 @@ class _Screen:
         if box is not None and _on_panel(self._brightest, box):
             # What is too dark to have texture is told from a panel by being black.
             box = _join(_parts(self._texture | _beside(self._brightest < _BLACK, box)), moved)
-        if box is None or box.width * box.height < _LEAST_BOX * self._texture.size:
+        if box is None or box.width * box.height < _MIN_BOX_SHARE * self._texture.size:
             return None
         cell = self._shrink * self._step
         height, width = self.size
@@ -270,10 +270,10 @@ def _belongs(part: _Box, share: float, main: _Box, slack: float) -> bool:
     """Return whether a part that weighs ``share`` of the main one shows the same image, which shadows divide."""
     stacked = part.x >= main.x - slack and part.right <= main.right + slack
     if stacked:
-        return share >= _LEAST_PART or part.width > _WIDE * main.width
+        return share >= _MIN_PART_SHARE or part.width > _WIDE * main.width
     near = max(part.x - main.right, main.x - part.right) < slack
     beside = near and part.y >= main.y - slack and part.bottom <= main.bottom + slack
-    return beside and _LEAST_PART <= share < _TWIN
+    return beside and _MIN_PART_SHARE <= share < _TWIN
 
 
 def _beside(mask: NDArray[np.bool_], box: _Box) -> NDArray[np.bool_]:

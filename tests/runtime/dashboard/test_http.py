@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metfa.runtime.sinks.dashboard.http import LARGEST_HEAD, RefusalError, Request, parse_head, read_request
+from metfa.runtime.sinks.dashboard.http import MAX_HEAD_BYTES, RefusalError, Request, parse_head, read_request
 
 HOST = b"Host: localhost:8080\r\n"
 
@@ -112,7 +112,7 @@ def read(*parts: bytes) -> list[Request | None]:
     """Return what is read from a connection that carries ``parts`` and is closed then."""
 
     async def run() -> list[Request | None]:
-        reader = asyncio.StreamReader(limit=LARGEST_HEAD)
+        reader = asyncio.StreamReader(limit=MAX_HEAD_BYTES)
         for part in parts:
             reader.feed_data(part)
         reader.feed_eof()
@@ -133,8 +133,8 @@ def test_requests_follow_one_another_however_they_are_cut() -> None:
     ("sent", "status"),
     [
         (b"GET / HTTP/1.1\r\nHost: a\r\n", HTTPStatus.BAD_REQUEST),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * LARGEST_HEAD, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * LARGEST_HEAD + b"\r\n\r\n", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * MAX_HEAD_BYTES, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
     ],
 )
 def test_a_request_that_breaks_off_or_never_ends(sent: bytes, status: HTTPStatus) -> None:

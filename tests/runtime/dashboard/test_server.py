@@ -465,7 +465,7 @@ def test_many_viewers_see_the_same_and_the_stream_does_not_wait(stream: Stream) 
 
 
 def test_too_many_connections_are_turned_away(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(server, "_MAX_CONNECTIONS", 3)
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(closing(Viewer(stream)))
@@ -486,7 +486,7 @@ def test_connections_that_ask_for_nothing_lock_nobody_out(stream: Stream) -> Non
 
 
 def test_one_address_does_not_take_every_place(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_MOST_OF_ONE_ADDRESS", 3)
+    monkeypatch.setattr(server, "_MAX_CONNECTIONS_PER_ADDRESS", 3)
     networks = iter(["192.0.2.1"] * 4 + ["192.0.2.2"])
     monkeypatch.setattr(server, "_network", lambda _: next(networks))
     with ExitStack() as stack:

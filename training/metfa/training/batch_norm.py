@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .model import Network
 
 BATCH = 64
-MOST_BATCHES = 32
+MAX_BATCHES = 32
 
 
 def adopt_statistics(network: Network, frames: FrameSequence, pseudo_labels: NDArray[np.int64] | None = None) -> None:
@@ -35,10 +35,10 @@ def adopt_statistics(network: Network, frames: FrameSequence, pseudo_labels: NDA
     device = next(network.parameters()).device
     number = max(1, len(frames) // BATCH)
     if pseudo_labels is None:
-        batches = np.array_split(np.random.default_rng(0).permutation(len(frames)), number)[:MOST_BATCHES]
+        batches = np.array_split(np.random.default_rng(0).permutation(len(frames)), number)[:MAX_BATCHES]
     else:
         sampler = PseudoBalancedSampler(pseudo_labels, min(BATCH, len(frames)), seed=0)
-        batches = [sampler.batch(step) for step in range(min(number, MOST_BATCHES))]
+        batches = [sampler.batch(step) for step in range(min(number, MAX_BATCHES))]
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

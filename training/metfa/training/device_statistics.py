@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from .data.store import FrameSequence
     from .methods import Role
 
-MOST_FRAMES = 2000
+MAX_FRAMES = 2000
 """So many frames of a split, evenly spread, are described at most: two seconds' work."""
 
 POINTS = 256
 
-_LEAST_SPREAD = 1e-3  # of a feature; a smaller one is rounding
-_LEAST_VARIANCE = 1e-3  # of a direction, relative to a feature's
+_MIN_SPREAD = 1e-3  # of a feature; a smaller one is rounding
+_MIN_VARIANCE = 1e-3  # of a direction, relative to a feature's
 
 
 def device_statistics(pair: DomainPair, *, adapted: bool) -> DeviceStatistics:
@@ -76,10 +76,10 @@ def whiten(features: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray
     The covariance is that of the standardised features, shrunk (Ledoit and Wolf, J Multivariate Anal 88:365, 2004).
     """
     centre = features.mean(axis=0, dtype=np.float64)
-    spread = np.maximum(features.std(axis=0, dtype=np.float64), _LEAST_SPREAD)
+    spread = np.maximum(features.std(axis=0, dtype=np.float64), _MIN_SPREAD)
     covariance, _ = ledoit_wolf((features - centre) / spread, assume_centered=True)
     variances, directions = np.linalg.eigh(covariance)
-    return centre, directions / spread[:, np.newaxis] / np.sqrt(np.maximum(variances, _LEAST_VARIANCE))
+    return centre, directions / spread[:, np.newaxis] / np.sqrt(np.maximum(variances, _MIN_VARIANCE))
 
 
 def conformal_limit(distances: list[float], level: float) -> float:
@@ -92,7 +92,7 @@ def conformal_limit(distances: list[float], level: float) -> float:
 
 
 def _features(frames: FrameSequence) -> NDArray[np.float32]:
-    return np.stack([appearance(frame) for (frame,) in frames[_spread(len(frames), MOST_FRAMES)]])
+    return np.stack([appearance(frame) for (frame,) in frames[_spread(len(frames), MAX_FRAMES)]])
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:

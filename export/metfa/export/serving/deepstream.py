@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle import Bundle
 
-_LEAST_PROBABILITY = 0.5  # of a class that nvinfer attaches to the frame
+_MIN_PROBABILITY = 0.5  # of a class that nvinfer attaches to the frame
 
 
 def write_deepstream(bundle: Bundle, directory: Path) -> Path:
@@ -120,7 +120,7 @@ network-mode={2 if artefact == ONNX_FP16 else 0}
 process-mode=1
 # 1 = classifier
 network-type=1
-classifier-threshold={_LEAST_PROBABILITY}
+classifier-threshold={_MIN_PROBABILITY}
 output-blob-names=probabilities
 infer-dims=1;{size.height};{size.width}
 # 2 = grey

@@ -32,8 +32,8 @@ MODEL = "metfa"
 """Name of the model in the repository."""
 
 _LABELS = "labels.txt"
-_MOST_FRAMES = 8  # in a batch of the ONNX; a plan knows its own limit
-_LONGEST_WAIT_US = 2000  # for more frames to fill a batch: a small part of the 33 ms between frames
+_MAX_FRAMES = 8  # in a batch of the ONNX; a plan knows its own limit
+_MAX_WAIT_US = 2000  # for more frames to fill a batch: a small part of the 33 ms between frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def _find_served(bundle: Bundle) -> _Served:
     if plans:
         return _Served("tensorrt_plan", plans, min(plans), by_compute_capability, min(batches))
     artefact = ONNX_FP16 if ONNX_FP16 in bundle.files else ONNX
-    return _Served("onnxruntime_onnx", {"model.onnx": artefact}, "model.onnx", {}, _MOST_FRAMES)
+    return _Served("onnxruntime_onnx", {"model.onnx": artefact}, "model.onnx", {}, _MAX_FRAMES)
 
 
 def _config(bundle: Bundle, served: _Served) -> str:
@@ -132,7 +132,7 @@ default_model_filename: {_quoted(served.default)}
 {plans}input {{ name: "frame" data_type: TYPE_UINT8 {frame} }}
 output {{ name: "logits" data_type: TYPE_FP32 dims: [ {len(contract.labels)} ] label_filename: {_quoted(_LABELS)} }}
 output {{ name: "embedding" data_type: TYPE_FP32 dims: [ {contract.embedding} ] }}
-dynamic_batching {{ max_queue_delay_microseconds: {_LONGEST_WAIT_US} }}
+dynamic_batching {{ max_queue_delay_microseconds: {_MAX_WAIT_US} }}
 {warm_up}parameters {{ key: {_quoted(METADATA_KEY)} value {{ string_value: {_quoted(contract.to_json())} }} }}
 """
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _REMEDY = "export the bundle again with metfa-export"
 _STACK = 16 << 20  # bytes that a thread may reserve
-_MOST_AT_ONCE = 4  # frames; each needs memory for its activations
+_MAX_CONCURRENCY = 4  # frames; each needs memory for its activations
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -93,7 +93,7 @@ class OnnxRuntimeBackend:
             )
         _require_interface(self._session, path, contract)
         self._path, self._contract, self._proven = path, contract, False
-        self.concurrency = min(cores, _MOST_AT_ONCE) if device == "cpu" else 1
+        self.concurrency = min(cores, _MAX_CONCURRENCY) if device == "cpu" else 1
         self.artefact = path.name
         self.description = f"ONNX Runtime {onnxruntime.__version__} on the {device.upper()}, {path.name}"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CAPACITY: dict[Kind, int] = {"view": 1, "pictures": 30, "records": 10_000}
 """How many observations may wait for a sink: of pictures a second, of records (a few kB each) minutes."""
 
-_MOST_EVENTS = 30
+_MAX_EVENTS = 30
 """How many events, each with a picture, may wait beside them."""
 
 _POLL_SECONDS = 0.05
@@ -140,11 +140,11 @@ class _Feed:
             return not self._broken
         alike = [place for place, other in enumerate(self._waiting) if type(other) is type(item)]
         is_event = isinstance(item, PlaneEvent)
-        if len(alike) < (_MOST_EVENTS if is_event else self._capacity):
+        if len(alike) < (_MAX_EVENTS if is_event else self._capacity):
             return True
         if kind == "pictures":
             if is_event:
-                self._fail(self._too_slow(f"{_MOST_EVENTS} events behind the stream"))
+                self._fail(self._too_slow(f"{_MAX_EVENTS} events behind the stream"))
                 return False
             self._missed(self._sink.name)
         del self._waiting[alike[0]]

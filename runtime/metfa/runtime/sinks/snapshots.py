@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the fields of :class:`SnapshotRecord`."""
 
-_LONGEST_PLANE = 40  # characters of a plane's name in that of a file
+_MAX_PLANE_LENGTH = 40  # characters of a plane's name in that of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class SnapshotSink(Sink):
             captured=f"{captured:%Y-%m-%dT%H:%M:%S}.{milliseconds}Z",
         )
         picture = cv2.imencode(".png", best.image)[1].tobytes()
-        plane = re.sub(r"[^\w.-]+", "-", utf8(event.plane)).strip("-.")[:_LONGEST_PLANE]
+        plane = re.sub(r"[^\w.-]+", "-", utf8(event.plane)).strip("-.")[:_MAX_PLANE_LENGTH]
         with (
             self._reserved(f"{captured:%Y%m%dT%H%M%S}.{milliseconds}Z-{plane}") as name,
             replacing(self._directory / f"{name}.json") as record_path,

@@ -23,7 +23,7 @@ _PIXELS = "MJPG"  # uncompressed 720p does not fit through USB 2 at 30 frames/s
 _SIZE, _RATE = (1280, 720), 30.0
 _SAME_RATE = 0.5  # frames/s
 _SUDDEN = 0.25  # of the time from one frame to the next: a buffer that comes earlier was not filled in the meantime
-_MOST_REPETITIONS = 30  # of such buffers, after which the device is dead
+_MAX_REPETITIONS = 30  # of such buffers, after which the device is dead
 
 
 def open_camera(device: str, wanted: CaptureFormat, notify: Notify) -> LiveSource:
@@ -78,7 +78,7 @@ class _Camera(OpenCVConnection):
         Raises:
             LostError: the device is gone, or only repeats itself.
         """
-        for _ in range(_MOST_REPETITIONS):
+        for _ in range(_MAX_REPETITIONS):
             image = super().read()
             read_at = time.monotonic()
             if not self._path.exists():

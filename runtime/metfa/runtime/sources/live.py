@@ -24,8 +24,8 @@ _STALL_SECONDS = 2.5  # without a frame, after which a source is lost
 _STALL_FRAMES = 3  # or the time of so many, where it is slow
 _OPEN_SECONDS = 10.0  # that connecting may take; OpenCV's own limits are shorter, where it has any
 _CLOSE_SECONDS = 0.2  # that closing waits for a read to come back
-_SHORTEST_BACK_OFF, _LONGEST_BACK_OFF = 0.25, 1.0  # seconds between two attempts to connect
-_LONGEST_RESPITE = 60.0  # the same, where the last attempt still hangs in the driver
+_MIN_BACK_OFF, _MAX_BACK_OFF = 0.25, 1.0  # seconds between two attempts to connect
+_MAX_BACK_OFF_WHILE_HUNG = 60.0  # the same, where the last attempt still hangs in the driver
 
 
 class LostError(Exception):
@@ -124,7 +124,7 @@ class LiveSource(Source):
         lost_at = time.monotonic()
         self._notify(f"lost: {loss}; reconnecting")
         self._reader.abandon()
-        back_off, respite, not_before = _SHORTEST_BACK_OFF, _LONGEST_BACK_OFF, lost_at
+        back_off, respite, not_before = _MIN_BACK_OFF, _MAX_BACK_OFF, lost_at
         while not self._closed.wait(back_off):
             if self._reader.hangs and time.monotonic() < not_before:
                 continue  # every attempt would leave one more thread in the driver
@@ -135,8 +135,8 @@ class LiveSource(Source):
                 self._notify(f"back after {time.monotonic() - lost_at:.1f} s")
                 return True
             self._reader.abandon()
-            back_off = min(2 * back_off, _LONGEST_BACK_OFF)
-            respite = min(2 * respite, _LONGEST_RESPITE) if self._reader.hangs else _LONGEST_BACK_OFF
+            back_off = min(2 * back_off, _MAX_BACK_OFF)
+            respite = min(2 * respite, _MAX_BACK_OFF_WHILE_HUNG) if self._reader.hangs else _MAX_BACK_OFF
             not_before = time.monotonic() + respite
         return False
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _STDIN = 0
 _BLOCK = 1 << 20  # bytes
-_LARGEST_JPEG = 64 << 20  # bytes; more without the end of a picture is no MJPEG
+_MAX_JPEG_BYTES = 64 << 20  # bytes; more without the end of a picture is no MJPEG
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _COLOURS = {"gray": 1, "bgr24": 3}
 _DEFAULT_RATE = 30.0  # frames have no times
@@ -135,7 +135,7 @@ def _jpegs(notify: Notify) -> Iterator[NDArray[np.uint8]]:
         if start < 0:
             del buffer[: -len(_START)]
         searched = max(len(buffer) - 1, 0)
-        if len(buffer) > _LARGEST_JPEG:
+        if len(buffer) > _MAX_JPEG_BYTES:
             raise SourceError(
                 expected="JPEG pictures on standard input",
                 received=f"{len(buffer) >> 20} MB without the end of one",

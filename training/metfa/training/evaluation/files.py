@@ -27,7 +27,7 @@ EMBEDDED_IMAGES = 1000
 SEED = 0
 """Of the t-SNE."""
 
-LONGEST_NAME = 28
+MAX_NAME_LENGTH = 28
 """Characters of a domain's name in a picture."""
 
 
@@ -121,4 +121,4 @@ def _images(count: int) -> str:
 
 def _short(name: str) -> str:
     """Return the end of a long path, so that it fits into a picture."""
-    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
+    return name if len(name) <= MAX_NAME_LENGTH else f"…{name[1 - MAX_NAME_LENGTH :]}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 ACCURACY_MARGIN = 0.02
 """A candidate may lose so much supervised accuracy against the run's best, and no more."""
 
-LEAST_DIVERSITY = 0.5
+MIN_DIVERSITY = 0.5
 """A candidate whose mean prediction has less than this share of the greatest entropy has collapsed onto few classes."""
 
 
@@ -40,4 +40,4 @@ def sound_ones(candidates: Sequence[Validators]) -> list[int]:
 
 def is_sound(candidate: Validators, best_accuracy: float) -> bool:
     """Return whether a candidate keeps the accuracy on labelled frames and has not collapsed."""
-    return candidate.supervised_accuracy >= best_accuracy - ACCURACY_MARGIN and candidate.diversity >= LEAST_DIVERSITY
+    return candidate.supervised_accuracy >= best_accuracy - ACCURACY_MARGIN and candidate.diversity >= MIN_DIVERSITY

@@ -52,7 +52,7 @@ JOURNAL = "journal.jsonl"
 RUNNING = "running"
 """The directory inside a study that holds the run of a trial until it is finished."""
 
-LEAST_SOUND, UNSOUND = -1.0, -2.0
+MIN_SOUND, UNSOUND = -1.0, -2.0
 """The least value of a sound trial, and what is added to the accuracy, at most 1, of one that is not."""
 
 RAMP_SHARE = 3
@@ -240,7 +240,7 @@ def value(validators: Validators, accuracy: float, *, adapts: bool) -> float:
     if not adapts:
         return validators.supervised_accuracy
     if is_sound(validators, accuracy):
-        return max(validators.ami, LEAST_SOUND)
+        return max(validators.ami, MIN_SOUND)
     return validators.supervised_accuracy + UNSOUND
 
 

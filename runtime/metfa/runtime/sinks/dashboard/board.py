@@ -28,7 +28,7 @@ HISTORY_SECONDS = 120
 
 _SAMPLE_SECONDS = 0.25  # between two points of the timeline
 _STATISTICS_SECONDS = 0.5
-_MOST_EVENTS = 24
+_MAX_EVENTS = 24
 _PICTURE_WIDTH, _BEST_WIDTH = 1280, 480  # pixels; wider ones are shrunk
 _QUALITY = 82  # of JPEG, at which speckle looks like the original's
 
@@ -91,7 +91,7 @@ class Board:
         self._shown: tuple[int, Observation] | None = None  # replaced in one step, as other threads read it
         self._picture: tuple[int, bytes] = (0, b"")
         self._history: deque[dict[str, Any]] = deque(maxlen=round(HISTORY_SECONDS / _SAMPLE_SECONDS))
-        self._best: deque[BestFrame] = deque(maxlen=_MOST_EVENTS)
+        self._best: deque[BestFrame] = deque(maxlen=_MAX_EVENTS)
         self._events = 0
         self._lock = threading.Lock()  # for the two above, which the stream adds to
         self._encoding = threading.Lock()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
-LARGEST_HEAD = 8192
+MAX_HEAD_BYTES = 8192
 """Bytes of request line and headers together."""
 
-_MOST_HEADERS = 64
+_MAX_HEADERS = 64
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~]+) HTTP/(\d)\.(\d)")
 _HEADER = re.compile(rf"({_TOKEN}):[ \t]*([\t -~\x80-\xff]*?)[ \t]*")
@@ -53,7 +53,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     """Return the next request, or None where the client has no more.
 
     Args:
-        reader: with a limit of ``LARGEST_HEAD``.
+        reader: with a limit of ``MAX_HEAD_BYTES``.
 
     Raises:
         RefusalError: it is no request, a larger one than a browser sends, or one that this server does not understand.
@@ -65,7 +65,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "a request that breaks off") from None
         return None
     except asyncio.LimitOverrunError:
-        raise _too_large(f"more than {LARGEST_HEAD} bytes") from None
+        raise _too_large(f"more than {MAX_HEAD_BYTES} bytes") from None
     return parse_head(head)
 
 
@@ -101,8 +101,8 @@ def parse_head(head: bytes) -> Request:
 
 
 def _parse_headers(lines: list[str]) -> dict[str, str]:
-    if len(lines) > _MOST_HEADERS:
-        raise _too_large(f"more than {_MOST_HEADERS} headers")
+    if len(lines) > _MAX_HEADERS:
+        raise _too_large(f"more than {_MAX_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines:
         match = _HEADER.fullmatch(line)

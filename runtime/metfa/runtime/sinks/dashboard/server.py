@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from .access import WrongTokenError
-from .http import LARGEST_HEAD, RefusalError, Request, head_of, read_request
+from .http import MAX_HEAD_BYTES, RefusalError, Request, head_of, read_request
 
 if TYPE_CHECKING:
     import socket
@@ -32,9 +32,9 @@ _SEND_SECONDS = 5.0  # that a viewer may take for what it was sent
 _FAREWELL_SECONDS = 0.8  # for all viewers together, when the stream ends
 _FETCH_SECONDS = 3.0  # that a viewer may take to ask for the best frame of an event that it was told of
 _WRITE_BUFFER = 1 << 16  # bytes that may wait for a viewer before it counts as slow
-_MOST_CONNECTIONS = 256
-_MOST_OF_ONE_ADDRESS = 128
-_MOST_SILENT = 16  # connections of one address that have not yet asked for anything
+_MAX_CONNECTIONS = 256
+_MAX_CONNECTIONS_PER_ADDRESS = 128
+_MAX_SILENT_PER_ADDRESS = 16  # connections of one address that have not yet asked for anything
 
 _PAGES = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -112,7 +112,7 @@ class DashboardServer:
                 self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, sock=self._listening, limit=LARGEST_HEAD)
+        server = await asyncio.start_server(self._connected, sock=self._listening, limit=MAX_HEAD_BYTES)
         try:
             while not self._closing.is_set() and self.error is None:
                 self._board.tick()
@@ -157,9 +157,9 @@ class DashboardServer:
         """Return whether another connection of ``address``, already counted, may stay; a silent one may go for it."""
         silent = [each for each in self._connections if each in self._silent]  # the oldest first
         own = [each for each in silent if self._connections[each] == address]
-        crowded = list(self._connections.values()).count(address) > _MOST_OF_ONE_ADDRESS
-        full = len(self._connections) > _MOST_CONNECTIONS
-        if len(own) < _MOST_SILENT and not crowded and not full:
+        crowded = list(self._connections.values()).count(address) > _MAX_CONNECTIONS_PER_ADDRESS
+        full = len(self._connections) > _MAX_CONNECTIONS
+        if len(own) < _MAX_SILENT_PER_ADDRESS and not crowded and not full:
             return True
         for each in own or ([] if crowded else silent):
             self._silent.remove(each)
