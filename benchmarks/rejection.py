@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime import Prediction
 
-OPTIONS = ("--preset", "small", "--input-size", "64x64", "--steps", "300", "--candidates", "3")
+OPTIONS = ("--input-size", "64x64", "--steps", "300", "--candidates", "3", "--threads", "1")
 
 
 PLANE = "plane"
