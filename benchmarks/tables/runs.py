@@ -39,7 +39,7 @@ NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite",
 """Options of ``metfa-train`` that say where and how, not what."""
 
 
-OF_THE_TABLE = {"source", "target", "source_roi", "target_roi", "method", "seed"}
+OF_THE_TABLE = {"source", "target", "source_region", "target_region", "method", "seed"}
 """Options that the table gives each run itself."""
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metfa.runtime.contract import Normalisation
-from metfa.training.config import Augmentation, EncoderName, TrainingConfig
+from metfa.training.config import EncoderName, TrainingConfig
 from metfa.training.data.store import FrameStore
 from metfa.training.model import Network, NetworkConfig
 
@@ -27,9 +27,6 @@ def make_config() -> TrainingConfig:
     return TrainingConfig(
         source="source",
         target="target",
-        source_region=None,
-        target_region=None,
-        strict=False,
         method="metfa-v",
         encoder="residual",
         height=28,
@@ -38,21 +35,7 @@ def make_config() -> TrainingConfig:
         steps=12,
         candidates=3,
         images_per_class=2,
-        learning_rate=1e-3,
-        momentum=0.9,
-        weight_decay=1e-5,
-        prototype_temperature=0.05,
-        alignment_temperature=2.0,
-        augmentation=Augmentation(flip=True, noise=0.1, extended=False),
-        confidence=0.8,
-        balance=True,
-        ramp=True,
-        game="one-pass",
-        precision="fp32",
-        compiled=False,
         threads=1,
-        selection="validators",
-        seed=0,
     )
 
 

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from .sinks.dashboard import Address
 
 
+class SectionedOption(click.Option):
+    """An option that ``--help`` lists under a title; see :class:`~metfa.runtime.command.Command`."""
+
+    def __init__(self, *arguments: Any, section: str, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.section = section
+
+
 class NumberRange(click.FloatRange):
     """A finite number in a range; click alone lets ``nan`` pass every bound, and ``inf`` any that is open."""
 

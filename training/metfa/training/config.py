@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from metfa.runtime.contract import Roi
+
+from .settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,42 +133,46 @@ fewer, the statistics of batch norms are too noisy for the learning rate, and ru
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """λ₁ … λ₆ of Eq. 8, with the paper's values, and what MetFA-VI adds.
+    """λ₁ … λ₆ of Eq. 8, with the paper's values, and what MetFA-VI adds."""
 
-    Attributes:
-        ce: λ₁ of the cross-entropy on source labels.
-        prior: λ₂ of the prior of the embedding.
-        metric: λ₃ of cross-domain metric learning.
-        reconstruction: λ₄ of the reconstruction.
-        alignment: λ₅ of class-distribution alignment.
-        entropy: λ₆ of the minimax entropy.
-        consistency: of the consistency with the mean teacher.
-        confusion: of the minimum class confusion.
-    """
-
-    ce: float = 10.0
-    prior: float = 0.01
-    metric: float = 0.1
-    reconstruction: float = 1.0
-    alignment: float = 10.0
-    entropy: float = 5.0
-    consistency: float = 5.0
-    confusion: float = 10.0
+    ce: float = setting(10.0, "--lambda-ce", "Optimisation", "λ₁, cross-entropy on source labels.", low=0)
+    prior: float = setting(0.01, "--lambda-prior", "Optimisation", "λ₂, prior of the embedding.", low=0)
+    metric: float = setting(0.1, "--lambda-m", "Optimisation", "λ₃, cross-domain metric learning.", low=0)
+    reconstruction: float = setting(1.0, "--lambda-rec", "Optimisation", "λ₄, reconstruction.", low=0)
+    alignment: float = setting(10.0, "--lambda-kl", "Optimisation", "λ₅, class-distribution alignment.", low=0)
+    entropy: float = setting(
+        None,
+        "--lambda-h",
+        "Optimisation",
+        "λ₆, minimax entropy.",
+        low=0,
+        shown="5; 0 with metfa-vi, which has --lambda-mcc",
+    )
+    consistency: float = setting(
+        5.0,
+        "--lambda-consistency",
+        "Optimisation",
+        "Weight of the consistency with the mean teacher (metfa-vi).",
+        low=0,
+    )
+    confusion: float = setting(10.0, "--lambda-mcc", "Optimisation", "Minimum class confusion (metfa-vi).", low=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What is done to every training image, of both domains and whatever the method.
+    """What is done to every training image, of both domains and whatever the method."""
 
-    Attributes:
-        flip: whether images are mirrored left to right at random (the paper's).
-        noise: σ of the Gaussian noise on the normalised input (the released code's).
-        extended: whether images are also turned, scaled, shifted, brightened and blurred a little; not in the paper.
-    """
-
-    flip: bool
-    noise: float
-    extended: bool
+    flip: bool = setting(
+        True, "--flip/--no-flip", "Augmentation", "Mirror images at random; not where that changes the class."
+    )
+    noise: float = setting(0.1, "--noise", "Augmentation", "σ of the noise on the normalised input.", low=0)
+    extended: bool = setting(
+        None,
+        "--extended-augmentation/--paper-augmentation",
+        "Augmentation",
+        "Also turn, scale, shift, brighten and blur images a little; not in the paper.",
+        shown="the paper's for its own methods, extended for the others",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,80 +192,163 @@ class InitialWeights:
     licence: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """One training run.
+    """One training run: ``TrainingConfig(source="images/A", target="images/B")`` is one with every default.
 
-    Attributes:
-        source: the labelled domain, as the user names it.
-        target: the domain to adapt to; only ``fine-tuned`` and ``fully-supervised`` see its labels.
-        source_region: the part of the source's pictures that the model sees; ``auto`` for the sector, None for all.
-        target_region: the same for the target.
-        strict: whether a file that cannot be used ends the run; otherwise it is skipped and reported.
-        method: what a step does.
-        encoder: E.
-        height: rows of the input.
-        width: columns of the input.
-        embedding: D, dimensions of the Gaussian embedding.
-        steps: optimisation steps, of all stages together.
-        candidates: how often, spread evenly over the steps, the network is kept for selection.
-        images_per_class: source images of each class in a batch; the target's part is as large as the source's. None
-            for five, the paper's, or as many more as make up a batch of thirty.
-        learning_rate: at the first step.
-        momentum: of SGD.
-        weight_decay: L2.
-        prototype_temperature: τ₀.
-        alignment_temperature: τ₁.
-        augmentation: of every training image.
-        confidence: from which on a pseudo-label of the mean teacher counts, 0 to 1.
-        balance: whether MetFA-VI's target batches have equally many frames of each class that the teacher predicts.
-        ramp: whether the weights of the terms that rest on pseudo-labels grow from zero.
-        game: how Eq. 8 is played: both players in one pass, or one after the other.
-        precision: of the encoder while it is trained.
-        compiled: whether the encoder is compiled for training.
-        threads: of the CPU that compute. The last digits of every sum depend on their number, so that it is part of the
-            run; None until the run begins, for as many as are fastest then.
-        selection: which candidate becomes the model: the one that :mod:`.selection.rule` prefers, or the last.
-        seed: of initialisation, split, sampling, augmentation and the embedding's noise.
-        weights: λ₁ … λ₆, and those of MetFA-VI.
-        initial_weights: of the encoder; None where it is initialised at random.
-        freeze_encoder: whether those stay as they are, but for what standardises the features.
-        rivals: methods that are trained at the same settings after ``method``. The model is then the one that
-            :mod:`.selection.between` prefers, source-only among them.
+    What a field means is the text of its setting. Fields that are None when the record is made, and left to the
+    method, are filled in: ``learning_rate``, ``weight_decay``, ``weights.entropy`` and ``augmentation.extended``.
     """
 
-    source: str
-    target: str
-    source_region: Roi
-    target_region: Roi
-    strict: bool
-    method: MethodName
-    encoder: EncoderName
-    height: int
-    width: int
-    embedding: int
-    steps: int
-    candidates: int
-    images_per_class: int | None
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    prototype_temperature: float
-    alignment_temperature: float
-    augmentation: Augmentation
-    confidence: float
-    balance: bool
-    ramp: bool
-    game: Literal["one-pass", "alternating"]
-    precision: TrainingPrecision
-    compiled: bool
-    threads: int | None
-    selection: Literal["validators", "last"]
-    seed: int
+    source: str = setting(
+        "phantom:A",
+        "--source",
+        "Data",
+        "Labelled domain: class folders, TABLE.csv?COLUMN=VALUE, fetal-planes-db:DIR, or phantom:NAME.",
+    )
+    target: str = setting(
+        "phantom:B",
+        "--target",
+        "Data",
+        "Domain to adapt to: likewise, or a folder of images, recordings or DICOM files. Its labels, if any, only "
+        "score the result; fine-tuned and fully-supervised alone learn from them.",
+    )
+    source_region: Roi = setting(
+        None,
+        "--source-roi",
+        "Data",
+        "Part of the source's images that the model sees: auto finds the ultrasound in them.",
+        shown="full",
+    )
+    target_region: Roi = setting(None, "--target-roi", "Data", "The same for the target's.", shown="full")
+    strict: bool = setting(
+        False, "--strict", "Data", "End where a file of either domain cannot be used, in place of skipping it."
+    )
+
+    method: MethodName = setting(
+        "metfa-vi",
+        "--method",
+        "Method",
+        "How to adapt. fine-tuned and fully-supervised are references that need the target's labels.",
+    )
+    confidence: float = setting(
+        0.8,
+        "--confidence",
+        "Method",
+        "From which on a pseudo-label of the mean teacher counts (metfa-vi).",
+        low=0,
+        high=1,
+    )
+    balance: bool = setting(
+        True,
+        "--balance/--no-balance",
+        "Method",
+        "Draw the target's frames evenly over the classes that the mean teacher gives them (metfa-vi).",
+    )
+    ramp: bool = setting(
+        True, "--ramp/--no-ramp", "Method", "Grow what rests on pseudo-labels from zero, as they become meaningful."
+    )
+    game: Literal["one-pass", "alternating"] = setting(
+        "one-pass",
+        "--game",
+        "Method",
+        "Update the prototypes and everything else together, or one after the other at twice the cost.",
+    )
+    prototype_temperature: float = setting(
+        0.05, "--tau0", "Method", "Temperature τ₀ of the prototypes.", low=0, low_open=True
+    )
+    alignment_temperature: float = setting(
+        2.0, "--tau1", "Method", "Temperature τ₁ of the alignment.", low=0, low_open=True
+    )
+
+    encoder: EncoderName = setting("edge", "--encoder", "Model", "The network E.", shown="the preset's")
+    embedding: int = setting(128, "--embedding", "Model", "Dimensions D of the embedding.", shown="the preset's", low=1)
+    height: int = 112
+    width: int = 144
+    freeze_encoder: bool = setting(
+        False,
+        "--freeze-encoder",
+        "Model",
+        "Leave the initial weights as they are, and train what follows, in seconds.",
+    )
+
+    steps: int = setting(1500, "--steps", "Optimisation", "Optimisation steps, of all stages together.", low=1)
+    images_per_class: int | None = setting(
+        None,
+        "--images-per-class",
+        "Optimisation",
+        "Labelled images of each class in a batch; of the target there are as many in all.",
+        low=2,
+        shown="5, or as many as make up a batch of 30",
+    )
+    learning_rate: float = setting(
+        None,
+        "--learning-rate",
+        "Optimisation",
+        "At the first step.",
+        low=0,
+        low_open=True,
+        shown="the method's own",
+    )
+    momentum: float = setting(
+        0.9, "--momentum", "Optimisation", "Of SGD.", low=0, high=1, low_open=True, high_open=True
+    )
+    weight_decay: float = setting(None, "--weight-decay", "Optimisation", "L2.", low=0, shown="the method's own")
     weights: Weights = field(default_factory=Weights)
+
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    candidates: int = setting(
+        10, "--candidates", "Run", "Networks kept over the run, evenly spread, to choose one from.", low=1
+    )
+    selection: Literal["validators", "last"] = setting(
+        "validators",
+        "--select",
+        "Run",
+        "Take the last candidate that has neither collapsed nor lost the source, or the last.",
+    )
+    seed: int = setting(
+        0, "--seed", "Run", "Of initialisation, split, sampling, augmentation and the embedding's noise.", low=0
+    )
+    precision: TrainingPrecision = setting(
+        "fp32", "--precision", "Run", "Of the encoder in training: bf16 on a GPU that has it."
+    )
+    compiled: bool = setting(
+        False,
+        "--compile/--no-compile",
+        "Run",
+        "Compile the encoder in the first step, for minutes at most; later ones are faster.",
+    )
+    threads: int | None = setting(
+        None,
+        "--threads",
+        "Run",
+        "Threads of the CPU that compute. The last digits of every sum depend on their number.",
+        low=1,
+        shown="as many as are fastest when the run begins",
+    )
+
     initial_weights: InitialWeights | None = None
-    freeze_encoder: bool = False
+    """Of the encoder; None where it is initialised at random."""
     rivals: tuple[MethodName, ...] = ()
+    """Methods that are trained at the same settings after ``method``. The model is then the one that
+    :mod:`.selection.between` prefers, source-only among them."""
+
+    def __post_init__(self) -> None:
+        """Fill in what was left to the method."""
+        own = DEFAULTS[self.method]
+
+        def fill(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # as the record is frozen only when it is whole
+
+        if self.learning_rate is None:
+            fill("learning_rate", own.learning_rate)
+        if self.weight_decay is None:
+            fill("weight_decay", own.weight_decay)
+        if self.weights.entropy is None:
+            fill("weights", replace(self.weights, entropy=own.entropy))
+        if self.augmentation.extended is None:
+            fill("augmentation", replace(self.augmentation, extended=self.method not in PAPER_METHODS))
 
     def images_of_each_class(self, classes: int) -> int:
         """Return how many source images of each of ``classes`` classes a batch has."""

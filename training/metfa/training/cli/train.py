@@ -18,7 +18,7 @@ from metfa.runtime.errors import DivergenceError, MetfaError
 from metfa.runtime.text import aligned, printable
 
 from ..config import DEFAULTS
-from .run_options import domain_options, make_config, run_options
+from .run_options import in_section, make_config, run_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,23 +37,25 @@ _RESUMED_OTHERWISE = ("compiled", "threads")
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
-@domain_options
-@click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, help="Directory to write.")
 @run_options
-@click.option(
+@in_section("Run", "--bundle", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, help="Directory to write.")
+@in_section(
+    "Run",
     "--devices",
     type=click.IntRange(min=1),
     default=1,
     help="Processes that train together: one for each GPU, or for its share of the CPU's cores.",
 )
-@click.option(
+@in_section(
+    "Run",
     "--compare",
     is_flag=True,
     help="Also train on the source alone, and score source-only and adabn beside the adapted model.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the unfinished run in the bundle; its own options apply.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in the bundle.")
-@click.option(
+@in_section("Run", "--resume", is_flag=True, help="Go on with the unfinished run in the bundle; its own options apply.")
+@in_section("Run", "--overwrite", is_flag=True, help="Replace what is in the bundle.")
+@in_section(
+    "Run",
     "--preview",
     type=click.Path(path_type=Path),
     metavar="SHEET.png",

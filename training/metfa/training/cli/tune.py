@@ -11,7 +11,7 @@ import click
 from metfa.runtime.command import Command, InterruptedCommand, require_extra, say
 from metfa.runtime.files import write_text
 
-from .run_options import domain_options, make_config, plain_options, run_options
+from .run_options import in_section, make_config, plain_options, run_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,24 +24,25 @@ BEST = 5
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
-@domain_options
-@click.option(
+@run_options
+@in_section(
+    "Run",
     "--study",
     "directory",
     type=click.Path(path_type=Path),
     default=Path("runs/tune"),
     help="Directory of the search; one that was begun goes on.",
 )
-@click.option(
+@in_section(
+    "Run",
     "--trials",
     type=click.IntRange(min=1),
     default=30,
     help="Training runs of the search, those of earlier calls included.",
 )
-@click.option(
-    "--output", type=click.Path(path_type=Path), help=f"File of options to write.  [default: {TUNED} in --study]"
+@in_section(
+    "Run", "--output", type=click.Path(path_type=Path), help=f"File of options to write.  [default: {TUNED} in --study]"
 )
-@run_options
 @click.pass_context
 def main(
     ctx: click.Context, /, *, directory: Path, trials: int, output: Path | None, device: str | None, **options: Any

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from ..config import Weights
 from ..methods import TERMS
+from ..settings import settable_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,16 +21,7 @@ if TYPE_CHECKING:
 
 LEARNING_RATE, EMBEDDING = "learning-rate", "embedding"
 
-LAMBDAS: Mapping[str, str] = {
-    "lambda-ce": "ce",
-    "lambda-prior": "prior",
-    "lambda-m": "metric",
-    "lambda-rec": "reconstruction",
-    "lambda-kl": "alignment",
-    "lambda-h": "entropy",
-    "lambda-consistency": "consistency",
-    "lambda-mcc": "confusion",
-}
+LAMBDAS: Mapping[str, str] = {each.setting.name: each.name for each in settable_fields(Weights)}
 """The option of each λ, and the term that it weighs."""
 
 LEARNING_RATES = (3e-4, 1e-2)
