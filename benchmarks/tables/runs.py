@@ -27,7 +27,7 @@ from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import main as metfa_train
 from metfa.training.config import MethodName
 from metfa.training.parallel import make_fabric
-from metfa.training.train import train
+from metfa.training.run import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

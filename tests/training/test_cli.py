@@ -22,7 +22,7 @@ from metfa.runtime.contract import Region
 from metfa.runtime.drift import read_device_statistics
 from metfa.runtime.errors import DivergenceError
 from metfa.training import development, fit
-from metfa.training import train as training
+from metfa.training import run as training
 from metfa.training.cli.train import main
 from metfa.training.comparison import with_method
 from metfa.training.config import AUTO, AUTO_METHODS, CONFIG, Augmentation, MethodName, TrainingConfig, Weights

@@ -90,7 +90,7 @@ def main(
 
     from ..data.report import describe
     from ..parallel import make_fabric
-    from ..train import train
+    from ..run import train
     from ..verdict import WITHOUT_ADAPTATION
 
     config = begun or _unfinished(ctx, bundle, options)

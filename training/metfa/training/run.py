@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,18 +31,20 @@ from .evaluation.network import infer
 from .fit import METRICS
 from .methods import METHODS
 from .outcome import EVALUATION, Evaluation, evaluate_run
+from .parallel import make_fabric
 from .selection.between import prefer
 from .weights import Reference, save_network, save_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from lightning_fabric import Fabric
 
+    from .comparison import Contender, Trainings
     from .config import MethodName, TrainingConfig
     from .data.pair import DomainPair, ListedPair
     from .data.store import FrameStore
+    from .model import Network
     from .selection.validators import Validators
 
 REFERENCE_FRAMES = 128
@@ -50,8 +53,8 @@ REFERENCE_FRAMES = 128
 
 def train(
     config: TrainingConfig,
-    directory: Path,
-    fabric: Fabric,
+    directory: str | Path,
+    fabric: Fabric | None = None,
     *,
     listed: ListedPair | None = None,
     resume: bool = False,
@@ -67,7 +70,7 @@ def train(
     Args:
         config: the run.
         directory: the bundle.
-        fabric: where to compute, launched.
+        fabric: where to compute, launched; None for a GPU where there is one, else the CPU.
         listed: the domains of the run, where they were listed before.
         resume: go on with the unfinished run in the directory.
         overwrite: replace a finished bundle and drop an unfinished run.
@@ -85,48 +88,64 @@ def train(
         DivergenceError: the objective is no longer finite; nothing of the run is kept.
         OutputError: the directory cannot be written.
     """
+    directory = Path(directory)
+    if fabric is None:
+        fabric = make_fabric(None, precision=config.precision)
+        fabric.launch()
     with writing_alone(directory) if fabric.is_global_zero else nullcontext():
-        return _train(config, directory, fabric, listed, resume, overwrite, compare, on_data, on_candidate)
+        with fabric.rank_zero_first():  # the first fills the store, the others find it filled
+            if fabric.is_global_zero:
+                require_writable(directory)
+                if not resume:
+                    _clear(directory, overwrite=overwrite)
+            pair = read_pair(config, listed)
+        if fabric.is_global_zero:
+            on_data(pair)
+        rivals: tuple[MethodName, ...] = ("adabn",) if compare else config.rivals
+        unfinished = directory / UNFINISHED
+        try:
+            trainings = train_all(config, rivals, pair, unfinished, fabric, resume=resume, on_candidate=on_candidate)
+        except DivergenceError:
+            if fabric.is_global_zero:
+                shutil.rmtree(unfinished, ignore_errors=True)  # who went on with it would see it diverge again
+            raise
+        if trainings is None:
+            return None
+        evaluation = _choose_and_write(config, trainings, pair, directory, fabric)
+        shutil.rmtree(unfinished)
+        return evaluation
 
 
-def _train(
-    config: TrainingConfig,
-    directory: Path,
-    fabric: Fabric,
-    listed: ListedPair | None,
-    resume: bool,
-    overwrite: bool,
-    compare: bool,
-    on_data: Callable[[DomainPair], None],
-    on_candidate: Callable[[int, Validators], None],
-) -> Evaluation | None:
-    unfinished = directory / UNFINISHED
-    with fabric.rank_zero_first():  # the first fills the store, the others find it filled
-        if fabric.is_global_zero:
-            require_writable(directory)
-            if not resume:
-                _clear(directory, overwrite=overwrite)
-        pair = read_pair(config, listed)
-    if fabric.is_global_zero:
-        on_data(pair)
-    rivals: tuple[MethodName, ...] = ("adabn",) if compare else config.rivals
-    try:
-        trainings = train_all(config, rivals, pair, unfinished, fabric, resume=resume, on_candidate=on_candidate)
-    except DivergenceError:
-        if fabric.is_global_zero:
-            shutil.rmtree(unfinished, ignore_errors=True)  # who went on with it would see it diverge again
-        raise
-    if trainings is None:
-        return None
+def _choose_and_write(
+    config: TrainingConfig, trainings: Trainings, pair: DomainPair, directory: Path, fabric: Fabric
+) -> Evaluation:
+    """Take the method that the rule prefers, score it, and write its bundle."""
     every = list(contenders(trainings.finished, pair, fabric))
     method = prefer([each.judged for each in every]).method if config.rivals else config.method
     (model,) = (each for each in every if each.method == method)
     evaluation = evaluate_run(model, every, trainings.diverged, pair, fabric)
     config = replace(model.training.run.method.config, method=method, rivals=())
     exported, source = model.networks(model.selected, fabric)
+    with bundles.updating(directory, keep=lambda _: False) as stage:
+        contract = _contract(config, model, source, pair)
+        (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
+        (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
+        (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
+        devices = device_statistics(pair, adapted=_uses_target(config))
+        (stage / bundles.DEVICES).write_text(records.to_json(devices, indent=None), encoding="utf-8")
+        (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
+        save_split(pair.source, pair.target, stage)
+        save_network(model.training.run.whole(exported).cpu(), stage)
+        save_reference(_reference(pair), stage)
+        shutil.copyfile(model.training.directory / METRICS, stage / METRICS)
+    return evaluation
+
+
+def _contract(config: TrainingConfig, model: Contender, source: Network, pair: DomainPair) -> ModelContract:
+    """Return the contract of a model, calibrated by the validation frames of the source."""
     validation = model.training.run.seen(pair.frames("source", "val"))
-    uses_target = METHODS[method].home == "target"
-    contract = ModelContract(
+    uses_target = _uses_target(config)
+    return ModelContract(
         schema=SCHEMA,
         labels=pair.labels,
         embedding=config.embedding,
@@ -150,19 +169,10 @@ def _train(
             target=config.target if uses_target else None,
         ),
     )
-    with bundles.updating(directory, keep=lambda _: False) as stage:
-        (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
-        (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
-        (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
-        devices = device_statistics(pair, adapted=uses_target)
-        (stage / bundles.DEVICES).write_text(records.to_json(devices, indent=None), encoding="utf-8")
-        (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
-        save_split(pair.source, pair.target, stage)
-        save_network(model.training.run.whole(exported).cpu(), stage)
-        save_reference(_reference(pair), stage)
-        shutil.copyfile(model.training.directory / METRICS, stage / METRICS)
-    shutil.rmtree(unfinished)
-    return evaluation
+
+
+def _uses_target(config: TrainingConfig) -> bool:
+    return METHODS[config.method].home == "target"
 
 
 def _clear(directory: Path, *, overwrite: bool) -> None:
