@@ -93,7 +93,7 @@ class Int8Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class Artefacts:
     """What an export made.
 
     Attributes:
@@ -130,7 +130,7 @@ def load_model(bundle: Bundle) -> Model:
     return Model(network, partial(deploy, network), bundle.contract)
 
 
-def export(
+def write_artefacts(
     model: Model,
     frames: Sequence[FrameSet],
     directory: Path,
@@ -139,7 +139,7 @@ def export(
     int8: Int8Options | None,
     engine: EngineOptions,
     worst: Path | None,
-) -> Export:
+) -> Artefacts:
     """Write the artefacts of ``model`` and their parity report into ``directory``.
 
     Args:
@@ -168,7 +168,7 @@ def export(
         SCHEMA, software(), run.gate.compared_on, tuple(run.gate.comparisons), run.operations, run.graphs
     )
     write_text(directory / PARITY, to_json(report))
-    return Export(report, run.engines, (*notes, *run.notes), run.refusals)
+    return Artefacts(report, run.engines, (*notes, *run.notes), run.refusals)
 
 
 class _Run:

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from metfa.runtime import command
-from metfa.runtime.bundle import CARD, CARD_PAGE, DEFAULT_DIRECTORY, MANIFEST, Bundle, is_exported, updating
+from metfa.runtime.bundle import CARD, CARD_PAGE, DEFAULT_DIRECTORY, Bundle
 from metfa.runtime.command import Command, require_extra, say, typed_arguments
 from metfa.runtime.engine import LIVE_BATCH
-from metfa.runtime.errors import OutputError, ParityError
-from metfa.runtime.lock import writing_alone
+from metfa.runtime.errors import ParityError
 from metfa.runtime.parameters import BatchType, RoiType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from metfa.runtime.contract import Roi
     from metfa.runtime.engine import BatchRange
 
-    from .artefacts import Export
+    from .run import Export
 
 # PyTorch and ONNX are imported where they are used, so that --help answers at once.
 
@@ -127,44 +126,35 @@ def main(  # click passes the options by name
     _require("--compute-capability, --batch and --workspace", builder, "--fp16 and --int8", fp16 or int8)
     require_extra("export", "torch", "safetensors", "onnx", "onnxscript", "markdown")
     require_extra("cpu", "onnxruntime")
-    from .artefacts import EngineOptions, Int8Options, export, load_model
-    from .frames import calibration_frames, default_frames, read_frames
+    from .run import ExportConfig, export, export_sononet
     from .serving.directory import require_absent
 
     for path in (triton and triton / "metfa", deepstream):
         if path:
             require_absent(path)  # before the work
     directory = directory or DEFAULT_DIRECTORY
-    if weights or directory.is_dir():  # what is not there is refused below
-        click.get_current_context().with_resource(writing_alone(directory))
+    config = ExportConfig(
+        fp16=fp16,
+        int8=int8,
+        frames=frames,
+        calibration=calibration,
+        region=region,
+        keep=keep,
+        worst=worst,
+        compute_capabilities=compute_capabilities,
+        batch=batch or LIVE_BATCH,
+        workspace=workspace * 2**20 if workspace else None,
+    )
+    typed = shlex.join(["metfa-export", *typed_arguments()])
     if weights:
-        from .sononet import read_published_weights, save_sononet, sononet_contract, sononet_model
-
-        _refuse_to_replace_training(directory)
-        network = read_published_weights(weights)
-        model, held = sononet_model(network, sononet_contract()), None
+        made = export_sononet(weights, directory, config, command=typed)
     else:
-        held = Bundle.open(directory)
-        model = load_model(held)
-    size = model.contract.input
-    compared = (read_frames(frames, size, region),) if frames else default_frames(held, size)
-    options = None
-    if int8:
-        calibrating = read_frames(calibration, size, region) if calibration else calibration_frames(held)
-        options = Int8Options(calibrating, shlex.join(["metfa-export", *typed_arguments()]), keep)
-    with updating(directory, keep=lambda name: not (weights or is_exported(name))) as stage:
-        if weights:
-            save_sononet(network, stage)
-        engine = EngineOptions(compute_capabilities, batch or LIVE_BATCH, workspace * 2**20 if workspace else None)
-        made = export(model, compared, stage, fp16=fp16, int8=options, engine=engine, worst=worst)
-        if held and not made.refusals.keys().isdisjoint(held.files):
-            _refuse(made, "the bundle is as it was")  # rather than without what an earlier export made
-        report = list(_describe(made, stage))
-    say([f"{directory}: {model.contract.provenance.method}, {len(model.contract.labels)} classes", *report])
+        made = export(directory, config, command=typed)
+    if made.written:
+        say(_describe(made, directory))
     if made.refusals:
-        _finish(directory, held, triton=None, deepstream=None)  # which could not be written again
-        _refuse(made, "the bundle holds the rest")
-    _finish(directory, held, triton=triton, deepstream=deepstream)
+        _refuse(made.refusals, "the bundle holds the rest" if made.written else "the bundle is as it was")
+    _write_for_servers(directory, triton=triton, deepstream=deepstream)
 
 
 def run() -> None:
@@ -172,33 +162,25 @@ def run() -> None:
     command.run(main)
 
 
-def _finish(directory: Path, held: Bundle | None, *, triton: Path | None, deepstream: Path | None) -> None:
-    """Write what is made of a whole bundle, and say what is no longer in it."""
-    from .card import write_card
-
-    finished = Bundle.open(directory)
-    before = {name for name in held.files if is_exported(name) and name not in {CARD, CARD_PAGE}} if held else set()
-    if removed := sorted(before - set(finished.files)):
-        say([f"removed what an earlier export made: {', '.join(removed)}"])
-    write_card(finished)
-    say([f"wrote {CARD} and {CARD_PAGE}"])
+def _write_for_servers(directory: Path, *, triton: Path | None, deepstream: Path | None) -> None:
+    """Write what servers need of a whole bundle."""
     if triton:
         from .serving.triton import write_triton_repository
 
-        written = write_triton_repository(finished, triton)
+        written = write_triton_repository(Bundle.open(directory), triton)
         say([f"wrote {written}, for: tritonserver --model-repository {triton}"])
     if deepstream:
         from .serving.deepstream import write_deepstream
 
-        config = write_deepstream(finished, deepstream)
+        config = write_deepstream(Bundle.open(directory), deepstream)
         say([f"wrote {deepstream}, for: nvinfer config-file-path={config}"])
 
 
-def _refuse(made: Export, state: str) -> NoReturn:
+def _refuse(refusals: Mapping[str, ParityError], state: str) -> NoReturn:
     """Say of each artefact that the gate refused why it did, and what became of the bundle."""
     *others, last = (
         ParityError(expected=refusal.expected, received=refusal.received, remedy=f"{state}; {refusal.remedy}")
-        for refusal in made.refusals.values()
+        for refusal in refusals.values()
     )
     for refusal in others:
         click.echo(f"Error: {refusal}", err=True)  # escaped by its class
@@ -211,38 +193,28 @@ def _require(options: str, given: object, others: str, present: object) -> None:
         raise click.UsageError(f"{options} {'go' if 'and' in options else 'goes'} with {others}")
 
 
-def _refuse_to_replace_training(directory: Path) -> None:
-    """Published weights are fetched again in seconds; trained ones are not."""
-    from .sononet import METHOD
-
-    if not (directory / MANIFEST).exists():
-        return
-    method = Bundle.open(directory).contract.provenance.method
-    if method != METHOD:
-        raise OutputError(
-            expected=f"a new directory, or a bundle of {METHOD} to replace",
-            received=f"{directory}, a bundle of {method}",
-            remedy="choose another directory with --bundle",
-        )
-
-
-def _describe(made: Export, stage: Path) -> Iterator[str]:
-    """Yield the lines that tell the user what was made, before it leaves ``stage``."""
+def _describe(made: Export, directory: Path) -> Iterator[str]:
+    """Yield the lines that tell the user what was made."""
     from .report import describe
 
-    yield from describe(made.parity)
-    for artefact, operations in made.parity.operations.items():
+    contract, artefacts = Bundle.open(directory).contract, made.artefacts
+    yield f"{directory}: {contract.provenance.method}, {len(contract.labels)} classes"
+    yield from describe(artefacts.parity)
+    for artefact, operations in artefacts.parity.operations.items():
         counts = (
             f"{count} {kind} in {name}" for kind, types in operations.items() for name, count in sorted(types.items())
         )
         yield f"{artefact}: {', '.join(counts)}"
-    for name, record in made.engines.items():
+    for name, record in artefacts.engines.items():
         yield (
             f"{name}: {record.flavour} {record.version}, {record.precision}, "
             f"batches of {record.batch.minimum} to {record.batch.maximum}, "
             f"for {record.device or 'GPUs'} of compute capability {', '.join(record.compute_capabilities)}"
         )
-    yield from made.notes
-    for path in sorted(stage.glob("model.*")):
+    yield from artefacts.notes
+    for path in sorted(directory.glob("model.*")):
         if path.suffix in {".onnx", ".engine"}:
             yield f"wrote {path.name}, {path.stat().st_size / 1e6:.1f} MB"
+    if made.removed:
+        yield f"removed what an earlier export made: {', '.join(made.removed)}"
+    yield f"wrote {CARD} and {CARD_PAGE}"
