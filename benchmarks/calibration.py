@@ -30,7 +30,7 @@ from metfa.training.batch_norm import adopt_statistics
 from metfa.training.calibration import fit_temperature
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.pair import read_pair
-from metfa.training.evaluation.network import infer
+from metfa.training.evaluation.model import infer
 from metfa.training.evaluation.scores import calibration
 from metfa.training.methods import Role
 from metfa.training.weights import load_network

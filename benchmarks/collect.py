@@ -21,10 +21,10 @@ from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.phantom import PLANES
 from metfa.training.data.decoding import Preparation
-from metfa.training.data.forms import list_domain
-from metfa.training.data.forms.phantom import PHANTOM_IMAGES
 from metfa.training.data.prepared import read_domain
-from metfa.training.evaluation.network import evaluate
+from metfa.training.data.readers import list_domain
+from metfa.training.data.readers.phantom import PHANTOM_IMAGES
+from metfa.training.evaluation.model import evaluate
 from metfa.training.weights import load_network
 
 from .commands import run

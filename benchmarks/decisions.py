@@ -170,7 +170,7 @@ def record(classifiers: Sequence[PlaneClassifier], seed: int, seconds: int) -> l
     frames = islice(Phantom(load_profile(DEVICE)).scan(seed), seconds * FRAMES_PER_SECOND)
     with click.progressbar(frames, length=seconds * FRAMES_PER_SECOND, label=f"scan {seed}") as bar:
         for image, plane in bar:
-            picture = classifiers[0].see(image, classifiers[0].locate(image))
+            picture = classifiers[0].prepare(image, classifiers[0].locate(image))
             for said, classifier in zip(predictions, classifiers, strict=True):
                 said.append(classifier.classify(picture))
             truth.append(None if plane == BACKGROUND else plane)

@@ -40,10 +40,10 @@ from metfa.runtime.phantom.scan import FRAMES_PER_SECOND, sweep
 from metfa.runtime.preprocess import preprocess
 from metfa.runtime.sector import find_sector
 from metfa.training.data.decoding import Preparation
-from metfa.training.data.forms import list_domain
 from metfa.training.data.prepared import read_domain
+from metfa.training.data.readers import list_domain
 from metfa.training.device_statistics import conformal_limit, describe_device, whiten
-from metfa.training.evaluation.network import infer
+from metfa.training.evaluation.model import infer
 from metfa.training.weights import load_network
 
 from .machine import host

@@ -11,7 +11,7 @@ from metfa.training.batch_norm import adopt_statistics
 from metfa.training.data.pair import read_pair
 from metfa.training.development import ROLES
 from metfa.training.evaluation.figures import draw_confusion, draw_embedding, save_figure, tsne
-from metfa.training.evaluation.network import infer
+from metfa.training.evaluation.model import infer
 from metfa.training.weights import load_network
 
 if TYPE_CHECKING:

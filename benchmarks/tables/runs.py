@@ -81,7 +81,7 @@ class DomainChoice:
     """A domain as ``metfa-train`` takes it.
 
     Attributes:
-        specification: what names it; see :func:`metfa.training.data.forms.list_domain`.
+        specification: what names it; see :func:`metfa.training.data.readers.list_domain`.
         region: the part of its pictures that the model sees; ``auto`` for the sector, None for all.
     """
 

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from metfa.runtime.phantom import PLANES, Phantom, load_profile
 from metfa.runtime.preprocess import preprocess
 from metfa.training.data.decoding import Preparation
-from metfa.training.data.forms import list_domain
 from metfa.training.data.prepared import read_domain
+from metfa.training.data.readers import list_domain
 from metfa.training.data.sampling import ShuffledSampler
 
 if TYPE_CHECKING:

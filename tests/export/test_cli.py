@@ -107,7 +107,7 @@ def test_what_passed_is_kept_where_fp16_is_refused(
     assert result.exit_code == 1
     error = result.output.splitlines()[-1]
     assert error.startswith(f"Error: expected {ONNX_FP16} (ONNX Runtime on the CPU) to agree with PyTorch")
-    assert "; the bundle holds the rest; look at the frames with --worst DIR, " in error
+    assert "; the bundle holds the rest; look at the frames with --largest-differences DIR, " in error
     bundle = Bundle.open(trained)
     assert {ONNX, PARITY, CARD} < bundle.files.keys()
     assert not [name for name in contents(trained) if "fp16" in name]
@@ -120,7 +120,7 @@ def test_the_worst_frames_are_drawn_whether_or_not_the_artefact_passes(
 ) -> None:
     if not passes:
         monkeypatch.setattr(artefacts, "deploy", _deploy_wrongly)
-    result = invoke(trained, "--worst", tmp_path / "worst")
+    result = invoke(trained, "--largest-differences", tmp_path / "worst")
     assert result.exit_code == (0 if passes else 1)
     (path,) = (tmp_path / "worst").iterdir()
     assert path.name == "model.onnx.onnx-runtime-on-the-cpu.png"

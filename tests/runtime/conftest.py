@@ -127,10 +127,10 @@ class FakeClassifier:
         self.restarts = 0
         self._classify = classify
 
-    def locate(self, image: NDArray[np.uint8], told: Region | None = None) -> Region | None:
-        return told
+    def locate(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
+        return declared
 
-    def see(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+    def prepare(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
         return image
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:

@@ -21,7 +21,7 @@ from metfa.runtime.errors import OutputError
 from metfa.runtime.frame import Unusable
 from metfa.runtime.sinks import CollectionLimit, CollectionSink
 from metfa.runtime.sinks.collection import INTERVAL_SECONDS, perceptual_hash, uncertainty
-from metfa.training.data.forms import list_domain
+from metfa.training.data.readers import list_domain
 
 from .conftest import make_observation, make_prediction
 

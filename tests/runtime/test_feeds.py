@@ -36,16 +36,16 @@ def end(index: int) -> PlaneEvent:
 class Collector(Sink):
     """Keeps what it is given; waits before each unless it may go on, and fails where it is told to.
 
-    What is no view is vital, unless that is said.
+    What is no view is required, unless that is said.
     """
 
     name = "collector"
 
     def __init__(
-        self, kind: Kind, *, vital: bool | None = None, fails_at: int | None = None, error: Exception = FULL
+        self, kind: Kind, *, required: bool | None = None, fails_at: int | None = None, error: Exception = FULL
     ) -> None:
         self.kind = kind  # type: ignore[misc]  # one class for all kinds
-        self.vital = kind != "view" if vital is None else vital  # type: ignore[misc]
+        self.required = kind != "view" if required is None else required  # type: ignore[misc]
         self.fails_at = fails_at
         self.error = error
         self.may_go_on = threading.Event()
@@ -193,7 +193,7 @@ def test_one_slow_sink_does_not_delay_another() -> None:
 @pytest.mark.parametrize("kind", ["view", "pictures", "records"])
 @pytest.mark.parametrize("error", [FULL, ZeroDivisionError("oh")])
 def test_what_is_not_vital_is_reported_once_and_left_out_when_it_fails(kind: Kind, error: Exception) -> None:
-    view, other = Collector(kind, vital=False, fails_at=0, error=error), Collector("records")
+    view, other = Collector(kind, required=False, fails_at=0, error=error), Collector("records")
     said: list[str] = []
     with Feeds(live=True, notify=said.append) as into:
         into.add(view)
@@ -244,7 +244,7 @@ def test_a_second_failure_is_reported_beside_the_first() -> None:
 def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     monkeypatch.setattr(feeds._Feed, "_HURRY_SECONDS", 0.05)
     sink = Collector(kind)
-    into = Feeds(live=False, hurry=lambda: True)
+    into = Feeds(live=False, shutdown_requested=lambda: True)
     into.add(sink)
     stall(sink, into)
     into.put(observe(1))
@@ -260,7 +260,7 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
 def test_a_sink_that_takes_long_to_close_has_missed_nothing(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     monkeypatch.setattr(feeds._Feed, "_HURRY_SECONDS", 0.05)
     sink, said = Collector(kind), list[str]()
-    into = Feeds(live=False, hurry=lambda: True, notify=said.append)
+    into = Feeds(live=False, shutdown_requested=lambda: True, notify=said.append)
     into.add(sink)
     stall(sink, into)  # in its last observation
     if kind == "view":

@@ -27,7 +27,7 @@ from metfa.training.cli.train import main
 from metfa.training.comparison import with_method
 from metfa.training.config import AUTO, AUTO_METHODS, CONFIG, Augmentation, MethodName, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
-from metfa.training.evaluation import network as network_evaluation
+from metfa.training.evaluation import model as model_evaluation
 from metfa.training.fit import METRICS, Trainer
 from metfa.training.methods import METHODS, Batch, Method
 from metfa.training.model import Network
@@ -94,7 +94,7 @@ def guess(network: Network, frames: FrameSequence) -> Inference:
 def test_a_model_that_only_guesses_on_the_source_is_warned_of(
     source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, method: str, warned: bool
 ) -> None:
-    monkeypatch.setattr(network_evaluation, "infer", guess)
+    monkeypatch.setattr(model_evaluation, "infer", guess)
     result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--method", method)
     assert result.exit_code == 0, result.output
     assert f"  source {source}: F1 0.167, recall 0.333, precision 0.111, accuracy 0.333 on 6 frames\n" in result.output

@@ -17,7 +17,7 @@ from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.training.batch_norm import adopt_statistics
 from metfa.training.config import MethodName, TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameStore
-from metfa.training.evaluation.network import evaluate
+from metfa.training.evaluation.model import evaluate
 from metfa.training.fit import METRICS, Trainer, candidate_steps, read_config
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network

@@ -16,7 +16,7 @@ from metfa.training.cli.train import main
 from metfa.training.config import Augmentation, TrainingConfig
 from metfa.training.data.store import Features, FrameStore
 from metfa.training.encoders import ENCODERS
-from metfa.training.evaluation.network import infer
+from metfa.training.evaluation.model import infer
 from metfa.training.fit import METRICS, Trainer
 from metfa.training.frozen import COPIES, FrozenEncoder
 from metfa.training.initial_weights import identify, load_initial

@@ -138,7 +138,7 @@ def write_artefacts(
     fp16: bool,
     int8: Int8Options | None,
     engine: EngineOptions,
-    worst: Path | None,
+    largest_differences: Path | None,
 ) -> Artefacts:
     """Write the artefacts of ``model`` and their parity report into ``directory``.
 
@@ -149,8 +149,8 @@ def write_artefacts(
         fp16: whether to make the FP16 graph, and engines of it with the flavours of TensorRT that are installed.
         int8: how to make the INT8 graphs, and engines of the one for TensorRT; None for neither.
         engine: what the engines are for.
-        worst: where to draw the frames on which each artefact is furthest from PyTorch, whether or not it passes; None
-            for nowhere.
+        largest_differences: where to draw the frames on which each artefact is furthest from PyTorch, whether or not
+            it passes; None for nowhere.
 
     Raises:
         ExportError: an artefact cannot be made or is not in its precision.
@@ -158,7 +158,7 @@ def write_artefacts(
         OutputError: a file cannot be written.
     """
     targets, notes = _find_targets(engine.compute_capabilities) if fp16 or int8 else ({}, [])
-    run = _Run(model, directory, Gate(model, frames, worst), engine, targets)
+    run = _Run(model, directory, Gate(model, frames, largest_differences), engine, targets)
     run.write_fp32()
     if fp16:
         run.write_fp16()

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 )
 @click.option("--keep", multiple=True, metavar="LAYER", help="A layer to leave in FP32 in INT8 graphs; repeatable.")
 @click.option(
-    "--worst",
+    "--largest-differences",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Draw the frames on which each artefact is furthest from PyTorch, whether or not it passes.",
@@ -104,7 +104,7 @@ def main(  # click passes the options by name
     calibration: str | None,
     region: Roi,
     keep: tuple[str, ...],
-    worst: Path | None,
+    largest_differences: Path | None,
     compute_capabilities: tuple[str, ...],
     batch: BatchRange | None,
     workspace: int | None,
@@ -140,7 +140,7 @@ def main(  # click passes the options by name
         calibration=calibration,
         region=region,
         keep=keep,
-        worst=worst,
+        largest_differences=largest_differences,
         compute_capabilities=compute_capabilities,
         batch=batch or LIVE_BATCH,
         workspace=workspace * 2**20 if workspace else None,

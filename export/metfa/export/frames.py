@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metfa.runtime.errors import SourceError
 from metfa.runtime.preprocess import preprocess
 from metfa.runtime.sector import SectorTracker
-from metfa.training.data.forms import list_domain
+from metfa.training.data.readers import list_domain
 from metfa.training.weights import REFERENCE, load_reference
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from metfa.runtime.errors import ParityError
 
+from .largest_differences import draw_largest, find_largest
 from .parity import Compared, Comparison, measure, run_in_batches, run_module, summarise
-from .worst import find_worst, write_worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,9 +53,9 @@ TOLERANCES: dict[Precision, Tolerance] = {
 }
 
 _REMEDIES: dict[Precision, str] = {
-    "fp32": "the bundle is as it was; look at the frames with --worst DIR, and report this",
-    "fp16": "look at the frames with --worst DIR, export without --fp16, or train again",
-    "int8": "look at the frames with --worst DIR, or export without --int8",
+    "fp32": "the bundle is as it was; look at the frames with --largest-differences DIR, and report this",
+    "fp16": "look at the frames with --largest-differences DIR, export without --fp16, or train again",
+    "int8": "look at the frames with --largest-differences DIR, or export without --int8",
 }
 
 
@@ -106,19 +106,19 @@ class Gate:
     Args:
         model: the network.
         frames: what to compare on, by domain.
-        worst: where to draw the frames on which each artefact is furthest off, whether or not it passes; None for
-            nowhere.
+        largest_differences: where to draw the frames on which each artefact is furthest off, whether or not it passes;
+            None for nowhere.
 
     Attributes:
         compared_on: the frames, by domain.
         comparisons: of what it let through.
     """
 
-    def __init__(self, model: Model, frames: Sequence[FrameSet], worst: Path | None) -> None:
+    def __init__(self, model: Model, frames: Sequence[FrameSet], largest_differences: Path | None) -> None:
         self.comparisons: list[Comparison] = []
         self._labels = model.contract.labels
         self._frames = frames
-        self._worst = worst
+        self._drawn_to = largest_differences
         self._expected = [run_module(model.network, domain.frames) for domain in frames]
         self.compared_on = {
             domain.name: Compared(
@@ -154,9 +154,9 @@ class Gate:
         domains, worst = {}, []
         for domain, expected, received, differences in self._run(precision, infer):
             domains[domain.name] = summarise(domain, self._labels, expected, received, differences)
-            worst += find_worst(domain, self._labels, expected, received, differences)
-        if self._worst:
-            write_worst(self._worst, artefact, computed_by, worst)
+            worst += find_largest(domain, self._labels, expected, received, differences)
+        if self._drawn_to:
+            draw_largest(self._drawn_to, artefact, computed_by, worst)
         comparison = Comparison(artefact, precision, computed_by, domains)
         require_parity(comparison, remedy)
         self.comparisons.append(comparison)

@@ -37,7 +37,7 @@ class ExportConfig:
         calibration: what to calibrate INT8 on, named likewise.
         region: the part of both that the model sees; ``auto`` for the sector, None for all.
         keep: names of layers that stay in float32 in INT8 graphs.
-        worst: where to draw the frames on which each artefact is furthest from PyTorch; None for nowhere.
+        largest_differences: where to draw the frames on which each artefact is furthest from PyTorch; None for nowhere.
         compute_capabilities: of the GPUs that engines must run on; empty for all that can be built for here.
         batch: how many frames engines take at once.
         workspace: the most bytes of GPU memory beside the network's own; None for no limit.
@@ -49,7 +49,7 @@ class ExportConfig:
     calibration: str | None = None
     region: Roi = None
     keep: tuple[str, ...] = ()
-    worst: Path | None = None
+    largest_differences: Path | None = None
     compute_capabilities: tuple[str, ...] = ()
     batch: BatchRange = LIVE_BATCH
     workspace: int | None = None
@@ -149,7 +149,13 @@ def _export(
         with updating(directory, keep=lambda name: held is not None and not is_exported(name)) as stage:
             write_weights(stage)
             made = write_artefacts(
-                model, compared, stage, fp16=config.fp16, int8=int8, engine=engine, worst=config.worst
+                model,
+                compared,
+                stage,
+                fp16=config.fp16,
+                int8=int8,
+                engine=engine,
+                largest_differences=config.largest_differences,
             )
             if held and not made.refusals.keys().isdisjoint(held.files):
                 raise _StaysAsItWas

@@ -90,18 +90,18 @@ class PlaneClassifier:
                 received=f"an object of type {type(image).__name__}",
                 remedy="read it with metfa.runtime.read_image, which says what is wrong (cv2.imread returns None)",
             )
-        return self.classify(self.see(image, self.locate(image)))
+        return self.classify(self.prepare(image, self.locate(image)))
 
-    def locate(self, image: NDArray[np.uint8], told: Region | None = None) -> Region | None:
+    def locate(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
         """Return which part of a stream's next image the model sees; None for all of it.
 
         Args:
             image: as above.
-            told: the sector, where the image's source tells it; then it is not looked for.
+            declared: the sector, where the image's source tells it; then it is not looked for.
         """
-        return self.sector.region(image, told)
+        return self.sector.region(image, declared)
 
-    def see(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+    def prepare(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
         """Return what the model sees of a part of an image, uint8 [H, W] of the contract's size; as above."""
         size = self.contract.input
         tensor = preprocess(image, height=size.height, width=size.width, region=region)

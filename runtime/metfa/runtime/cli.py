@@ -211,7 +211,7 @@ def main(  # click passes the options by name
                 live=source.live,
                 missed=statistics.add_sink_drop,
                 notify=_say,
-                hurry=lambda: interruption.requested,
+                shutdown_requested=lambda: interruption.requested,
             )
             stack.enter_context(feeds)
             device_check = _open_device_check(bundle)

@@ -94,19 +94,19 @@ class SectorTracker:
         """Forget the frames seen so far: others follow, from another device or layout perhaps."""
         self._screen = None
 
-    def region(self, image: NDArray[np.uint8], told: Region | None = None) -> Region | None:
+    def region(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
         """Return what the model sees of the stream's next frame; None for all of it.
 
         Args:
             image: uint8 [H, W] or [H, W, C].
-            told: the sector as the source tells it, which is then not looked for.
+            declared: the sector as the source tells it, which is then not looked for.
         """
         if self._region != "auto":
             return self._region
         height, width = image.shape[:2]
-        if told is not None:
-            self._announce(told, width, height)
-            return told
+        if declared is not None:
+            self._announce(declared, width, height)
+            return declared
         if self._screen is None or self._screen.size != (height, width):
             self._screen = _Screen(height, width)
             self._frames = 0

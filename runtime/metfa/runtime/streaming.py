@@ -45,11 +45,11 @@ class Classifier(Protocol):
         """How many threads may be in :meth:`classify` at once, ≥ 1."""
         ...
 
-    def locate(self, image: NDArray[np.uint8], told: Region | None = None) -> Region | None:
+    def locate(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
         """Return which part of the stream's next image the model sees; its source may have told the sector."""
         ...
 
-    def see(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+    def prepare(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
         """Return what the model sees of that part."""
         ...
 
@@ -160,7 +160,7 @@ def _predict(
                         session = frame.session
                         classifier.restart()
                     region = classifier.locate(frame.image, frame.region)
-                    picture = classifier.see(frame.image, region)
+                    picture = classifier.prepare(frame.image, region)
                 except Empty:
                     break
                 except Exception as failure:

@@ -22,8 +22,8 @@ from metfa.runtime.contract import Region
 from metfa.runtime.errors import OutputError
 from metfa.training.data import cache as caches
 from metfa.training.data.decoding import digest
-from metfa.training.data.forms import list_domain
 from metfa.training.data.prepared import read_domain
+from metfa.training.data.readers import list_domain
 
 from ..conftest import LABELS
 from .domains import SMALL, domain, entry
@@ -249,7 +249,7 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing_half_written(
 ) -> None:
     code = (
         "from metfa.runtime.command import Command\nfrom metfa.training.data.decoding import Preparation\n"
-        "from metfa.training.data.forms import list_domain\nfrom metfa.training.data.prepared import read_domain\n"
+        "from metfa.training.data.readers import list_domain\nfrom metfa.training.data.prepared import read_domain\n"
         "read = lambda: read_domain(list_domain('phantom:A'), Preparation(28, 30, None))\n"
         "Command('read', callback=read)()"
     )
@@ -274,7 +274,7 @@ def test_two_runs_at_once_prepare_the_pictures_once(cache: Path, tmp_path: Path)
     for seed in range(8):
         assert cv2.imwrite(str(folder / f"{seed}.png"), picture(seed))
     code = (
-        "import sys\nfrom metfa.training.data import cache\nfrom metfa.training.data.forms import list_domain\n"
+        "import sys\nfrom metfa.training.data import cache\nfrom metfa.training.data.readers import list_domain\n"
         "from metfa.training.data.prepared import read_domain\nfrom metfa.training.data.decoding import Preparation\n"
         "made = []\nmake = cache._make\ncache._make = lambda *each: (made.append(1), make(*each))\n"
         f"read_domain(list_domain({str(folder)!r}), Preparation(28, 30, None))\nprint(len(made))"

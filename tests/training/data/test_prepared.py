@@ -18,10 +18,10 @@ from metfa.runtime.contract import Region
 from metfa.runtime.errors import DataError
 from metfa.training.data.cache import Prepared
 from metfa.training.data.decoding import DIGEST_BYTES, Preparation, digest
-from metfa.training.data.forms import list_domain
 from metfa.training.data.groups import join
 from metfa.training.data.listing import Listing, Skipped
 from metfa.training.data.prepared import PreparedDomain, read_domain
+from metfa.training.data.readers import list_domain
 from metfa.training.data.store import UNLABELLED, Rows
 
 from ..conftest import LABELS, draw

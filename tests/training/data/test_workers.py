@@ -13,7 +13,7 @@ from tests.training.data.media import count_up
 
 from metfa.runtime.errors import DataError
 from metfa.training.data import workers
-from metfa.training.data.workers import Ended, Made, work
+from metfa.training.data.workers import ItemEnd, ItemResult, work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +23,11 @@ def gather(items: list[int], patience: float = 60) -> tuple[dict[int, list[int]]
     results: dict[int, list[int]] = defaultdict(list)
     endings: dict[int, str | None] = {}
     for each in work(count_up, items, patience=patience):
-        if isinstance(each, Made):
+        if isinstance(each, ItemResult):
             assert each.item not in endings
             results[each.item].append(each.result)
         else:
-            assert isinstance(each, Ended)
+            assert isinstance(each, ItemEnd)
             assert each.item not in endings
             endings[each.item] = each.error
     return results, endings
@@ -59,7 +59,7 @@ def test_a_script_need_not_be_guarded(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from metfa.training.data.decoding import first_picture\n"
-        "from metfa.training.data.forms import list_domain\n"
+        "from metfa.training.data.readers import list_domain\n"
         "from metfa.training.data.workers import work\n"
         "print(len(list(work(first_picture, list_domain('phantom:A').entries[:2]))))\n"
     )

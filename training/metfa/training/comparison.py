@@ -15,7 +15,7 @@ from metfa.runtime.errors import DivergenceError
 from .config import DEFAULTS
 from .data.store import spread
 from .development import Development, develop
-from .evaluation.network import infer
+from .evaluation.model import infer
 from .methods import METHODS
 from .selection.between import Judged, reverse_accuracy
 from .selection.rule import choose

@@ -10,7 +10,7 @@ from .comparison import JUDGED_FRAMES
 from .config import MethodName
 from .data.store import UNLABELLED, FrameStore, spread
 from .development import ROLES
-from .evaluation.network import evaluate, infer
+from .evaluation.model import evaluate, infer
 from .evaluation.scores import Scores
 from .selection.between import Judged
 from .selection.validators import Validators

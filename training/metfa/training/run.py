@@ -27,7 +27,7 @@ from .data.split_record import save_split
 from .data.store import spread
 from .development import NORMALISATION
 from .device_statistics import device_statistics
-from .evaluation.network import infer
+from .evaluation.model import infer
 from .fit import METRICS
 from .methods import METHODS
 from .outcome import EVALUATION, Evaluation, evaluate_run

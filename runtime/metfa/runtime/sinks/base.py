@@ -30,13 +30,13 @@ class Sink(ABC):
     Attributes:
         name: what messages and metrics call it.
         kind: what it may miss.
-        vital: whether the user asked for what it writes: if it fails, the stream ends with the reason. Another is
+        required: whether the user asked for what it writes: if it fails, the stream ends with the reason. Another is
             reported and left out.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Kind] = "view"
-    vital: ClassVar[bool] = False
+    required: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, observation: Observation) -> None:

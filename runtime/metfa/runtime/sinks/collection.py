@@ -81,7 +81,7 @@ class CollectionSink(Sink):
 
     name = "collection"
     kind = "pictures"
-    vital = True
+    required = True
 
     def __init__(self, directory: Path, limit: CollectionLimit) -> None:
         self._directory = directory

@@ -44,7 +44,7 @@ class JsonLinesSink(Sink):
 
     name = "events"
     kind = "records"
-    vital = True
+    required = True
 
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
         self._path = path

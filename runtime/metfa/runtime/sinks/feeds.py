@@ -38,8 +38,9 @@ class Feeds:
     Args:
         live: whether the source is live.
         missed: told the name of a sink for each observation that it misses.
-        notify: told in a line that a sink failed that is not vital.
-        hurry: asked while a file is slow whether to end within a second, at the price of what it has not written.
+        notify: told in a line that a sink failed that is not required.
+        shutdown_requested: asked while a file is slow whether to end within a second, even if it loses what
+            it has not written.
     """
 
     def __init__(
@@ -48,12 +49,12 @@ class Feeds:
         live: bool,
         missed: Callable[[str], object] = lambda _: None,
         notify: Callable[[str], object] = lambda _: None,
-        hurry: Callable[[], bool] = lambda: False,
+        shutdown_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         self._live = live
         self._missed = missed
         self._notify = notify
-        self._hurry = hurry
+        self._hurry = shutdown_requested
         self._feeds: list[_Feed] = []
 
     def add(self, sink: Sink) -> None:
@@ -67,14 +68,14 @@ class Feeds:
 
     @property
     def failed(self) -> bool:
-        """Whether the stream must end because of a vital sink."""
+        """Whether the stream must end because of a required sink."""
         return any(feed.error is not None for feed in self._feeds)
 
     def close(self) -> None:
         """Let the sinks write what they were given, and close them all, side by side.
 
         Raises:
-            OutputError: a vital sink failed, or was not ready in time where there was reason to hurry.
+            OutputError: a required sink failed, or was not ready in time where there was reason to shutdown_requested.
         """
         for feed in self._feeds:
             feed.finish()
@@ -119,12 +120,12 @@ class _Feed:
         self._thread = threading.Thread(target=self._run, name=f"metfa {sink.name}", daemon=True)
         self._thread.start()
 
-    def put(self, item: Observation | PlaneEvent, hurry: Callable[[], bool]) -> None:
-        """Let ``item`` wait; where nothing may be missed, wait for room until there is reason to hurry."""
+    def put(self, item: Observation | PlaneEvent, shutdown_requested: Callable[[], bool]) -> None:
+        """Let ``item`` wait; where nothing may be missed, wait for room until there is reason to shutdown_requested."""
         if self._sink.kind == "records":
             item = _without_pictures(item)
         with self._changed:
-            while not (self._drops or self._broken or len(self._waiting) < self._capacity or hurry()):
+            while not (self._drops or self._broken or len(self._waiting) < self._capacity or shutdown_requested()):
                 self._changed.wait(_POLL_SECONDS)
             if self._broken or (self._drops and not self._has_room(item)):
                 return
@@ -156,17 +157,17 @@ class _Feed:
             self._finished = True
             self._changed.notify_all()
 
-    def join(self, hurry: Callable[[], bool]) -> None:
+    def join(self, shutdown_requested: Callable[[], bool]) -> None:
         """Wait until the sink is closed."""
-        hurry_since: float | None = None
+        shutdown_since: float | None = None
         while self._thread.is_alive():
-            if hurry_since is None and (hurry() or self._sink.kind == "view"):
-                hurry_since = time.monotonic()
-            if hurry_since is not None and time.monotonic() > hurry_since + self._HURRY_SECONDS:
+            if shutdown_since is None and (shutdown_requested() or self._sink.kind == "view"):
+                shutdown_since = time.monotonic()
+            if shutdown_since is not None and time.monotonic() > shutdown_since + self._HURRY_SECONDS:
                 with self._changed:
                     if self._waiting:
                         self._fail(self._too_slow(f"an end before the last {len(self._waiting)} observations"))
-                    elif self._sink.vital:
+                    elif self._sink.required:
                         self._fail(self._too_slow("an end before it was complete"))
                 return
             self._thread.join(_POLL_SECONDS)
@@ -209,7 +210,7 @@ class _Feed:
         self._broken = True
         self._waiting.clear()
         self._changed.notify_all()
-        if self._sink.vital:
+        if self._sink.required:
             self.error = error
         else:
             self._notify(f"{self._sink.name}: left out from here on: {error}")

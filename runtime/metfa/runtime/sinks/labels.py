@@ -40,7 +40,7 @@ class LabelsSink(Sink):
 
     name = "table of labels"
     kind = "records"
-    vital = True
+    required = True
 
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
         if path.suffix.lower() != ".csv":

@@ -80,7 +80,7 @@ class SnapshotSink(Sink):
 
     name = "snapshots"
     kind = "pictures"
-    vital = True
+    required = True
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -38,7 +38,7 @@ class VideoSink(Sink):
 
     name = "video"
     kind = "pictures"
-    vital = True
+    required = True
 
     def __init__(self, path: Path, rate: float, labels: Sequence[str]) -> None:
         if path.suffix.lower() != ".mp4":

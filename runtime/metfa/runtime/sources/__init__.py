@@ -16,11 +16,11 @@ from .camera import open_camera
 from .folder import Folder
 from .gstreamer import open_pipeline
 from .images import Images
-from .network import open_url
 from .opencv import without_credentials
 from .paced import PacedSource
 from .simulator import SimulatedDevice
 from .stdin import StandardInput
+from .stream_url import open_url
 from .video import SUFFIXES as RECORDINGS
 from .video import Recording
 

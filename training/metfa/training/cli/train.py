@@ -194,9 +194,9 @@ def _named_roles(ctx: click.Context) -> tuple[Role, ...]:
 def _preview(config: TrainingConfig, roles: Sequence[Role], path: Path) -> Iterator[str]:
     """Draw domains, which need not be fit to be trained on, and yield what there is to say."""
     from ..data.decoding import Preparation
-    from ..data.forms import list_domain
     from ..data.prepared import read_domain
     from ..data.preview import sample_groups, write_sheet
+    from ..data.readers import list_domain
 
     settings = {"source": (config.source, config.source_region), "target": (config.target, config.target_region)}
     listings = {role: list_domain(settings[role][0]) for role in roles}  # what is misspelt is told first
@@ -240,9 +240,9 @@ def _refuse_options(ctx: click.Context) -> None:
 def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> str:
     from metfa.runtime.decision import why_nothing_is_shown
 
-    from ..doubts import doubts, explosions
     from ..fit import read_metrics
     from ..methods import METHODS
+    from ..warnings import doubtful_scores, exploded_terms
 
     lines = [f"{evaluation.method}: macro scores on held-out frames"]
     for role, name, scores in (
@@ -267,8 +267,8 @@ def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> st
     if evaluation.verdict is not None:
         lines.append(evaluation.verdict.reason)
     if "target" not in METHODS[config.method].supervision:  # the references are not for the source
-        lines += doubts(evaluation)
-    lines += explosions(read_metrics(bundle))
+        lines += doubtful_scores(evaluation)
+    lines += exploded_terms(read_metrics(bundle))
     if doubt := why_nothing_is_shown(Bundle.open(bundle).contract.decision):
         lines.append(f"{doubt}: raise --steps, or lower that on the stream with --enter")
     return "\n".join(lines)

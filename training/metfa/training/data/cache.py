@@ -40,7 +40,7 @@ from ..progress import progress
 from .decoding import DIGEST_BYTES, SAMPLE, THUMBNAIL, Decoder, Preparation, find_sectors, first_picture
 from .groups import near_duplicates
 from .store import Rows
-from .workers import Made, work
+from .workers import ItemResult, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -242,7 +242,7 @@ def _decode(
         progress(title, total=len(entries), unit="file", leave=False) as bar,
     ):
         for each in results:
-            if isinstance(each, Made):
+            if isinstance(each, ItemResult):
                 file.write(each.result.frame.data)
                 pictures[each.item].append(_Row.of(written, each.result))
                 written += 1
@@ -298,7 +298,7 @@ def _sectors(entries: Sequence[Entry]) -> Sectors:
     """Return the sectors that a sample of the media, evenly spread, show in their first pictures."""
     unknown = [entry for entry in entries if entry.region is None]
     sample = unknown[:: max(1, -(-len(unknown) // SAMPLE))]
-    made = [each for each in work(first_picture, sample) if isinstance(each, Made)]
+    made = [each for each in work(first_picture, sample) if isinstance(each, ItemResult)]
     return find_sectors([each.result for each in sorted(made, key=lambda each: each.item)])
 
 

@@ -11,9 +11,9 @@ from metfa.runtime.errors import DataError
 
 from ..config import TrainingConfig
 from .decoding import Preparation
-from .forms import list_domain, quick_classes
 from .listing import SPLITS, Listing
 from .prepared import PreparedDomain, read_domain
+from .readers import list_domain, quick_classes
 from .spelling import did_you_mean
 
 if TYPE_CHECKING:

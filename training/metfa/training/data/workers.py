@@ -33,11 +33,11 @@ _TICK = 1.0  # seconds; silence is counted in these, so that a suspended compute
 
 # Forking this process would copy PyTorch's threads in any state; a server that is forked instead has none.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, "metfa.training.data.decoding", "metfa.training.data.forms"])
+_CONTEXT.set_forkserver_preload([__name__, "metfa.training.data.decoding", "metfa.training.data.readers"])
 
 
 @dataclass(frozen=True, slots=True)
-class Made(Generic[Result]):
+class ItemResult(Generic[Result]):
     """One result of an item.
 
     Attributes:
@@ -50,7 +50,7 @@ class Made(Generic[Result]):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ItemEnd:
     """The end of an item.
 
     Attributes:
@@ -64,7 +64,7 @@ class Ended:
 
 def work(
     function: Callable[[Item], Iterator[Result]], items: Sequence[Item], *, patience: float = PATIENCE
-) -> Generator[Made[Result] | Ended, None, None]:
+) -> Generator[ItemResult[Result] | ItemEnd, None, None]:
     """Yield what ``function`` yields of each item, as it comes, and the end of each item.
 
     There are as many processes as cores. An item at which one crashes or hangs ends with that error, and so does one
@@ -110,7 +110,7 @@ def work(
                     error = f"nothing came of it in {patience:.0f} seconds"
                 worker.end()
                 workers[index] = _Worker(function)
-                yield Ended(worker.pending.popleft(), error)
+                yield ItemEnd(worker.pending.popleft(), error)
                 waiting.extendleft(reversed(worker.pending))
     finally:
         for worker in workers:
@@ -158,14 +158,14 @@ class _Worker(Generic[Item, Result]):
         with suppress(OSError):  # it has crashed in the meantime, as receive() will find
             self.connection.send(items)
 
-    def receive(self) -> Made[Result] | Ended | None:
+    def receive(self) -> ItemResult[Result] | ItemEnd | None:
         """Return what it has sent; None where it has crashed."""
         try:
-            message: Made[Result] | Ended = self.connection.recv()
+            message: ItemResult[Result] | ItemEnd = self.connection.recv()
         except (EOFError, OSError, UnpicklingError):
             return None
         self.silence = 0.0
-        if isinstance(message, Ended):
+        if isinstance(message, ItemEnd):
             self.pending.popleft()
         return message
 
@@ -204,9 +204,9 @@ def _serve(connection: Connection, function: Callable[[Item], Iterator[Result]])
                 error = None
                 try:
                     for result in function(item):
-                        connection.send(Made(number, result))
+                        connection.send(ItemResult(number, result))
                 except SourceError as cause:
                     error = cause.received
                 except Exception as cause:
                     error = f"{type(cause).__name__} while it was decoded"
-                connection.send(Ended(number, error))
+                connection.send(ItemEnd(number, error))

@@ -16,9 +16,9 @@ from metfa.runtime.errors import BundleError, DataError
 
 from ..config import CONFIG
 from ..data.decoding import Preparation
-from ..data.forms import list_domain
 from ..data.listing import Skipped
 from ..data.prepared import read_domain
+from ..data.readers import list_domain
 from ..data.spelling import did_you_mean
 from ..data.split_record import seen_in_training
 from ..data.store import FrameStore

@@ -16,7 +16,7 @@ from metfa.runtime.files import replacing
 
 from ..batch_norm import adopt_statistics
 from ..data.store import FrameSequence, FrameStore
-from ..evaluation.network import infer
+from ..evaluation.model import infer
 from ..methods import Role
 from ..model import Network, NetworkConfig
 from ..weights import read_metadata, read_tensors, save_tensors

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime.errors import DataError
-from metfa.training.data.forms.specification import parse
+from metfa.training.data.readers.specification import parse
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from metfa.runtime.errors import SourceError
 from metfa.runtime.frame import Frame
 from metfa.runtime.sources.base import Source
-from metfa.training.data.forms import list_domain
-from metfa.training.data.forms.recording import sample
+from metfa.training.data.readers import list_domain
+from metfa.training.data.readers.recording import sample
 
 from .examples import skipped, write
 

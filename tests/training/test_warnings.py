@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from metfa.training.class_shares import ClassShares, ShareEstimates
-from metfa.training.doubts import doubts, explosions
 from metfa.training.evaluation.scores import score
 from metfa.training.outcome import CandidateScores, Evaluation
 from metfa.training.selection.validators import Validators
+from metfa.training.warnings import doubtful_scores, exploded_terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ def evaluation(
     ],
 )
 def test_what_cannot_be_told_from_guessing_is_doubted(right: float, frames: int, doubted: bool) -> None:
-    warnings = list(doubts(evaluation(right, frames=frames)))
+    warnings = list(doubtful_scores(evaluation(right, frames=frames)))
     assert bool(warnings) == doubted
     if doubted:
         assert f"(mean recall {right:.2f} on {frames}; guessing gives 0.33 ± " in warnings[0]
@@ -73,7 +73,7 @@ def test_what_cannot_be_told_from_guessing_is_doubted(right: float, frames: int,
 def test_a_model_that_lost_accuracy_within_its_run_is_doubted(
     accuracies: tuple[float, ...], selected: int, doubted: bool
 ) -> None:
-    warnings = list(doubts(evaluation(accuracies=accuracies, selected=selected)))
+    warnings = list(doubtful_scores(evaluation(accuracies=accuracies, selected=selected)))
     assert bool(warnings) == doubted
     if doubted:
         assert "(accuracy 0.70 on validation frames, after 20 steps 0.90)" in warnings[0]
@@ -81,7 +81,7 @@ def test_a_model_that_lost_accuracy_within_its_run_is_doubted(
 
 def test_the_target_raises_no_doubt() -> None:
     sound = evaluation()
-    assert not list(doubts(replace(sound, target=evaluation(0.0).source)))
+    assert not list(doubtful_scores(replace(sound, target=evaluation(0.0).source)))
 
 
 def steps(values: Sequence[float]) -> list[dict[str, float]]:
@@ -100,6 +100,6 @@ def steps(values: Sequence[float]) -> list[dict[str, float]]:
     ],
 )
 def test_a_term_that_exploded_short_of_infinity_is_named(values: Sequence[float], exploded: bool) -> None:
-    warnings = list(explosions(steps(values)))
+    warnings = list(exploded_terms(steps(values)))
     assert bool(warnings) == exploded
     assert all("the term prior exploded" in warning and "--learning-rate" in warning for warning in warnings)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime.errors import DataError, MetfaError
-from metfa.training.data.forms import list_domain
-from metfa.training.data.forms.table import read_table
+from metfa.training.data.readers import list_domain
+from metfa.training.data.readers.table import read_table
 
 from .examples import skipped, write
 

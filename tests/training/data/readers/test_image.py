@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metfa.runtime.errors import SourceError
-from metfa.training.data.forms.image import SMALLEST, ImageFile
+from metfa.training.data.readers.image import SMALLEST, ImageFile
 
 from .examples import picture, write
 

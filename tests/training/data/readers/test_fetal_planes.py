@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metfa.runtime.errors import DataError
-from metfa.training.data.forms import list_domain
+from metfa.training.data.readers import list_domain
 
 from .examples import skipped, write
 

@@ -11,8 +11,8 @@ import pytest
 
 from metfa.runtime.errors import DataError, ProfileError
 from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
-from metfa.training.data.forms import list_domain
-from metfa.training.data.forms.phantom import PHANTOM_IMAGES, TEST_SCANS
+from metfa.training.data.readers import list_domain
+from metfa.training.data.readers.phantom import PHANTOM_IMAGES, TEST_SCANS
 
 from .examples import picture, skipped, write
 

@@ -33,7 +33,7 @@ _GROUND, _INK, _ALARM = (32, 32, 32), (235, 235, 235), (90, 140, 255)
 
 
 @dataclass(frozen=True, slots=True)
-class WorstFrame:
+class DifferingFrame:
     """A frame and what is said of it.
 
     Attributes:
@@ -49,9 +49,9 @@ class WorstFrame:
     distance: float
 
 
-def find_worst(
+def find_largest(
     frames: FrameSet, labels: Sequence[str], expected: Inference, received: Inference, differences: Differences
-) -> list[WorstFrame]:
+) -> list[DifferingFrame]:
     """Return the frames of a domain on which the probabilities differ most, the furthest first.
 
     Args:
@@ -65,7 +65,7 @@ def find_worst(
     order = np.lexsort((-differences.probability, differences.agrees))[:FRAMES]
     truth = [""] * len(differences.agrees) if frames.labels is None else [f": {labels[true]}" for true in frames.labels]
     return [
-        WorstFrame(
+        DifferingFrame(
             frame=frames.frames[index, 0],
             lines=(
                 f"{frames.name}, frame {index}{truth[index]}",
@@ -80,7 +80,7 @@ def find_worst(
     ]
 
 
-def write_worst(directory: Path, artefact: str, computed_by: str, worst: Sequence[WorstFrame]) -> Path:
+def draw_largest(directory: Path, artefact: str, computed_by: str, worst: Sequence[DifferingFrame]) -> Path:
     """Write the furthest of ``worst`` as a PNG file into ``directory``, in place of an earlier export's.
 
     Returns:
@@ -106,7 +106,7 @@ def _answer(inference: Inference, index: int, labels: Sequence[str]) -> str:
     return f"{labels[best]} {probabilities[best]:.1%}"
 
 
-def _draw(title: str, worst: Sequence[WorstFrame]) -> NDArray[np.uint8]:
+def _draw(title: str, worst: Sequence[DifferingFrame]) -> NDArray[np.uint8]:
     rows, columns = -(-len(worst) // _COLUMNS), min(_COLUMNS, max(2, len(worst)))
     place = _TILE + _LINES * _TEXT + _MARGIN
     heading = _TEXT + 2 * _MARGIN

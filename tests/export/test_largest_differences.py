@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from metfa.export.frames import FrameSet
+from metfa.export.largest_differences import FRAMES, DifferingFrame, draw_largest, find_largest
 from metfa.export.parity import measure
-from metfa.export.worst import FRAMES, WorstFrame, find_worst, write_worst
 from metfa.runtime.backends import Inference
 from metfa.runtime.errors import OutputError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LABELS = ("4CH", "Fémur")
 
 
-def worst_of(received: np.ndarray, labels: np.ndarray | None = None) -> list[WorstFrame]:
+def worst_of(received: np.ndarray, labels: np.ndarray | None = None) -> list[DifferingFrame]:
     """Compare logits with those of an even network that is a little surer of the first class."""
     count = len(received)
     frames = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(28, 2).repeat(40, 3)
@@ -26,7 +26,7 @@ def worst_of(received: np.ndarray, labels: np.ndarray | None = None) -> list[Wor
     expected = Inference(np.tile(np.array([[0.5, 0]], np.float32), (count, 1)), embedding)
     inference = Inference(received.astype(np.float32), embedding)
     differences = measure(expected, inference, tie=0.0)
-    return find_worst(FrameSet("target", "", frames, labels), LABELS, expected, inference, differences)
+    return find_largest(FrameSet("target", "", frames, labels), LABELS, expected, inference, differences)
 
 
 def test_frames_of_another_class_come_first_then_the_furthest() -> None:
@@ -47,7 +47,7 @@ def test_the_true_class_is_told_where_it_is_known_and_what_is_not_finite_is() ->
 @pytest.mark.parametrize("count", [1, 5, 30])
 def test_the_picture_holds_the_furthest_frames(count: int, tmp_path: Path) -> None:
     worst = worst_of(np.tile([[0, 0.5]], (count, 1)))
-    path = write_worst(tmp_path / "new", "model.onnx", "Half, in PyTorch", worst * 2)
+    path = draw_largest(tmp_path / "new", "model.onnx", "Half, in PyTorch", worst * 2)
     assert path.name == "model.onnx.half-in-pytorch.png"
     picture = cv2.imread(str(path))
     assert picture is not None
@@ -59,4 +59,4 @@ def test_the_picture_holds_the_furthest_frames(count: int, tmp_path: Path) -> No
 def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="to be able to write"):
-        write_worst(tmp_path / "file", "model.onnx", "a test", worst_of(np.zeros((1, 2))))
+        draw_largest(tmp_path / "file", "model.onnx", "a test", worst_of(np.zeros((1, 2))))

@@ -21,7 +21,7 @@ LOSS = 0.1
 fifth of it."""
 
 
-def doubts(evaluation: Evaluation) -> Iterator[str]:
+def doubtful_scores(evaluation: Evaluation) -> Iterator[str]:
     """Yield a warning for each reason to doubt a model that was trained on the source's labels."""
     scores = evaluation.source
     chance, deviation = guessing(scores)
@@ -48,7 +48,7 @@ _PARTS = 10
 """Into which a run is divided, to compare means instead of single steps."""
 
 
-def explosions(metrics: Sequence[dict[str, float]]) -> Iterator[str]:
+def exploded_terms(metrics: Sequence[dict[str, float]]) -> Iterator[str]:
     """Yield a warning for each term of the objective that exploded, though it stayed finite.
 
     Args:

@@ -26,7 +26,7 @@ from pydicom.uid import (  # noqa: E402
 
 from metfa.runtime.contract import Region  # noqa: E402
 from metfa.runtime.errors import MissingExtraError, SourceError  # noqa: E402
-from metfa.training.data.forms import list_domain  # noqa: E402
+from metfa.training.data.readers import list_domain  # noqa: E402
 
 from .examples import skipped, write  # noqa: E402
 from .test_recording import scene  # noqa: E402
