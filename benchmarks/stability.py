@@ -24,7 +24,7 @@ from metfa.runtime.files import write_text
 from metfa.training.config import DEFAULTS, MethodName
 from metfa.training.fit import read_metrics
 from metfa.training.outcome import EVALUATION
-from metfa.training.warnings import of_metrics
+from metfa.training.warnings import exploded_terms
 
 from .machine import host
 from .tables.runs import Direction, DomainChoice, Run, Runner
@@ -154,7 +154,7 @@ def _judge(classes: int, method: MethodName, rate: float, runner: Runner, runs: 
         learning_rate=rate,
         runs=len(runs),
         diverged=len(failures),
-        exploded=sum(any(of_metrics(of_run)) for of_run in metrics),
+        exploded=sum(any(exploded_terms(of_run)) for of_run in metrics),
         highest_prior=max(priors, default=None),
         target_f1=tuple(_target_f1(finished)),
     )
