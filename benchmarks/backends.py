@@ -19,7 +19,7 @@ import numpy as np
 
 from metfa.runtime import Bundle
 from metfa.runtime.backends.choice import BackendName, Precision, load_backend
-from metfa.runtime.bundle import DEFAULT_DIRECTORY
+from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.errors import MetfaError
 from metfa.runtime.files import write_text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from metfa.runtime.bundle import MANIFEST
+from metfa.runtime.bundle.directory import MANIFEST
 
 
 def make_bundle(bundle: Path, *options: object, export: bool) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime import PlaneClassifier, Source, StreamStatistics, open_source, stream
-from metfa.runtime.bundle import DEFAULT_DIRECTORY
+from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.sinks import Feeds

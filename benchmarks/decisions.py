@@ -20,9 +20,9 @@ import matplotlib
 import numpy as np
 
 from metfa.runtime import Bundle, DecisionSpec, Frame, PlaneClassifier, Prediction
-from metfa.runtime.bundle import ONNX
+from metfa.runtime.bundle.directory import ONNX
 from metfa.runtime.command import Command
-from metfa.runtime.decision import Decider, is_rejected
+from metfa.runtime.decisions.decider import Decider, is_rejected
 from metfa.runtime.files import replacing, write_text
 from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
 from metfa.runtime.phantom.scan import FRAMES_PER_SECOND

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from metfa.runtime import Bundle, open_source
 from metfa.runtime.command import Command
-from metfa.runtime.drift import (
+from metfa.runtime.decisions.device_check import (
     FALSE_ALARMS,
     MIN_LOOKS,
     SCHEMA,
@@ -35,10 +35,10 @@ from metfa.runtime.drift import (
     judge,
 )
 from metfa.runtime.files import write_text
+from metfa.runtime.imaging.preprocess import preprocess
+from metfa.runtime.imaging.sector import find_sector
 from metfa.runtime.phantom import PLANES, Phantom, load_profile
 from metfa.runtime.phantom.scan import FRAMES_PER_SECOND, sweep
-from metfa.runtime.preprocess import preprocess
-from metfa.runtime.sector import find_sector
 from metfa.training.data.decoding import Preparation
 from metfa.training.data.prepared import read_domain
 from metfa.training.data.readers import list_domain
@@ -51,7 +51,7 @@ from .machine import host
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from metfa.runtime.contract import Region
+    from metfa.runtime.bundle.contract import Region
     from metfa.runtime.phantom import DeviceProfile
     from metfa.training.data.listing import Split
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metfa.runtime.engine import cuda_bindings_installed
+from metfa.runtime.bundle.engine_record import cuda_bindings_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

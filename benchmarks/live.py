@@ -23,7 +23,7 @@ import click
 import cv2
 
 from metfa.runtime import Observation, PlaneClassifier, StreamStatistics, open_source, stream
-from metfa.runtime.bundle import DEFAULT_DIRECTORY
+from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.sinks import Feeds, JsonLinesSink

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 
-from metfa.runtime.engine import cuda_bindings_installed
+from metfa.runtime.bundle.engine_record import cuda_bindings_installed
 from metfa.runtime.errors import BackendError
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8")

@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime
 
 from metfa.runtime import Bundle
-from metfa.runtime.bundle import DEFAULT_DIRECTORY, ONNX, ONNX_INT8
+from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY, ONNX, ONNX_INT8
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 

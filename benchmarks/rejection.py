@@ -22,11 +22,11 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from metfa.runtime import PlaneClassifier
+from metfa.runtime.bundle.contract import RejectionScore
 from metfa.runtime.command import Command
-from metfa.runtime.contract import RejectionScore
-from metfa.runtime.decision import rejection_score
+from metfa.runtime.decisions.decider import rejection_score
 from metfa.runtime.files import write_text
-from metfa.runtime.images import read_image
+from metfa.runtime.imaging.images import read_image
 
 from .commands import run
 from .machine import host

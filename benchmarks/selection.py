@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from metfa.runtime import records
+from metfa.runtime.bundle import records
 from metfa.runtime.command import Command
 from metfa.runtime.errors import DataError
 from metfa.training.selection.rule import choose, sound_ones

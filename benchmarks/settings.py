@@ -19,7 +19,7 @@ import numpy as np
 
 from metfa.runtime import Bundle
 from metfa.runtime.backends import Inference
-from metfa.runtime.bundle import ONNX
+from metfa.runtime.bundle.directory import ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 

@@ -27,7 +27,7 @@ import click
 import cv2
 import numpy as np
 
-from metfa.runtime.bundle import CHECKPOINT, MANIFEST, UNFINISHED, WEIGHTS, Bundle, is_exported
+from metfa.runtime.bundle.directory import CHECKPOINT, MANIFEST, UNFINISHED, WEIGHTS, Bundle, is_exported
 from metfa.runtime.command import Command
 from metfa.runtime.errors import MetfaError
 from metfa.runtime.files import sha256, write_text

@@ -22,7 +22,7 @@ import cv2
 
 from metfa.runtime import Bundle, PlaneClassifier, open_source
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.bundle import DEFAULT_DIRECTORY, ONNX
+from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY, ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.files import sha256, write_text
 

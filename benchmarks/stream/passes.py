@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime import Frame, ModelContract
     from metfa.runtime.backends import Backend
-    from metfa.runtime.contract import InputSpec
+    from metfa.runtime.bundle.contract import InputSpec
 
 WARM_UP = 20  # frames at the beginning of a pass that are not timed: threads start, buffers are filled
 LIVE_SECONDS = 10

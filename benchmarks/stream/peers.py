@@ -15,7 +15,7 @@ from .passes import WARM_UP, Cost
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from metfa.runtime.contract import InputSpec
+    from metfa.runtime.bundle.contract import InputSpec
 
 ULTRALYTICS = """
 import json, sys, time

@@ -22,8 +22,8 @@ import click
 import torch
 
 from metfa.runtime import Bundle
+from metfa.runtime.bundle.contract import software
 from metfa.runtime.command import Command
-from metfa.runtime.contract import software
 from metfa.runtime.files import write_text
 from metfa.runtime.parameters import RoiType
 from metfa.training.config import MethodName
@@ -35,7 +35,7 @@ from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_o
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metfa.runtime.contract import Roi
+    from metfa.runtime.bundle.contract import Roi
 
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 

@@ -29,7 +29,7 @@ from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_o
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from metfa.runtime.contract import Roi
+    from metfa.runtime.bundle.contract import Roi
 
 VARIANTS: Mapping[str, str] = {
     "MetFA-VI": "",

@@ -9,7 +9,7 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from metfa.runtime import records
+from metfa.runtime.bundle import records
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, MethodName, TrainingConfig
 from metfa.training.outcome import EVALUATION, Evaluation

@@ -17,9 +17,9 @@ import torch
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from metfa.runtime.bundle import CHECKPOINT, MANIFEST, UNFINISHED
+from metfa.runtime.bundle.contract import Roi
+from metfa.runtime.bundle.directory import CHECKPOINT, MANIFEST, UNFINISHED
 from metfa.runtime.command import INTERRUPTED
-from metfa.runtime.contract import Roi
 from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import DataError, MetfaError
 from metfa.runtime.files import write_text

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from metfa.runtime.imaging.preprocess import preprocess
 from metfa.runtime.phantom import PLANES, Phantom, load_profile
-from metfa.runtime.preprocess import preprocess
 from metfa.training.data.decoding import Preparation
 from metfa.training.data.prepared import read_domain
 from metfa.training.data.readers import list_domain

@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from metfa.runtime.contract import Normalisation
+from metfa.runtime.bundle.contract import Normalisation
 from metfa.training import losses
 from metfa.training.augment import augment
 from metfa.training.cli.run_options import make_config

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from tests.runtime.conftest import make_bundle, make_contract
 
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ONNX, Bundle
+from metfa.runtime.bundle.directory import ONNX, Bundle
 from metfa.runtime.errors import BackendError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from benchmarks.decisions import SYSTEMS, TRANSITION, Quality, Recorded, Scan, j
 from benchmarks.rejection import PLANE, compare_scores
 
 from metfa.runtime import DecisionSpec, ModelContract, Prediction
-from metfa.runtime.contract import SCHEMA, InputSpec, Normalisation, Provenance, Rejection
+from metfa.runtime.bundle.contract import SCHEMA, InputSpec, Normalisation, Provenance, Rejection
 
 TRUTH = [None] * 30 + ["a"] * 60 + [None] * 30 + ["b"] * 60
 NOTHING = np.zeros(0, np.float32)

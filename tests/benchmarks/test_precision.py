@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from benchmarks.precision import main
 from click.testing import CliRunner
 
-from metfa.runtime.bundle import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT
 
 from ..export.networks import make_bundle, make_network
 

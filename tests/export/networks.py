@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from metfa.runtime.bundle import CONTRACT, updating
-from metfa.runtime.contract import (
+from metfa.runtime.bundle.contract import (
     SCHEMA,
     DecisionSpec,
     InputSpec,
@@ -18,6 +17,7 @@ from metfa.runtime.contract import (
     Rejection,
     software,
 )
+from metfa.runtime.bundle.directory import CONTRACT, updating
 from metfa.training.model import Network, NetworkConfig
 from metfa.training.weights import Reference, save_network, save_reference
 

@@ -12,8 +12,8 @@ from tests.training.conftest import make_config
 from metfa.export.card import write_card
 from metfa.export.card.markdown import plain, table
 from metfa.export.card.page import to_page
-from metfa.runtime import records
-from metfa.runtime.bundle import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.directory import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
 from metfa.training.class_shares import ClassShares, ShareEstimates
 from metfa.training.config import CONFIG, InitialWeights
 from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind

@@ -18,7 +18,7 @@ from metfa.export import artefacts
 from metfa.export.cli import main
 from metfa.export.graph import deploy
 from metfa.runtime.backends.choice import has_nvidia_gpu
-from metfa.runtime.bundle import CARD, CONTRACT, ONNX, ONNX_FP16, PARITY, WEIGHTS, Bundle, updating
+from metfa.runtime.bundle.directory import CARD, CONTRACT, ONNX, ONNX_FP16, PARITY, WEIGHTS, Bundle, updating
 from metfa.runtime.classifier import PlaneClassifier
 from metfa.training.weights import REFERENCE
 

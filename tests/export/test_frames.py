@@ -8,8 +8,8 @@ import pytest
 from safetensors.torch import save_file
 
 from metfa.export.frames import LIMIT, default_frames, read_frames
-from metfa.runtime.bundle import Bundle, updating
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
+from metfa.runtime.bundle.directory import Bundle, updating
 from metfa.runtime.errors import BundleError, DataError, SourceError
 from metfa.training.weights import REFERENCE
 

@@ -10,8 +10,8 @@ import torch
 
 from metfa.export.graph import deploy
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ONNX, ONNX_FP16
-from metfa.runtime.contract import METADATA_KEY, ModelContract
+from metfa.runtime.bundle.contract import METADATA_KEY, ModelContract
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16
 from metfa.training.config import EncoderName
 
 from .networks import EMBEDDING, HEIGHT, LABELS, WIDTH, make_contract, make_frames, make_network

@@ -11,7 +11,7 @@ from torch import nn
 
 from metfa.export.graph import deploy
 from metfa.export.inspection import inspect, require_inference_only
-from metfa.runtime.bundle import ONNX, ONNX_FP16
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16
 from metfa.runtime.errors import ExportError
 
 from .networks import make_frames, make_network

@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from metfa.export.cli import main
 from metfa.export.gate import TOLERANCES, Gate, Tolerance
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.bundle import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT, PARITY, Bundle, updating
-from metfa.runtime.engine import EngineRecord, record_name
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT, PARITY, Bundle, updating
+from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.errors import BackendError, BundleError, ParityError
 from metfa.training.weights import REFERENCE
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from metfa.export.graph import deploy
 from metfa.export.precision import fold_batch_norms, half_arithmetic
-from metfa.runtime.contract import Normalisation
+from metfa.runtime.bundle.contract import Normalisation
 from metfa.training.model import Normalise
 
 from .networks import make_frames, make_network

@@ -13,7 +13,7 @@ from metfa.export.inspection import inspect, require_inference_only
 from metfa.export.parity import measure
 from metfa.export.quantise import Quantiser, simulate
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ONNX
+from metfa.runtime.bundle.directory import ONNX
 from metfa.runtime.errors import ExportError
 
 from .networks import make_contract, make_frames, make_network, make_reference

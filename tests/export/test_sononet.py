@@ -16,11 +16,11 @@ from torch import nn
 from metfa.export.cli import main
 from metfa.export.sononet import LABELS, deploy_sononet, read_published_weights
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ONNX, Bundle
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
+from metfa.runtime.bundle.directory import ONNX, Bundle
 from metfa.runtime.errors import SourceError
-from metfa.runtime.images import read_image
-from metfa.runtime.preprocess import preprocess
+from metfa.runtime.imaging.images import read_image
+from metfa.runtime.imaging.preprocess import preprocess
 from metfa.training.development import NORMALISATION
 from metfa.training.encoders import build_encoder
 from metfa.training.initial_weights import identify, load_initial

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from metfa.runtime import Decision, Frame, Observation, Prediction
-from metfa.runtime import bundle as bundles
-from metfa.runtime.contract import (
+from metfa.runtime.bundle import directory as bundles
+from metfa.runtime.bundle.contract import (
     METADATA_KEY,
     SCHEMA,
     DecisionSpec,

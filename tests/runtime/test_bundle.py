@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from metfa.runtime import Bundle, ModelContract
-from metfa.runtime import bundle as bundles
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.contract import SCHEMA
+from metfa.runtime.bundle import directory as bundles
+from metfa.runtime.bundle.contract import SCHEMA
 from metfa.runtime.errors import BundleError, ContractError, OutputError
 from metfa.runtime.files import write_text
 
@@ -173,7 +173,7 @@ def test_a_bundle_is_on_the_disk_before_its_files_have_their_names(
 KILLED = """
 import itertools, os, sys
 from pathlib import Path
-from metfa.runtime import bundle
+from metfa.runtime.bundle import directory as bundle
 step, directory = int(sys.argv[1]), Path(sys.argv[2])
 steps = itertools.count()
 def dying(work):

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from metfa.runtime import Bundle, ModelContract, PlaneClassifier, Region
-from metfa.runtime import bundle as bundles
 from metfa.runtime.backends import Inference
 from metfa.runtime.backends.choice import load_backend
+from metfa.runtime.bundle import directory as bundles
 from metfa.runtime.errors import BackendError, BundleError, SourceError
-from metfa.runtime.images import read_image
+from metfa.runtime.imaging.images import read_image
 
 from .conftest import LABELS, grey, make_bundle, make_contract, make_onnx
 

@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 import pytest
 
-from metfa.runtime import bundle as bundles
-from metfa.runtime import records
-from metfa.runtime.appearance import appearance
-from metfa.runtime.drift import SCHEMA as DEVICES_SCHEMA
-from metfa.runtime.drift import DeviceReference, DeviceStatistics
+from metfa.runtime.bundle import directory as bundles
+from metfa.runtime.bundle import records
+from metfa.runtime.decisions.device_check import SCHEMA as DEVICES_SCHEMA
+from metfa.runtime.decisions.device_check import DeviceReference, DeviceStatistics
+from metfa.runtime.imaging.appearance import appearance
 
 from .conftest import LABELS, grey, make_bundle, make_contract, make_onnx, write_clip
 

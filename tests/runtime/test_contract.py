@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime import ModelContract
-from metfa.runtime.contract import SCHEMA, DecisionSpec, InputSpec, Normalisation, Provenance, Region, Rejection
+from metfa.runtime.bundle.contract import SCHEMA, DecisionSpec, InputSpec, Normalisation, Provenance, Region, Rejection
 from metfa.runtime.errors import ContractError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from metfa.runtime import Decision, DecisionSpec, Frame, PlaneEvent, Prediction
-from metfa.runtime.contract import Rejection
-from metfa.runtime.decision import Decider, StillDecider, rejection_score, why_nothing_is_shown
+from metfa.runtime.bundle.contract import Rejection
+from metfa.runtime.decisions.decider import Decider, StillDecider, rejection_score, why_nothing_is_shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

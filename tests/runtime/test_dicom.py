@@ -36,8 +36,8 @@ from pydicom.uid import (  # noqa: E402
     UltrasoundMultiFrameImageStorage,
 )
 
+from metfa.runtime.bundle.contract import Region  # noqa: E402
 from metfa.runtime.cli import main  # noqa: E402
-from metfa.runtime.contract import Region  # noqa: E402
 from metfa.runtime.errors import SourceError  # noqa: E402
 from metfa.runtime.sources import open_source  # noqa: E402
 

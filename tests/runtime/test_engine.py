@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metfa.runtime.engine import require_precision
+from metfa.runtime.bundle.engine_record import require_precision
 from metfa.runtime.errors import ExportError
 
 if TYPE_CHECKING:
-    from metfa.runtime.engine import EnginePrecision, OperationCounts
+    from metfa.runtime.bundle.engine_record import EnginePrecision, OperationCounts
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from metfa.runtime import bundle as bundles
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.backends.guard import interruptible, memory_limit
-from metfa.runtime.bundle import Bundle
+from metfa.runtime.bundle import directory as bundles
+from metfa.runtime.bundle.directory import Bundle
 from metfa.runtime.errors import BackendError, BundleError, MetfaError
 
 from .conftest import make_bundle, make_contract, make_onnx

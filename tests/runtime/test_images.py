@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from metfa.runtime.errors import SourceError
-from metfa.runtime.images import read_image, read_images
+from metfa.runtime.imaging.images import read_image, read_images
 
 Image = pytest.importorskip("PIL.Image", reason="writes the files with Pillow")
 
@@ -267,7 +267,7 @@ def test_the_orientation_of_exif_is_obeyed_in_every_format(tmp_path: Path, orien
 def test_a_header_that_declares_too_many_pixels_is_enough(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metfa.runtime.images.MAX_PIXELS", 2000)
+    monkeypatch.setattr("metfa.runtime.imaging.images.MAX_PIXELS", 2000)
     with pytest.raises(SourceError, match=r"at most 2,000 pixels in .*, received 60x40 pixels; scale it down"):
         read(tmp_path, encode(colours(), form)[:1200])
 

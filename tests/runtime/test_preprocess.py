@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
 from metfa.runtime.errors import SourceError
-from metfa.runtime.preprocess import preprocess
+from metfa.runtime.imaging.preprocess import preprocess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime import records
+from metfa.runtime.bundle import records
 from metfa.runtime.errors import ContractError, MetfaError
 
 

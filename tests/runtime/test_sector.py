@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime.contract import Region
-from metfa.runtime.images import read_image
+from metfa.runtime.bundle.contract import Region
+from metfa.runtime.imaging.images import read_image
+from metfa.runtime.imaging.sector import SectorTracker, find_sector
 from metfa.runtime.phantom import Phantom, load_profile
-from metfa.runtime.sector import SectorTracker, find_sector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

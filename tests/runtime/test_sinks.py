@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime import Decision, Frame, Observation, PlaneEvent, Prediction, open_source
-from metfa.runtime.annotate import annotate
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
 from metfa.runtime.errors import OutputError
 from metfa.runtime.sinks import JsonLinesSink, StatusLineSink, VideoSink, WindowSink
+from metfa.runtime.streaming.annotate import annotate
 
 from .conftest import make_observation, make_prediction
 

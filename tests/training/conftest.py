@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from metfa.runtime.contract import Normalisation
+from metfa.runtime.bundle.contract import Normalisation
 from metfa.training.config import EncoderName, TrainingConfig
 from metfa.training.data.store import FrameStore
 from metfa.training.model import Network, NetworkConfig

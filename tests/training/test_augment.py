@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from metfa.runtime.contract import Normalisation
+from metfa.runtime.bundle.contract import Normalisation
 from metfa.training.augment import _blur, augment
 from metfa.training.config import Augmentation
 from metfa.training.model import Normalise

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from metfa.runtime.backends import Inference
-from metfa.runtime.decision import rejection_score
+from metfa.runtime.decisions.decider import rejection_score
 from metfa.training.calibration import FALSE_REJECTIONS, SCORE, calibrate, fit_temperature
 
 LABELS = ("4CH", "Abdominal", "Femur")

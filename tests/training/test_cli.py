@@ -17,9 +17,9 @@ import torch
 from click.testing import CliRunner, Result
 
 from metfa.runtime.backends import Inference
-from metfa.runtime.bundle import CHECKPOINT, DEVICES, UNFINISHED, Bundle
-from metfa.runtime.contract import Region
-from metfa.runtime.drift import read_device_statistics
+from metfa.runtime.bundle.contract import Region
+from metfa.runtime.bundle.directory import CHECKPOINT, DEVICES, UNFINISHED, Bundle
+from metfa.runtime.decisions.device_check import read_device_statistics
 from metfa.runtime.errors import DivergenceError
 from metfa.training import development, fit
 from metfa.training import run as training

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from metfa.runtime.bundle import CHECKPOINT, UNFINISHED
+from metfa.runtime.bundle.directory import CHECKPOINT, UNFINISHED
 from metfa.runtime.errors import CompilationError
 from metfa.training.cli.train import main
 from metfa.training.fit import METRICS

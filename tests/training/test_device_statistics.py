@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime import records
-from metfa.runtime.appearance import FEATURES, appearance
-from metfa.runtime.drift import FALSE_ALARMS, DeviceSpace
+from metfa.runtime.bundle import records
+from metfa.runtime.decisions.device_check import FALSE_ALARMS, DeviceSpace
+from metfa.runtime.imaging.appearance import FEATURES, appearance
 from metfa.training.data.pair import read_pair
 from metfa.training.device_statistics import POINTS, conformal_limit, describe_device, device_statistics, whiten
 

@@ -17,11 +17,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from metfa.export.cli import main as export
-from metfa.runtime.bundle import ONNX, Bundle, updating
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
+from metfa.runtime.bundle.directory import ONNX, Bundle, updating
 from metfa.runtime.errors import BundleError, DataError
 from metfa.runtime.files import sha256
-from metfa.runtime.images import read_image
+from metfa.runtime.imaging.images import read_image
 from metfa.training.cli.evaluate import main
 from metfa.training.cli.train import main as train
 from metfa.training.config import CONFIG

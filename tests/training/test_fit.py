@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime.bundle import CHECKPOINT
+from metfa.runtime.bundle.directory import CHECKPOINT
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.training.batch_norm import adopt_statistics

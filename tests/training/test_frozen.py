@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from metfa.runtime.bundle import Bundle
+from metfa.runtime.bundle.directory import Bundle
 from metfa.training.batch_norm import adopt_statistics
 from metfa.training.cli.train import main
 from metfa.training.config import Augmentation, TrainingConfig

@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from metfa.runtime.bundle import Bundle
+from metfa.runtime.bundle.directory import Bundle
 from metfa.runtime.errors import MetfaError, TrainingError
 from metfa.training.cli.train import main
 from metfa.training.config import CONFIG

@@ -56,7 +56,7 @@ from metfa.training.config import DEFAULTS
 from metfa.training.encoders import ENCODERS
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network, NetworkConfig
-from metfa.runtime.contract import Normalisation
+from metfa.runtime.bundle.contract import Normalisation
 from tests.training.conftest import make_config
 
 terms = {}

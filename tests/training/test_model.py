@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from metfa.runtime.contract import Normalisation
+from metfa.runtime.bundle.contract import Normalisation
 from metfa.training.config import PRESETS, EncoderName
 from metfa.training.model import Network, NetworkConfig, Normalise, reverse_gradient
 

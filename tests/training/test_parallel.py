@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from metfa.runtime.bundle import Bundle
+from metfa.runtime.bundle.directory import Bundle
 from metfa.runtime.errors import TrainingError
 from metfa.training.methods import METHODS
 from metfa.training.parallel import Encoding, SharedBatchNorm2d, average_gradients, make_fabric

@@ -21,8 +21,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from metfa.runtime import records
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.contract import Region
 from metfa.runtime.errors import CompilationError, StudyError, TrainingError
 from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import main as train

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from metfa.runtime.backends.choice import has_nvidia_gpu
 from metfa.runtime.backends.engine_builder import Target, build_engine, find_target
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import (
+from metfa.runtime.bundle.contract import software
+from metfa.runtime.bundle.directory import (
     ENGINE_PATTERN,
     ENGINE_PATTERN_INT8,
     ONNX,
@@ -21,8 +22,7 @@ from metfa.runtime.bundle import (
     ONNX_INT8_TENSORRT,
     PARITY,
 )
-from metfa.runtime.contract import software
-from metfa.runtime.engine import (
+from metfa.runtime.bundle.engine_record import (
     LIVE_BATCH,
     BatchRange,
     EngineRecord,
@@ -31,9 +31,9 @@ from metfa.runtime.engine import (
     record_name,
     require_precision,
 )
+from metfa.runtime.bundle.records import to_json
 from metfa.runtime.errors import BackendError, ExportError, ParityError
 from metfa.runtime.files import write_text
-from metfa.runtime.records import to_json
 from metfa.training.weights import load_network
 
 from .frames import FrameSet
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from metfa.runtime.backends import Inference
-    from metfa.runtime.bundle import Bundle
-    from metfa.runtime.engine import EnginePrecision, Flavour, OperationCounts
+    from metfa.runtime.bundle.directory import Bundle
+    from metfa.runtime.bundle.engine_record import EnginePrecision, Flavour, OperationCounts
 
 
 _ON_CPU = "ONNX Runtime on the CPU"

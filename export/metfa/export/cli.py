@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from metfa.runtime import command
-from metfa.runtime.bundle import CARD, CARD_PAGE, DEFAULT_DIRECTORY, Bundle
+from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEFAULT_DIRECTORY, Bundle
+from metfa.runtime.bundle.engine_record import LIVE_BATCH
 from metfa.runtime.command import Command, require_extra, say, typed_arguments
-from metfa.runtime.engine import LIVE_BATCH
 from metfa.runtime.errors import ParityError
 from metfa.runtime.parameters import BatchType, RoiType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from metfa.runtime.contract import Roi
-    from metfa.runtime.engine import BatchRange
+    from metfa.runtime.bundle.contract import Roi
+    from metfa.runtime.bundle.engine_record import BatchRange
 
     from .run import Export
 

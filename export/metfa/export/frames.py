@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metfa.runtime.errors import SourceError
-from metfa.runtime.preprocess import preprocess
-from metfa.runtime.sector import SectorTracker
+from metfa.runtime.imaging.preprocess import preprocess
+from metfa.runtime.imaging.sector import SectorTracker
 from metfa.training.data.readers import list_domain
 from metfa.training.weights import REFERENCE, load_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metfa.runtime.bundle import Bundle
-    from metfa.runtime.contract import InputSpec, Roi
+    from metfa.runtime.bundle.contract import InputSpec, Roi
+    from metfa.runtime.bundle.directory import Bundle
     from metfa.training.data.listing import Medium
 
 LIMIT = 128

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from metfa.runtime.backends.choice import Precision
-from metfa.runtime.contract import METADATA_KEY, ModelContract
+from metfa.runtime.bundle.contract import METADATA_KEY, ModelContract
 from metfa.runtime.files import replacing
 
 from .precision import DTYPES, fold_batch_norms

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from metfa.runtime.engine import OperationCounts
+    from metfa.runtime.bundle.engine_record import OperationCounts
 
 _PRODUCTS = {"Conv": "convolutions", "Gemm": "matrix products", "MatMul": "matrix products"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from metfa.runtime.engine import OperationCounts
+from metfa.runtime.bundle.engine_record import OperationCounts
 
 from .inspection import Inspection
 from .parity import Compared, Comparison

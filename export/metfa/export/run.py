@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metfa.runtime.bundle import CARD, CARD_PAGE, MANIFEST, Bundle, is_exported, updating
-from metfa.runtime.contract import Roi
-from metfa.runtime.engine import LIVE_BATCH, BatchRange
+from metfa.runtime.bundle.contract import Roi
+from metfa.runtime.bundle.directory import CARD, CARD_PAGE, MANIFEST, Bundle, is_exported, updating
+from metfa.runtime.bundle.engine_record import LIVE_BATCH, BatchRange
 from metfa.runtime.errors import OutputError
 from metfa.runtime.lock import writing_alone
 

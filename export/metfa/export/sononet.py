@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from metfa.runtime.bundle import CONTRACT, WEIGHTS
-from metfa.runtime.contract import (
+from metfa.runtime.bundle.contract import (
     SCHEMA,
     DecisionSpec,
     InputSpec,
@@ -17,6 +16,7 @@ from metfa.runtime.contract import (
     Provenance,
     software,
 )
+from metfa.runtime.bundle.directory import CONTRACT, WEIGHTS
 from metfa.runtime.errors import BundleError
 from metfa.runtime.files import reading, write_text, writing_to
 from metfa.training.encoders.published import GREY_SCALE, fill, read_published
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from metfa.runtime.backends.choice import Precision
-    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.bundle.directory import Bundle
 
 METHOD = "sononet-16"
 """What the contract's provenance calls it."""

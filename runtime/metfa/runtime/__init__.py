@@ -7,15 +7,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bundle import Bundle
+    from .bundle.contract import DecisionSpec, ModelContract, Region
+    from .bundle.directory import Bundle
     from .classifier import PlaneClassifier
-    from .contract import DecisionSpec, ModelContract, Region
     from .errors import MetfaError
     from .frame import Decision, Frame, Observation, PlaneEvent, Prediction
-    from .images import read_image
+    from .imaging.images import read_image
     from .sources import CaptureFormat, Source, open_source
-    from .streaming import stream
-    from .summary import StreamStatistics, StreamSummary
+    from .streaming.loop import stream
+    from .streaming.summary import StreamStatistics, StreamSummary
 
 # What OpenCV and its FFmpeg would print is in our errors. They read these when they are loaded.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
@@ -45,24 +45,24 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Bundle": "bundle",
+    "Bundle": "bundle.directory",
     "CaptureFormat": "sources",
     "Decision": "frame",
-    "DecisionSpec": "contract",
+    "DecisionSpec": "bundle.contract",
     "Frame": "frame",
     "MetfaError": "errors",
-    "ModelContract": "contract",
+    "ModelContract": "bundle.contract",
     "Observation": "frame",
     "PlaneClassifier": "classifier",
     "PlaneEvent": "frame",
     "Prediction": "frame",
-    "Region": "contract",
+    "Region": "bundle.contract",
     "Source": "sources",
-    "StreamStatistics": "summary",
-    "StreamSummary": "summary",
+    "StreamStatistics": "streaming.summary",
+    "StreamSummary": "streaming.summary",
     "open_source": "sources",
-    "read_image": "images",
-    "stream": "streaming",
+    "read_image": "imaging.images",
+    "stream": "streaming.loop",
 }
 
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .backends.choice import load_backend
-from .bundle import Bundle
+from .bundle.directory import Bundle
 from .errors import BackendError, SourceError
 from .frame import Prediction
-from .preprocess import preprocess
-from .sector import SectorTracker
+from .imaging.preprocess import preprocess
+from .imaging.sector import SectorTracker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .backends import Backend
     from .backends.choice import BackendName, Precision
-    from .contract import ModelContract, Region, Roi
+    from .bundle.contract import ModelContract, Region, Roi
 
 
 class PlaneClassifier:

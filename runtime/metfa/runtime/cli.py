@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from . import command
-from .bundle import DEFAULT_DIRECTORY
+from .bundle.directory import DEFAULT_DIRECTORY
 from .command import Command, Interruption, say
 from .errors import BackendError, MetfaError, OutputError
 from .parameters import AddressType, CollectionLimitType, NumberRange, RoiType, SizeType
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from .backends.choice import BackendName, Precision
+    from .bundle.contract import ModelContract, Region, Roi
     from .classifier import PlaneClassifier
-    from .contract import ModelContract, Region, Roi
     from .sinks import CollectionLimit, CollectionSink, DeviceSink, Sink, WindowSink
     from .sinks.dashboard import Address, DashboardSink
     from .sources import CaptureFormat, Source
-    from .summary import StreamStatistics
+    from .streaming.summary import StreamStatistics
 
 _REFRESH_SECONDS = 1 / 30  # how often the window answers the user
 _MAX_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the end does not wait for it
@@ -183,8 +183,8 @@ def main(  # click passes the options by name
     from .classifier import PlaneClassifier
     from .sinks import CollectionSink, Feeds
     from .sources import CaptureFormat
-    from .streaming import stream
-    from .summary import StreamStatistics
+    from .streaming.loop import stream
+    from .streaming.summary import StreamStatistics
 
     _keep_opencv_to_one_thread()
     _refuse_to_overwrite(device, {"--output": output, "--events": events, "--labels": table}, overwrite=overwrite)
@@ -341,7 +341,7 @@ def _report_backend(classifier: PlaneClassifier, *, verbose: bool) -> None:
     A model that may never show a label is warned of.
     """
     from .backends.choice import has_nvidia_gpu
-    from .decision import why_nothing_is_shown
+    from .decisions.decider import why_nothing_is_shown
 
     _say(f"backend: {classifier.backend_choice}")
     refusals = classifier.backend_refusals
@@ -388,8 +388,8 @@ def _open_files(
 
 def _open_device_check(directory: Path) -> DeviceSink | None:
     """Return what compares the stream's pictures with those of training; None where the bundle knows none."""
-    from .bundle import Bundle
-    from .drift import read_device_statistics
+    from .bundle.directory import Bundle
+    from .decisions.device_check import read_device_statistics
     from .sinks import DeviceSink
 
     known = read_device_statistics(Bundle.open(directory))

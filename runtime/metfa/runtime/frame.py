@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import Region
+from .bundle.contract import Region
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .contract import Region
-from .engine import BatchRange
+from .bundle.contract import Region
+from .bundle.engine_record import BatchRange
 
 if TYPE_CHECKING:
-    from .contract import Roi
+    from .bundle.contract import Roi
     from .sinks import CollectionLimit
     from .sinks.dashboard import Address
 
@@ -45,7 +45,7 @@ class NamedType(click.ParamType):  # type: ignore[type-arg]  # not generic befor
 
 
 class RoiType(NamedType):
-    """``auto``, ``full`` or ``x,y,width,height`` in pixels → :data:`~metfa.runtime.contract.Roi`.
+    """``auto``, ``full`` or ``x,y,width,height`` in pixels → :data:`~metfa.runtime.bundle.contract.Roi`.
 
     Args:
         contract: whether ``contract``, what the bundle says, is a choice, too; it stays a word.
@@ -115,7 +115,7 @@ class CollectionLimitType(NamedType):
 
 
 class BatchType(NamedType):
-    """``MIN,OPT,MAX`` frames → :class:`~metfa.runtime.engine.BatchRange`."""
+    """``MIN,OPT,MAX`` frames → :class:`~metfa.runtime.bundle.engine_record.BatchRange`."""
 
     name = "MIN,OPT,MAX"
 

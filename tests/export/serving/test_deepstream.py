@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from metfa.export.cli import main
 from metfa.export.serving.deepstream import with_float_input, write_deepstream
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import CONTRACT, ONNX, ONNX_FP16, Bundle, updating
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
+from metfa.runtime.bundle.directory import CONTRACT, ONNX, ONNX_FP16, Bundle, updating
 from metfa.runtime.errors import ExportError
 
 from ..networks import HEIGHT, LABELS, WIDTH, make_frames

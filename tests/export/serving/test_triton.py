@@ -10,11 +10,11 @@ from tritonclient.grpc import model_config_pb2
 
 from metfa.export.cli import main
 from metfa.export.serving.triton import write_triton_repository
-from metfa.runtime.bundle import ONNX, ONNX_FP16, Bundle, updating
-from metfa.runtime.contract import METADATA_KEY, ModelContract
-from metfa.runtime.engine import BatchRange, EngineRecord, record_name
+from metfa.runtime.bundle.contract import METADATA_KEY, ModelContract
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, Bundle, updating
+from metfa.runtime.bundle.engine_record import BatchRange, EngineRecord, record_name
+from metfa.runtime.bundle.records import to_json
 from metfa.runtime.errors import BundleError, ExportError, OutputError
-from metfa.runtime.records import to_json
 
 from ..networks import EMBEDDING, HEIGHT, LABELS, WIDTH
 

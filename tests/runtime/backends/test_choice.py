@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metfa.runtime import bundle as bundles
 from metfa.runtime.backends import choice
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.bundle import Bundle
+from metfa.runtime.bundle import directory as bundles
+from metfa.runtime.bundle.directory import Bundle
 from metfa.runtime.errors import BackendError, BundleError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from metfa.export.inspection import count_operations, inspect
 from metfa.export.quantise import Quantiser
 from metfa.runtime.backends import engine_builder
 from metfa.runtime.backends.engine_builder import Target, build_engine, find_target
-from metfa.runtime.bundle import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT
-from metfa.runtime.engine import LIVE_BATCH, BatchRange, EngineRecord, record_name
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT
+from metfa.runtime.bundle.engine_record import LIVE_BATCH, BatchRange, EngineRecord, record_name
 from metfa.runtime.errors import ExportError
 from metfa.runtime.files import sha256
 

@@ -10,14 +10,14 @@ import pytest
 from benchmarks.gpu_clock import gpu_clock
 from tests.export.networks import EMBEDDING, LABELS, make_contract, make_frames, make_network
 
-from metfa.runtime.engine import SCHEMA, BatchRange, EngineRecord
+from metfa.runtime.bundle.engine_record import SCHEMA, BatchRange, EngineRecord
 from metfa.runtime.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from metfa.runtime.engine import Flavour
+    from metfa.runtime.bundle.engine_record import Flavour
 
 pytest.importorskip("cuda.bindings.runtime", reason="needs cuda-python")
 

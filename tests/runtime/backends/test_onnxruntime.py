@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ONNX
+from metfa.runtime.bundle.directory import ONNX
 from metfa.runtime.errors import BackendError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from metfa.runtime.contract import ModelContract
+    from metfa.runtime.bundle.contract import ModelContract
 
 
 def test_a_batch_is_run_as_the_contract_says(bundle: Path, contract: ModelContract) -> None:

@@ -13,7 +13,7 @@ from metfa.export.graph import deploy, export_onnx
 from metfa.runtime.backends import Inference
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ONNX, ONNX_FP16, Bundle, updating
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, Bundle, updating
 from metfa.runtime.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from metfa.runtime.contract import ModelContract
-    from metfa.runtime.engine import EngineRecord
+    from metfa.runtime.bundle.contract import ModelContract
+    from metfa.runtime.bundle.engine_record import EngineRecord
 
 pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX, whose builder works without a GPU")
 pytest.importorskip("cuda.bindings.runtime", reason="needs cuda-python")

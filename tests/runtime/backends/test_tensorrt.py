@@ -12,14 +12,14 @@ import pytest
 from tests.export.networks import make_bundle, make_contract, make_frames, make_network
 
 from metfa.export.graph import deploy, export_onnx
-from metfa.runtime import engine as engines
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.backends.engine_builder import build_engine, find_target
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from metfa.runtime.bundle import ENGINE_PATTERN, ONNX_FP16, Bundle, updating
-from metfa.runtime.engine import EngineRecord, import_flavour, quiet_logger, record_name
+from metfa.runtime.bundle import engine_record as engines
+from metfa.runtime.bundle.directory import ENGINE_PATTERN, ONNX_FP16, Bundle, updating
+from metfa.runtime.bundle.engine_record import EngineRecord, import_flavour, quiet_logger, record_name
+from metfa.runtime.bundle.records import to_json
 from metfa.runtime.errors import BackendError, BundleError
-from metfa.runtime.records import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from metfa.runtime import StreamStatistics
-from metfa.runtime.appearance import FEATURES
-from metfa.runtime.drift import DeviceReference, DeviceReport, DeviceStatistics
+from metfa.runtime.decisions.device_check import DeviceReference, DeviceReport, DeviceStatistics
 from metfa.runtime.errors import OutputError
+from metfa.runtime.imaging.appearance import FEATURES
 from metfa.runtime.sinks import DeviceSink, Feeds
 from metfa.runtime.sinks.dashboard import board, server
 

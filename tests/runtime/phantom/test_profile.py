@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metfa.runtime.bundle.records import to_json
 from metfa.runtime.errors import ProfileError
 from metfa.runtime.phantom import load_profile
 from metfa.runtime.phantom.profile import Caption
-from metfa.runtime.records import to_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tests.training.data.media import Bad, Held, picture
 
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
 from metfa.runtime.errors import OutputError
 from metfa.training.data import cache as caches
 from metfa.training.data.decoding import digest

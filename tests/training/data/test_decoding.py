@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tests.training.data.media import Held, picture
 
-from metfa.runtime.contract import Region, Roi
+from metfa.runtime.bundle.contract import Region, Roi
 from metfa.runtime.errors import SourceError
-from metfa.runtime.preprocess import preprocess
+from metfa.runtime.imaging.preprocess import preprocess
 from metfa.training.data.decoding import Decoder, Preparation, digest, find_sectors, first_picture
 from metfa.training.data.listing import Entry
 

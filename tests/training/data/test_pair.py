@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from metfa.runtime import records
-from metfa.runtime.bundle import Bundle
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.directory import Bundle
 from metfa.runtime.errors import BundleError, DataError
 from metfa.training.cli.train import main
 from metfa.training.config import CONFIG, TrainingConfig

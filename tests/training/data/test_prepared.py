@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.training.data.media import Bad, Held, picture, varied
 
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
 from metfa.runtime.errors import DataError
 from metfa.training.data.cache import Prepared
 from metfa.training.data.decoding import DIGEST_BYTES, Preparation, digest
@@ -203,7 +203,7 @@ def test_labels_become_the_indices_of_the_classes_that_are_asked_for(source: Pat
 
 
 def prepared_frame(image: np.ndarray) -> np.ndarray:
-    from metfa.runtime.preprocess import preprocess
+    from metfa.runtime.imaging.preprocess import preprocess
 
     return preprocess(image, height=SMALL.height, width=SMALL.width)
 

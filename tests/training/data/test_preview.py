@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from tests.training.data.media import Held
 
-from metfa.runtime.preprocess import preprocess
+from metfa.runtime.imaging.preprocess import preprocess
 from metfa.training.cli.train import main
 from metfa.training.data.decoding import Preparation
 from metfa.training.data.preview import PICTURES, Group, draw_sheet, sample_groups

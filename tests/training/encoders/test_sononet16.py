@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metfa.runtime.contract import Region
-from metfa.runtime.images import read_image
-from metfa.runtime.preprocess import preprocess
+from metfa.runtime.bundle.contract import Region
+from metfa.runtime.imaging.images import read_image
+from metfa.runtime.imaging.preprocess import preprocess
 from metfa.training.encoders.sononet16 import SonoNet16Encoder
 from metfa.training.initial_weights import identify, load_initial
 from metfa.training.model import Network

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metfa.runtime.contract import DecisionSpec, Rejection, RejectionScore
-from metfa.runtime.decision import rejection_score
+from metfa.runtime.bundle.contract import DecisionSpec, Rejection, RejectionScore
+from metfa.runtime.decisions.decider import rejection_score
 
 from .device_statistics import conformal_limit
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metfa.runtime.backends import Inference
-from metfa.runtime.bundle import CHECKPOINT
+from metfa.runtime.bundle.directory import CHECKPOINT
 from metfa.runtime.errors import DivergenceError
 
 from .config import DEFAULTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from metfa.runtime.contract import Roi
+from metfa.runtime.bundle.contract import Roi
 
 from .settings import setting
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from metfa.runtime.bundle.contract import Normalisation
 from metfa.runtime.command import Interruption
-from metfa.runtime.contract import Normalisation
 from metfa.runtime.files import writing_to
 
 from .data.store import UNLABELLED, FrameStore

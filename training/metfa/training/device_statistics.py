@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.covariance import ledoit_wolf
 
-from metfa.runtime.appearance import appearance
-from metfa.runtime.drift import FALSE_ALARMS, SCHEMA, DeviceReference, DeviceSpace, DeviceStatistics
+from metfa.runtime.decisions.device_check import FALSE_ALARMS, SCHEMA, DeviceReference, DeviceSpace, DeviceStatistics
+from metfa.runtime.imaging.appearance import appearance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metfa.runtime import records
-from metfa.runtime.bundle import CHECKPOINT
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.directory import CHECKPOINT
 from metfa.runtime.errors import BundleError, CompilationError, DivergenceError
 from metfa.runtime.files import replacing, write_text, writing_to
 

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metfa.runtime import records
-from metfa.runtime.bundle import WEIGHTS, Bundle
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.directory import WEIGHTS, Bundle
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import reading
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metfa.runtime.contract import Normalisation
+from metfa.runtime.bundle.contract import Normalisation
 
 from .config import EncoderName
 from .encoders import ENCODERS, build_encoder

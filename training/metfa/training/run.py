@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from metfa.runtime import bundle as bundles
-from metfa.runtime import records
-from metfa.runtime.bundle import CHECKPOINT, UNFINISHED
-from metfa.runtime.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
+from metfa.runtime.bundle import directory as bundles
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
+from metfa.runtime.bundle.directory import CHECKPOINT, UNFINISHED
 from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.runtime.files import require_writable
 from metfa.runtime.lock import writing_alone

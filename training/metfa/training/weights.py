@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
-from metfa.runtime import records
-from metfa.runtime.bundle import WEIGHTS
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.directory import WEIGHTS
 from metfa.runtime.errors import BundleError
 
 from .model import Network, NetworkConfig
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.bundle.directory import Bundle
 
 NETWORK = "network.json"
 """The :class:`NetworkConfig` that rebuilds the network, beside its weights."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metfa.runtime.bundle import CARD, CARD_PAGE, updating
+from metfa.runtime.bundle.directory import CARD, CARD_PAGE, updating
 
 from .page import to_page
 from .sections import SECTIONS, title
 
 if TYPE_CHECKING:
-    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.bundle.directory import Bundle
 
 
 def write_card(bundle: Bundle) -> None:

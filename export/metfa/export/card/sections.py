@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from metfa.runtime import records
-from metfa.runtime.bundle import CARD, CARD_PAGE, DEVICES, ENGINE_PATTERN, PARITY
-from metfa.runtime.drift import DeviceStatistics
-from metfa.runtime.engine import EngineRecord, record_name
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEVICES, ENGINE_PATTERN, PARITY
+from metfa.runtime.bundle.engine_record import EngineRecord, record_name
+from metfa.runtime.decisions.device_check import DeviceStatistics
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.listing import SPLITS
@@ -21,8 +21,8 @@ from .markdown import facts, plain, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from metfa.runtime.bundle import Bundle
-    from metfa.runtime.contract import Roi
+    from metfa.runtime.bundle.contract import Roi
+    from metfa.runtime.bundle.directory import Bundle
     from metfa.training.evaluation.scores import Scores
 
 Record = TypeVar("Record")

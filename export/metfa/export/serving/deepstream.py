@@ -19,8 +19,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from metfa.runtime.bundle import ONNX, ONNX_FP16
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16
 
 from .directory import new_directory
 from .labels import join_labels
@@ -28,7 +28,7 @@ from .labels import join_labels
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.bundle.directory import Bundle
 
 _MIN_PROBABILITY = 0.5  # of a class that nvinfer attaches to the frame
 

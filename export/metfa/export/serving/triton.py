@@ -6,7 +6,8 @@
     DIR/metfa/labels.txt        a line for each logit
     DIR/metfa/1/model.onnx      or the plans of TensorRT, one for each compute capability
 
-Triton runs the graph and nothing else: clients send frames as :func:`metfa.runtime.preprocess.preprocess` makes them.
+Triton runs the graph and nothing else. Clients send frames as
+:func:`metfa.runtime.imaging.preprocess.preprocess` makes them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from metfa.runtime.bundle import ENGINE_PATTERN, ONNX, ONNX_FP16
-from metfa.runtime.contract import METADATA_KEY
-from metfa.runtime.engine import EngineRecord, record_name
+from metfa.runtime.bundle.contract import METADATA_KEY
+from metfa.runtime.bundle.directory import ENGINE_PATTERN, ONNX, ONNX_FP16
+from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.errors import BundleError, ExportError
 
 from .directory import new_directory
@@ -26,7 +27,7 @@ from .labels import join_labels
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.bundle.directory import Bundle
 
 MODEL = "metfa"
 """Name of the model in the repository."""

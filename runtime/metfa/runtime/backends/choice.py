@@ -7,14 +7,14 @@ import importlib.util
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from .. import bundle as bundles
-from ..engine import FLAVOURS, cuda_bindings_installed, installed_flavours
+from ..bundle import directory as bundles
+from ..bundle.engine_record import FLAVOURS, cuda_bindings_installed, installed_flavours
 from ..errors import BackendError, BundleError, MetfaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..bundle import Bundle
+    from ..bundle.directory import Bundle
     from . import Backend
 
 BackendName = Literal["tensorrt", "cuda", "cpu"]

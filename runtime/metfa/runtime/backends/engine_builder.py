@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..engine import (
+from ..bundle.engine_record import (
     LIVE_BATCH,
     SCHEMA,
     EngineRecord,
@@ -19,16 +19,16 @@ from ..engine import (
     record_name,
     require_precision,
 )
+from ..bundle.records import to_json
 from ..errors import BackendError, ExportError, OutputError
 from ..files import cache_directory, replacing, sha256, write_text, writing_to
-from ..records import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ..contract import ModelContract
-    from ..engine import BatchRange, EnginePrecision, Flavour
+    from ..bundle.contract import ModelContract
+    from ..bundle.engine_record import BatchRange, EnginePrecision, Flavour
 
 
 _OTHER_VERSION = "install another version of TensorRT"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import onnxruntime
 
-from ..contract import METADATA_KEY, ModelContract
+from ..bundle.contract import METADATA_KEY, ModelContract
 from ..cores import available_cores
 from ..errors import BackendError
 from . import Inference

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import bundle as bundles
-from ..bundle import Bundle, updating
-from ..engine import LIVE_BATCH, EngineRecord, cuda_bindings_installed, installed_flavours
+from ..bundle import directory as bundles
+from ..bundle.directory import Bundle, updating
+from ..bundle.engine_record import LIVE_BATCH, EngineRecord, cuda_bindings_installed, installed_flavours
 from ..errors import BackendError, BundleError
 from ..lock import writing_alone
 from .engine_builder import build_engine, find_target
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..engine import BatchRange, Flavour
+    from ..bundle.engine_record import BatchRange, Flavour
     from . import Backend
     from .tensorrt import TensorRtBackend
 
@@ -114,8 +114,8 @@ def _compare(engine: Backend, onnx: Path, graph: bytes, bundle: Bundle) -> str:
 
 
 def _phantom_frames(bundle: Bundle) -> NDArray[np.uint8]:
+    from ..imaging.preprocess import preprocess
     from ..phantom import BACKGROUND, PLANES, Phantom, load_profile
-    from ..preprocess import preprocess
 
     size = bundle.contract.input
     phantom = Phantom(load_profile("B"))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..bundle import ONNX_FP16, ONNX_INT8_TENSORRT
-from ..engine import EngineRecord, import_flavour, installed_flavours, quiet_logger, record_name
+from ..bundle.directory import ONNX_FP16, ONNX_INT8_TENSORRT
+from ..bundle.engine_record import EngineRecord, import_flavour, installed_flavours, quiet_logger, record_name
 from ..errors import BackendError
 from . import Inference
 from .gpu import Buffer, Graph, Stream, current_device
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..bundle import Bundle
-    from ..contract import ModelContract
-    from ..engine import Flavour
+    from ..bundle.contract import ModelContract
+    from ..bundle.directory import Bundle
+    from ..bundle.engine_record import Flavour
 
 _REMEDY = "build the engine on this device: metfa-stream --rebuild, or metfa-export --fp16"
 

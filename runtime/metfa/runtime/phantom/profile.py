@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from ..bundle.records import from_json
 from ..errors import ProfileError
-from ..records import from_json
 from .font import GLYPHS
 
 SCHEMA = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from ..drift import DeviceCheck, DeviceReport, DeviceStatistics
+from ..decisions.device_check import DeviceCheck, DeviceReport, DeviceStatistics
 from ..frame import Unusable
 from .base import Sink
 

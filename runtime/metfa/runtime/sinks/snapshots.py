@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from ..bundle.records import to_json
 from ..files import make_directory, remove_empty, replacing, utf8, writing_to
-from ..records import to_json
 from .base import Sink
 
 if TYPE_CHECKING:

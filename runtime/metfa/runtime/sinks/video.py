@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..annotate import annotate
 from ..errors import OutputError
 from ..files import make_directory, remove_empty, writing_to
+from ..streaming.annotate import annotate
 from .base import Sink
 
 if TYPE_CHECKING:

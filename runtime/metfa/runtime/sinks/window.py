@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..annotate import annotate
 from ..errors import OutputError
+from ..streaming.annotate import annotate
 from .base import Sink
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 from ..command import require_extra
 from ..errors import SourceError
 from ..files import reading
-from ..images import SUFFIXES
-from ..media import files_in, is_dicom
+from ..imaging.images import SUFFIXES
+from ..imaging.media import files_in, is_dicom
 from .base import CaptureFormat, Notify, Source
 from .camera import open_camera
 from .folder import Folder

@@ -15,11 +15,11 @@ import pydicom
 from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from ..contract import Region
+from ..bundle.contract import Region
 from ..errors import SourceError
 from ..frame import Frame
-from ..images import MAX_PIXELS
-from ..media import begins_like_dicom
+from ..imaging.images import MAX_PIXELS
+from ..imaging.media import begins_like_dicom
 from .base import Source
 from .dicom_pixels import count_frames, is_video, read_frames, read_video, require_decoder
 from .video import Recording

@@ -17,7 +17,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
-from ..images import require_whole_jpeg
+from ..imaging.images import require_whole_jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..frame import Frame
-from ..images import read_images
+from ..imaging.images import read_images
 from .base import Source
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pydicom.uid import (  # noqa: E402
     UltrasoundMultiFrameImageStorage,
 )
 
-from metfa.runtime.contract import Region  # noqa: E402
+from metfa.runtime.bundle.contract import Region  # noqa: E402
 from metfa.runtime.errors import MissingExtraError, SourceError  # noqa: E402
 from metfa.training.data.readers import list_domain  # noqa: E402
 

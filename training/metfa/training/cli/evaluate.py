@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metfa.runtime import command
-from metfa.runtime.bundle import DEFAULT_DIRECTORY, Bundle
+from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY, Bundle
 from metfa.runtime.command import Command, require_extra, say
 from metfa.runtime.files import cache_directory, require_writable
 from metfa.runtime.parameters import RoiType
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from metfa.runtime.backends.choice import BackendName, Precision
-    from metfa.runtime.contract import Roi
+    from metfa.runtime.bundle.contract import Roi
 
     from ..evaluation.bundle import BundleEvaluation, EvaluationRecord
     from ..evaluation.one_versus_rest import Estimate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_ori
 
 import click
 
-from metfa.runtime.contract import Region, Roi
+from metfa.runtime.bundle.contract import Region, Roi
 from metfa.runtime.parameters import NamedType, NumberRange, RoiType, SectionedOption
 
 from ..config import AUTO, AUTO_METHODS, PRESETS, Augmentation, MethodName, TrainingConfig, Weights

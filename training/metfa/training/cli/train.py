@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metfa.runtime.bundle import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED, Bundle
+from metfa.runtime.bundle.directory import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED, Bundle
 from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
 from metfa.runtime.text import aligned, printable
@@ -238,7 +238,7 @@ def _refuse_options(ctx: click.Context) -> None:
 
 
 def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> str:
-    from metfa.runtime.decision import why_nothing_is_shown
+    from metfa.runtime.decisions.decider import why_nothing_is_shown
 
     from ..fit import read_metrics
     from ..methods import METHODS

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import metfa.runtime
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
 from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import OutputError
 from metfa.runtime.files import cache_directory, replacing, writing_to

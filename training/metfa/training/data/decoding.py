@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metfa.runtime.contract import Region, Roi
+from metfa.runtime.bundle.contract import Region, Roi
 from metfa.runtime.errors import SourceError
-from metfa.runtime.preprocess import preprocess
-from metfa.runtime.sector import find_sector
+from metfa.runtime.imaging.preprocess import preprocess
+from metfa.runtime.imaging.sector import find_sector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from metfa.runtime.contract import LABEL_RULE, is_label
+from metfa.runtime.bundle.contract import LABEL_RULE, is_label
 from metfa.runtime.errors import DataError, SourceError
 
 from .cache import Prepared, prepare

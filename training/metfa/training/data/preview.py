@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metfa.runtime.contract import Region
+from metfa.runtime.bundle.contract import Region
 from metfa.runtime.errors import OutputError
 from metfa.runtime.files import replacing
-from metfa.runtime.preprocess import preprocess
+from metfa.runtime.imaging.preprocess import preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.bundle.directory import Bundle
 
     from .prepared import PreparedDomain
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from metfa.runtime.backends import Backend, Inference
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.contract import Roi, software
+from metfa.runtime.bundle.contract import Roi, software
 from metfa.runtime.errors import BackendError
 from metfa.runtime.files import utf8
 from metfa.runtime.text import printable
@@ -31,7 +31,7 @@ from .scores import (
 
 if TYPE_CHECKING:
     from metfa.runtime.backends.choice import BackendName, Precision
-    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.bundle.directory import Bundle
 
 SCHEMA = 3
 """Version of the fields of :class:`EvaluationRecord`."""

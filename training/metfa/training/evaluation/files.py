@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from metfa.runtime import records
+from metfa.runtime.bundle import records
 from metfa.runtime.files import write_text
 
 from .figures import draw_confusion, draw_embedding, draw_rejection, draw_reliability, save_figure, tsne

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from metfa.runtime import records
-from metfa.runtime.contract import Roi
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.contract import Roi
 from metfa.runtime.errors import BundleError, DataError
 
 from ..config import CONFIG
@@ -26,7 +26,7 @@ from ..data.store import FrameStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metfa.runtime.bundle import Bundle
+    from metfa.runtime.bundle.directory import Bundle
 
     from ..data.listing import Entry
 

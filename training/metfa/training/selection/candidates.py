@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from metfa.runtime import records
+from metfa.runtime.bundle import records
 from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.runtime.files import replacing
 

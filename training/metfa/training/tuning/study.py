@@ -29,7 +29,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from metfa.runtime import records
+from metfa.runtime.bundle import records
 from metfa.runtime.errors import DivergenceError, StudyError, TrainingError
 
 from ..development import adapts, develop

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...frame import Observation, PlaneEvent
-    from ...summary import StreamStatistics
+    from ...streaming.summary import StreamStatistics
     from ..device import DeviceSink
 
 HISTORY_SECONDS = 120

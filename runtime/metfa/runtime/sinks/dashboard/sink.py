@@ -12,7 +12,7 @@ from .server import DashboardServer
 
 if TYPE_CHECKING:
     from ...frame import Observation, PlaneEvent
-    from ...summary import StreamStatistics
+    from ...streaming.summary import StreamStatistics
     from ..device import DeviceSink
     from .access import Address
     from .board import About

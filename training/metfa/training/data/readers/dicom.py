@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydicom.multival import MultiValue
 
-from metfa.runtime.contract import Region  # noqa: TC001  # typing.NamedTuple needs it
+from metfa.runtime.bundle.contract import Region  # noqa: TC001  # typing.NamedTuple needs it
 from metfa.runtime.errors import SourceError
 from metfa.runtime.files import utf8
 from metfa.runtime.sources.dicom import DicomCine, read_dataset, read_regions, reading_dicom

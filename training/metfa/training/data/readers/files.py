@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from metfa.runtime.command import require_extra
 from metfa.runtime.errors import DataError, SourceError
 from metfa.runtime.files import reading, utf8
-from metfa.runtime.images import SUFFIXES
-from metfa.runtime.media import is_dicom
+from metfa.runtime.imaging.images import SUFFIXES
+from metfa.runtime.imaging.media import is_dicom
 from metfa.runtime.sources.video import SUFFIXES as RECORDINGS
 
 from ..listing import Entry, Listing, Skipped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metfa.runtime.media import DICOM_DIRECTORY, children, is_loop
+from metfa.runtime.imaging.media import DICOM_DIRECTORY, children, is_loop
 
 from ..listing import SPLITS
 
@@ -19,7 +19,7 @@ def list_folder(folder: Path, files: Files) -> None:
     """Collect the media of a folder, sorted by name.
 
     ``CLASS/FILE`` is labelled, ``FILE`` is not; a folder inside a class folder, ``CLASS/PATIENT/…``, is taken for a
-    patient. What :func:`~metfa.runtime.media.children` leaves alone is no class, no patient and no picture.
+    patient. What :func:`~metfa.runtime.imaging.media.children` leaves alone is no class, no patient and no picture.
 
     Raises:
         DataError: a class folder holds nothing that can be used.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from metfa.runtime.errors import SourceError
 from metfa.runtime.files import reading, utf8
-from metfa.runtime.images import read_images
+from metfa.runtime.imaging.images import read_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

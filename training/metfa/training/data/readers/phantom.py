@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from metfa.runtime import records
+from metfa.runtime.bundle import records
 from metfa.runtime.phantom import BACKGROUND, PLANES, REVISION, DeviceProfile, Phantom, load_profile
 
 from ..listing import Entry, Listing

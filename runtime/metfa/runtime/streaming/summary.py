@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from .frame import Observation, PlaneEvent
+from ..frame import Observation, PlaneEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .errors import MetfaError
+    from ..errors import MetfaError
 
 Record = TypeVar("Record")
 

@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .frame import Decision, Frame, PlaneEvent
-from .picture import PictureWatch, sharpness, signal
+from ..frame import Decision, Frame, PlaneEvent
+from ..imaging.quality import PictureWatch, sharpness, signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from .contract import DecisionSpec, Rejection, RejectionScore
-    from .frame import Prediction
+    from ..bundle.contract import DecisionSpec, Rejection, RejectionScore
+    from ..frame import Prediction
 
 
 def rejection_score(
     logits: NDArray[np.float32], probabilities: NDArray[np.floating], score: RejectionScore
 ) -> NDArray[np.float64]:
-    """Return how much a frame looks like one of the labels, [...]; see :class:`~metfa.runtime.contract.Rejection`.
+    """Return how much a frame looks like one of the labels, [...].
+
+    See :class:`~metfa.runtime.bundle.contract.Rejection`.
 
     Args:
         logits: [..., M].

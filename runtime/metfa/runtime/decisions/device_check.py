@@ -1,9 +1,9 @@
 """Is this device one that the model knows? Compares what its pictures look like with those of training.
 
 A picture's distance to a device is that to the third nearest of the device's training pictures, in the space of
-:func:`~metfa.runtime.appearance.appearance`, whitened with the device's own covariance. It is measured in units of a
-limit that at most 5 % of the device's pictures exceed: the quantile of held-out ones that split conformal prediction
-takes (Lei et al., JASA 113:1094, 2018).
+:func:`~metfa.runtime.imaging.appearance.appearance`, whitened with the device's own covariance. It is measured in
+units of a limit that at most 5 % of the device's pictures exceed: the quantile of held-out ones that split conformal
+prediction takes (Lei et al., JASA 113:1094, 2018).
 
 Without clock and without I/O: the same pictures at the same times give the same report.
 """
@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import records
-from .appearance import FEATURES, appearance
-from .bundle import DEVICES
-from .errors import BundleError
+from ..bundle import records
+from ..bundle.directory import DEVICES
+from ..errors import BundleError
+from ..imaging.appearance import FEATURES, appearance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from .bundle import Bundle
+    from ..bundle.directory import Bundle
 
 SCHEMA = 1
 """Version of the fields of :class:`DeviceStatistics`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .files import reading
+from ..files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

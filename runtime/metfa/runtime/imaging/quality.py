@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .frame import Unusable
+from ..frame import Unusable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

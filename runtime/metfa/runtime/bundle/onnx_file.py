@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import BundleError
+from ..errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

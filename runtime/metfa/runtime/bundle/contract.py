@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal, TypeAlias
 
+from ..errors import ContractError
+from ..text import printable
 from . import records
-from .errors import ContractError
-from .text import printable
 
 SCHEMA = 4
 """Version of the contract's fields. Another version is refused."""
@@ -83,7 +83,7 @@ class InputSpec:
     Attributes:
         height: pixels, ≥ 28 and ≤ ``MAX_SIDE``.
         width: pixels, the same.
-        resize: how :mod:`metfa.runtime.preprocess` brings a frame to that size.
+        resize: how :mod:`metfa.runtime.imaging.preprocess` brings a frame to that size.
         normalisation: what the graph does first.
         region: the part of the device's frames that the model was made for; ``auto`` for the sector that is found in
             them, None for all of it.
@@ -125,7 +125,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class DecisionSpec:
-    """How :mod:`metfa.runtime.decision` turns the predictions of successive frames into decisions.
+    """How :mod:`metfa.runtime.decisions.decider` turns the predictions of successive frames into decisions.
 
     Attributes:
         temperature: what the logits are divided by before the softmax, so that probabilities are calibrated; > 0, at

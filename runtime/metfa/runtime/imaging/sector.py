@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from .contract import Region
+from ..bundle.contract import Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from .contract import Roi
+    from ..bundle.contract import Roi
 
 _LONGEST = 1200  # pixels; larger screens show nothing finer, and are halved (or more)
 _CELLS = 256  # about as many along the longer side

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..errors import BackendError, ExportError
 from . import records
 from .contract import ModelContract
-from .errors import BackendError, ExportError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from .errors import SourceError
-from .files import reading
+from ..errors import SourceError
+from ..files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +53,7 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
         raise SourceError(
             expected=f"one image in {path}",
             received="several pages or frames",
-            remedy="read them with metfa.runtime.images.read_images",
+            remedy="read them with metfa.runtime.imaging.images.read_images",
         )
     return image
 

@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime import Bundle, Decision, Frame, Observation, records
-from metfa.runtime import bundle as bundles
-from metfa.runtime.appearance import FEATURES, appearance
-from metfa.runtime.drift import (
+from metfa.runtime.bundle import directory as bundles
+from metfa.runtime.decisions.device_check import (
     MIN_LOOKS,
     SCHEMA,
     WINDOW_SECONDS,
@@ -30,6 +29,7 @@ from metfa.runtime.drift import (
 )
 from metfa.runtime.errors import BundleError
 from metfa.runtime.frame import Unusable
+from metfa.runtime.imaging.appearance import FEATURES, appearance
 from metfa.runtime.sinks import DeviceSink, Feeds
 from metfa.runtime.sinks.device import sentence
 
@@ -259,7 +259,8 @@ def test_the_statistics_come_back_from_a_bundle(bundle: Path) -> None:
 
 
 def edited(**changes: Any) -> bytes:
-    return records.to_json(replace(KNOWN, source=_unchecked(KNOWN.source, **changes)), indent=None).encode()
+    text: str = records.to_json(replace(KNOWN, source=_unchecked(KNOWN.source, **changes)), indent=None)
+    return text.encode()
 
 
 def _unchecked(record: DeviceReference, **changes: Any) -> DeviceReference:

@@ -31,10 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import BundleError, OutputError
+from ..files import make_directory, remove_empty, sha256, sync, umask, writing_to
 from . import records
 from .contract import ModelContract
-from .errors import BundleError, OutputError
-from .files import make_directory, remove_empty, sha256, sync, umask, writing_to
 from .onnx_file import require_harmless
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .errors import SourceError
+from ..errors import SourceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .contract import Region
+    from ..bundle.contract import Region
 
 
 def preprocess(image: NDArray[np.uint8], *, height: int, width: int, region: Region | None = None) -> NDArray[np.uint8]:

@@ -12,8 +12,8 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from queue import Empty
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from .decision import Decider, StillDecider
-from .frame import Frame, Observation, PlaneEvent, Prediction
+from ..decisions.decider import Decider, StillDecider
+from ..frame import Frame, Observation, PlaneEvent, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .contract import ModelContract, Region
-    from .sources import Source
+    from ..bundle.contract import ModelContract, Region
+    from ..sources import Source
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")

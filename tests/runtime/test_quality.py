@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from metfa.runtime import Region, open_source
-from metfa.runtime.images import read_image
+from metfa.runtime.imaging.images import read_image
+from metfa.runtime.imaging.preprocess import preprocess
+from metfa.runtime.imaging.quality import PictureWatch, sharpness, signal
 from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
-from metfa.runtime.picture import PictureWatch, sharpness, signal
-from metfa.runtime.preprocess import preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from .files import utf8
+from ..files import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from .contract import Region
-    from .frame import Observation
+    from ..bundle.contract import Region
+    from ..frame import Observation
 
 _PLAIN, _BOLD = cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX
 _WHITE, _GREY, _DARK, _ACCENT = (255, 255, 255), (190, 190, 190), (64, 64, 64), (70, 190, 255)  # blue, green, red

@@ -1,0 +1,1 @@
+"""The bundle: its directory, the contract in it, and the records that it holds."""

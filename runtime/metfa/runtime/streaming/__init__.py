@@ -1,0 +1,1 @@
+"""The loop from a source to decisions, and what is made of them."""
