@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from metfa.runtime import Bundle, records
+from metfa.runtime import Bundle
+from metfa.runtime.bundle import records
 from metfa.runtime.command import Command
 from metfa.runtime.errors import BundleError
 from metfa.runtime.files import write_text

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.runtime import Bundle, Decision, Frame, Observation, records
+from metfa.runtime import Bundle, Decision, Frame, Observation
 from metfa.runtime.bundle import directory as bundles
+from metfa.runtime.bundle import records
 from metfa.runtime.decisions.device_check import (
     MIN_LOOKS,
     SCHEMA,

@@ -11,6 +11,7 @@ import sys
 import time
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -30,7 +31,6 @@ from .domains import SMALL, domain, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from metfa.training.data.listing import Entry
     from metfa.training.data.prepared import PreparedDomain
@@ -283,3 +283,23 @@ def test_two_runs_at_once_prepare_the_pictures_once(cache: Path, tmp_path: Path)
     counts = [process.communicate()[0].strip() for process in processes]
     assert sorted(counts) == ["0", "1"]
     assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "runtime/imaging/preprocess.py",
+        "runtime/sources/video.py",
+        "runtime/phantom/scan.py",
+        "training/data/decoding.py",
+        "training/data/readers/phantom.py",
+    ],
+)
+def test_frames_are_made_anew_where_the_code_that_makes_them_changes(
+    module: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+    domain([entry(seed) for seed in range(6)])
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * path.match(f"*/metfa/{module}"))
+    domain([entry(seed) for seed in range(6)])
+    assert len(list(cache.iterdir())) == 2

@@ -2,6 +2,6 @@
 
 from .anatomy import BACKGROUND, PLANES
 from .profile import DeviceProfile, load_profile
-from .simulator import REVISION, Phantom
+from .simulator import Phantom
 
-__all__ = ["BACKGROUND", "PLANES", "REVISION", "DeviceProfile", "Phantom", "load_profile"]
+__all__ = ["BACKGROUND", "PLANES", "DeviceProfile", "Phantom", "load_profile"]

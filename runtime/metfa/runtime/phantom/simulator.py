@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from .profile import DeviceProfile
 
 
-REVISION = 2
-"""Of what the phantom shows. Whoever keeps frames of another one renders them anew."""
-
-
 class Phantom:
     """A simulated ultrasound device that looks at a simulated fetus.
 

@@ -315,6 +315,9 @@ def _code() -> list[Path]:
     """Return the modules that frames are made with: when they change, so do the frames."""
     runtime, here = Path(metfa.runtime.__path__[0]), Path(__file__).parent
     sources = ("dicom.py", "dicom_pixels.py", "pyav.py", "video.py")
-    named = ("images.py", "preprocess.py", "sector.py", *(f"sources/{name}" for name in sources))
-    packages = (*sorted((runtime / "phantom").glob("*.py")), *sorted((here / "forms").glob("*.py")))
+    named = (
+        *(f"imaging/{name}" for name in ("images.py", "preprocess.py", "sector.py")),
+        *(f"sources/{name}" for name in sources),
+    )
+    packages = (*sorted((runtime / "phantom").glob("*.py")), *sorted((here / "readers").glob("*.py")))
     return [here / "decoding.py", here / "groups.py", *(runtime / name for name in named), *packages]

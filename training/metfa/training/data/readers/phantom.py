@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from metfa.runtime.bundle import records
-from metfa.runtime.phantom import BACKGROUND, PLANES, REVISION, DeviceProfile, Phantom, load_profile
+from metfa.runtime.phantom import BACKGROUND, PLANES, DeviceProfile, Phantom, load_profile
 
 from ..listing import Entry, Listing
 
@@ -51,7 +51,7 @@ class PhantomFrame:
 
     def identity(self) -> str:
         """Return what changes when the picture does."""
-        return f"{_device(self.profile)} {self.plane} {self.seed}"
+        return f"{_json(self.profile)} {self.plane} {self.seed}"
 
     def read(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the simulated frame, uint8 [480, 640]."""
@@ -72,7 +72,7 @@ class PhantomScan:
 
     def identity(self) -> str:
         """Return what changes when the pictures do."""
-        return f"{_device(self.profile)} scan {self.seed}"
+        return f"{_json(self.profile)} scan {self.seed}"
 
     def read(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the frames, uint8 [480, 640]."""
@@ -131,5 +131,5 @@ def _planes(profile: DeviceProfile, seed: int) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=2)
-def _device(profile: DeviceProfile) -> str:
-    return f"{REVISION} {records.to_json(profile)}"
+def _json(profile: DeviceProfile) -> str:
+    return records.to_json(profile)
