@@ -61,6 +61,10 @@ class SettableField(NamedTuple):
     default: Any
     setting: Setting
 
+    def value_in(self, configuration: object) -> Any:
+        """Return the field's value."""
+        return getattr(configuration if self.group is None else getattr(configuration, self.group), self.name)
+
 
 def setting(default: Any, option: str, section: Section, text: str, **bounds: Any) -> Any:
     """Return a dataclass field that is set by an option; ``bounds`` are further attributes of :class:`Setting`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from metfa.runtime.bundle import records
+from metfa.runtime.bundle.contract import Roi
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEVICES, ENGINE_PATTERN, PARITY
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.decisions.device_check import DeviceStatistics
@@ -14,6 +15,7 @@ from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA, DataReport, describe_groups
 from metfa.training.evaluation.scores import score_classes
 from metfa.training.outcome import EVALUATION, Evaluation
+from metfa.training.settings import SettableField, settable_fields
 
 from ..report import ParityReport, comparison_table, graph_table
 from .markdown import facts, plain, table
@@ -21,7 +23,6 @@ from .markdown import facts, plain, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from metfa.runtime.bundle.contract import Roi
     from metfa.runtime.bundle.directory import Bundle
     from metfa.training.evaluation.scores import Scores
 
@@ -100,33 +101,26 @@ def _training(bundle: Bundle) -> Iterator[str]:
     if isinstance(config, str):
         yield config
         return
-    weights, classes = config.weights, len(bundle.contract.labels)
+    classes = len(bundle.contract.labels)
     yield facts(
         [
-            ("Source", f"{config.source}, part of the frame: {_region(config.source_region)}"),
-            ("Target", f"{config.target}, part of the frame: {_region(config.target_region)}"),
-            ("Encoder", f"{config.encoder}, {config.embedding} dimensions"),
+            ("Input", f"{config.height} × {config.width}"),
             ("Initial weights", _initial_weights(config)),
-            ("Steps", f"{config.steps}, {config.images_of_each_class(classes)} source images of each class in each"),
-            (
-                "Optimiser",
-                f"SGD, learning rate {config.learning_rate:g}, momentum {config.momentum:g}, weight decay "
-                f"{config.weight_decay:g}",
-            ),
-            (
-                "Weights",
-                f"λ₁ {weights.ce:g}, λ₂ {weights.prior:g}, λ₃ {weights.metric:g}, λ₄ {weights.reconstruction:g}, "
-                f"λ₅ {weights.alignment:g}, λ₆ {weights.entropy:g}",
-            ),
-            ("Temperatures", f"τ₀ {config.prototype_temperature:g}, τ₁ {config.alignment_temperature:g}"),
-            (
-                "Augmentation",
-                f"flip {'yes' if config.augmentation.flip else 'no'}, noise {config.augmentation.noise:g}, "
-                f"extended {'yes' if config.augmentation.extended else 'no'}",
-            ),
-            ("Seed", f"{config.seed}"),
+            ("Batch", f"{config.images_of_each_class(classes)} source images of each of {classes} classes"),
+            *((each.setting.name, _setting(each, config)) for each in settable_fields(TrainingConfig)),
         ]
     )
+
+
+def _setting(settable: SettableField, config: TrainingConfig) -> str:
+    value = settable.value_in(config)
+    if settable.kind == Roi:
+        return _region(value)
+    if value is None:
+        return settable.setting.shown or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _selection(bundle: Bundle) -> Iterator[str]:
