@@ -3,10 +3,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import grimp
 import pytest
 
 import metfa.runtime
@@ -24,6 +26,13 @@ def test_public_names_can_be_imported(name: str) -> None:
 def test_there_is_nothing_else() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         metfa.runtime.nothing  # noqa: B018
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    """Not even for types alone."""
+    graph = grimp.build_graph("metfa.export", "metfa.training", "metfa.runtime")
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    tuple(TopologicalSorter(imports).static_order())  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from metfa.export.graph import deploy
-from metfa.export.precision import fold_batch_norms, half_arithmetic
+from metfa.export.graph import deploy, half_arithmetic
+from metfa.export.precision import fold_batch_norms
 from metfa.runtime.bundle.contract import Normalisation
 from metfa.training.model import Normalise
 

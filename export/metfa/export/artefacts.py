@@ -38,10 +38,9 @@ from metfa.training.weights import load_network
 
 from .frames import FrameSet
 from .gate import Gate
-from .graph import Model, deploy, export_onnx
+from .graph import Model, deploy, export_onnx, half_arithmetic
 from .inspection import Inspection, count_operations, inspect, require_inference_only
 from .parity import run_module
-from .precision import half_arithmetic
 from .quantise import Form, Quantiser, simulate
 from .report import SCHEMA, ParityReport
 from .sensitivity import find_layers_to_keep

@@ -61,6 +61,25 @@ class DeployedModel(nn.Module):
         return self.logits(self.hidden(embedding).float()), embedding.float()
 
 
+def half_arithmetic(model: DeployedModel) -> DeployedModel:
+    """Return a float32 copy of an FP16 ``model`` that rounds what enters each layer to half precision.
+
+    That is what a GPU computes: products of halves, summed in float32, stored as halves, infinite above 65,504. ONNX
+    Runtime on a CPU leaves out the stores, so that it cannot show an overflow.
+    """
+    model = copy.deepcopy(model)
+    model.dtype = torch.float32
+    for part in (model.body.float(), model.hidden.float()):
+        for layer in part.modules():
+            if not any(layer.children()):
+                layer.register_forward_pre_hook(_round_to_half)
+    return model
+
+
+def _round_to_half(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return inputs[0].half().float()
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A network to export.

@@ -1,4 +1,4 @@
-"""What a network needs before it can run in half precision, and what it would compute there."""
+"""What a network needs before it can run in half precision."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from metfa.training.encoders.residual import ResidualUnit
 
 if TYPE_CHECKING:
     from metfa.runtime.backends.choice import Precision
-
-    from .graph import DeployedModel
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
 
@@ -36,25 +34,6 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
         if isinstance(part, nn.BatchNorm2d):
             _simplify(part)
     return module
-
-
-def half_arithmetic(model: DeployedModel) -> DeployedModel:
-    """Return a float32 copy of an FP16 ``model`` that rounds what enters each layer to half precision.
-
-    That is what a GPU computes: products of halves, summed in float32, stored as halves, infinite above 65,504. ONNX
-    Runtime on a CPU leaves out the stores, so that it cannot show an overflow.
-    """
-    model = copy.deepcopy(model)
-    model.dtype = torch.float32
-    for part in (model.body.float(), model.hidden.float()):
-        for layer in part.modules():
-            if not any(layer.children()):
-                layer.register_forward_pre_hook(_round_to_half)
-    return model
-
-
-def _round_to_half(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    return inputs[0].half().float()
 
 
 def _fold(layer: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
