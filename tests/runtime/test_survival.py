@@ -24,9 +24,10 @@ import pytest
 from click.testing import CliRunner
 
 from metfa.runtime import open_source
-from metfa.runtime.cli import _run_aside, main
+from metfa.runtime.cli import main
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BackendError
+from metfa.runtime.streaming.run import _run_aside
 
 from .conftest import grey, make_bundle, make_contract
 
@@ -236,7 +237,7 @@ def test_a_stream_under_nohup_survives_its_terminal(bundle: Path) -> None:
 
 
 def test_a_model_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metfa.runtime.cli._MAX_STEP_SECONDS", 0.05)
+    monkeypatch.setattr("metfa.runtime.streaming.run._MAX_STEP_SECONDS", 0.05)
     unblock = threading.Event()
     interruption = Interruption()
     interruption.requested = True

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
-import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +15,12 @@ import click
 from . import command
 from .bundle.directory import DEFAULT_DIRECTORY
 from .command import Command, Interruption, say
-from .errors import BackendError, MetfaError, OutputError
+from .errors import MetfaError, OutputError
 from .parameters import AddressType, CollectionLimitType, NumberRange, RoiType, SizeType
 from .text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from .backends.choice import BackendName, Precision
     from .bundle.contract import ModelContract, Region, Roi
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
     from .sinks.dashboard import Address, DashboardSink
     from .sources import CaptureFormat, Source
     from .streaming.summary import StreamStatistics
-
-_REFRESH_SECONDS = 1 / 30  # how often the window answers the user
-_MAX_STEP_SECONDS = 0.8  # that a frame may take after a signal, before the end does not wait for it
 
 # What takes long to import (NumPy, OpenCV) is imported where it is used, so that --help answers at once.
 
@@ -181,16 +176,35 @@ def main(  # click passes the options by name
     Ends with the source, on Ctrl-C, SIGTERM or SIGHUP, or when the window is closed; all files are complete then.
     """
     from .classifier import PlaneClassifier
-    from .sinks import CollectionSink, Feeds
+    from .sinks import CollectionSink, StatusLineSink
     from .sources import CaptureFormat
-    from .streaming.loop import stream
+    from .streaming.outputs import OutputFiles
+    from .streaming.run import run_stream
     from .streaming.summary import StreamStatistics
 
     _keep_opencv_to_one_thread()
-    _refuse_to_overwrite(device, {"--output": output, "--events": events, "--labels": table}, overwrite=overwrite)
+    files = OutputFiles(output, events, table, snapshots)
+    files.refuse_to_overwrite(device, overwrite=overwrite)
     statistics = StreamStatistics()
     device_check: DeviceSink | None = None
     collection: CollectionSink | None = None
+
+    def open_sinks() -> Iterator[Sink]:
+        nonlocal collection
+        labels = classifier.contract.labels
+        if serve is not None:
+            yield _open_dashboard(serve, source, classifier, statistics, device_check)
+        yield from files.open(source, labels)
+        if sys.stderr.isatty():
+            yield StatusLineSink()
+        if collect is not None:
+            collection = CollectionSink(collect, collect_limit)
+            yield collection
+        if device_check is not None:
+            yield device_check
+        if window is not False and (view := _open_window(device, labels, required=window)) is not None:
+            yield view
+
     try:
         with ExitStack() as stack:
             classifier = PlaneClassifier.load(
@@ -206,46 +220,17 @@ def main(  # click passes the options by name
             source = _open_source(stack, device, CaptureFormat(size, rate, pixels), realtime=realtime)
             # Up to here nothing was done that a signal could not simply end.
             interruption = stack.enter_context(Interruption())
-            labels = classifier.contract.labels
-            feeds = Feeds(
-                live=source.live,
-                missed=statistics.add_sink_drop,
-                notify=_say,
-                shutdown_requested=lambda: interruption.requested,
-            )
-            stack.enter_context(feeds)
             device_check = _open_device_check(bundle)
-            if serve is not None:
-                feeds.add(_open_dashboard(serve, source, classifier, statistics, device_check))
-            for sink in _open_files(source, labels, output, events, table, snapshots):
-                feeds.add(sink)
-            if collect is not None:
-                collection = CollectionSink(collect, collect_limit)
-                feeds.add(collection)
-            if device_check is not None:
-                feeds.add(device_check)
-            view = _open_window(device, labels, required=window) if window is not False else None
-            if view is not None:
-                stack.callback(view.destroy)
-                feeds.add(view)
-            deadline = math.inf if seconds is None else time.monotonic() + seconds
-
-            def stop() -> bool:
-                return (
-                    interruption.requested
-                    or feeds.failed
-                    or time.monotonic() > deadline
-                    or statistics.frames == limit
-                    or (view is not None and view.was_closed)
-                )
-
-            def classify() -> None:
-                with closing(stream(source, classifier, stop=stop)) as items:
-                    for item in items:
-                        statistics.add(item)
-                        feeds.put(item)
-
-            _run_aside(classify, interruption, refresh=view.refresh if view is not None else lambda: None)
+            run_stream(
+                source,
+                classifier,
+                open_sinks(),
+                interruption,
+                statistics=statistics,
+                limit=limit,
+                seconds=math.inf if seconds is None else seconds,
+                notify=_say,
+            )
     except MetfaError:
         if statistics.frames:
             _summarise(statistics, device_check, live=source.live)
@@ -274,38 +259,6 @@ def _tell_of_collection(collection: CollectionSink, directory: Path | None, roi:
 def _say(line: str) -> None:
     with suppress(OSError):  # a terminal that is gone must not keep the stream or its files from going on
         click.echo(printable(line), err=True)
-
-
-def _run_aside(work: Callable[[], None], interruption: Interruption, refresh: Callable[[], None]) -> None:
-    """Run ``work`` in a thread, so that the main one can answer signals and the window; raise what it raises.
-
-    Raises:
-        BackendError: it did not end within a second of a signal, as only the model can be waited for.
-    """
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            work()
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="metfa classification", daemon=True)
-    thread.start()
-    give_up_at = math.inf
-    while thread.is_alive():
-        refresh()
-        thread.join(_REFRESH_SECONDS)
-        if interruption.requested and give_up_at == math.inf:
-            give_up_at = time.monotonic() + _MAX_STEP_SECONDS
-        if time.monotonic() > give_up_at:
-            raise BackendError(
-                expected="the model's answer to the last frame",
-                received=f"none for {_MAX_STEP_SECONDS:g} s",
-                remedy="look after the GPU; what was decided before is in the files",
-            )
-    if errors:
-        raise errors[0]
 
 
 def _open_source(stack: ExitStack, device: str, wanted: CaptureFormat, *, realtime: bool) -> Source:
@@ -358,34 +311,6 @@ def _report_sector(region: Region | None, width: int, height: int) -> None:
     _say(f"sector: {found}")
 
 
-def _open_files(
-    source: Source,
-    labels: Sequence[str],
-    output: Path | None,
-    events: Path | None,
-    table: Path | None,
-    snapshots: Path | None,
-) -> Iterator[Sink]:
-    from .sinks import JsonLinesSink, LabelsSink, SnapshotSink, StatusLineSink, VideoSink
-
-    if table is not None:
-        if source.continuous:
-            raise OutputError(
-                expected="an image or a folder for --labels",
-                received=source.description,
-                remedy="take --events, which has the time of each frame and of each plane",
-            )
-        yield LabelsSink(table, labels)
-    if output is not None:
-        yield VideoSink(output, source.rate, labels)
-    if events is not None:
-        yield JsonLinesSink(events, labels)
-    if snapshots is not None:
-        yield SnapshotSink(snapshots)
-    if sys.stderr.isatty():
-        yield StatusLineSink()
-
-
 def _open_device_check(directory: Path) -> DeviceSink | None:
     """Return what compares the stream's pictures with those of training; None where the bundle knows none."""
     from .bundle.directory import Bundle
@@ -429,35 +354,3 @@ def _open_window(title: str, labels: Sequence[str], *, required: bool | None) ->
             raise
         _say(f"window: none ({error.received})")
         return None
-
-
-def _refuse_to_overwrite(device: str, outputs: dict[str, Path | None], *, overwrite: bool) -> None:
-    """Refuse files that would replace each other, the source, or, unless that is wanted, what is there.
-
-    Pipes and devices are no files: nothing is lost of them.
-    """
-    files = {option: path for option, path in outputs.items() if path is not None}
-    if len({path.resolve() for path in files.values()}) < len(files):
-        raise OutputError(
-            expected=f"two files for {' and '.join(files)}",
-            received=f"{next(iter(files.values()))} twice",
-            remedy="choose another path",
-        )
-    for option, path in files.items():
-        if not path.is_file():
-            continue
-        is_source = False
-        with suppress(OSError):  # where the source is no file, or even too long for a file's name
-            is_source = path.samefile(device)
-        if is_source:
-            raise OutputError(
-                expected="an output beside the source",
-                received=f"{path}, the source itself",
-                remedy="choose another path",
-            )
-        if not overwrite:
-            raise OutputError(
-                expected=f"a new file for {option}",
-                received=f"{path}, which exists",
-                remedy="choose another path, or replace it with --overwrite",
-            )
