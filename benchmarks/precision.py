@@ -37,9 +37,9 @@ from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.phantom import PLANES
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.config import PRESETS
 from metfa.training.development import NORMALISATION
 from metfa.training.model import Network, NetworkConfig
+from metfa.training.presets import PRESETS
 from metfa.training.weights import REFERENCE
 
 from .machine import host

@@ -21,7 +21,7 @@ import torch
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.parameters import SizeType
-from metfa.training.config import PRESETS
+from metfa.training.presets import PRESETS
 
 from ..machine import host
 from .loading import measure_loading

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from metfa.runtime.bundle.contract import Normalisation
-from metfa.training.config import PRESETS, EncoderName
+from metfa.training.config import EncoderName
 from metfa.training.model import Network, NetworkConfig, Normalise, reverse_gradient
+from metfa.training.presets import PRESETS
 
 PER_IMAGE = Normalisation(kind="per-image", scale=1.0, mean=None)
 

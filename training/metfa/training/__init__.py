@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 # PyTorch reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .config import PRESETS, Augmentation, TrainingConfig, Weights
+from .config import Augmentation, TrainingConfig, Weights
+from .presets import PRESETS
 
 if TYPE_CHECKING:
     from .outcome import Evaluation

@@ -10,8 +10,9 @@ import click
 from metfa.runtime.bundle.contract import Region, Roi
 from metfa.runtime.parameters import NamedType, NumberRange, RoiType, SectionedOption
 
-from ..config import AUTO, AUTO_METHODS, PRESETS, Augmentation, MethodName, TrainingConfig, Weights
+from ..config import AUTO, AUTO_METHODS, Augmentation, MethodName, TrainingConfig, Weights
 from ..initial_weights import identify
+from ..presets import PRESETS
 from ..settings import SettableField, settable_fields
 from .options import read_options
 
