@@ -28,7 +28,7 @@ OPTIONS = ("--source", "phantom:A", "--target", "phantom:B?scans=12", "--input-s
 """Labelled stills of A, unlabelled frames of live scans of B; small enough for two CPU cores."""
 
 SECONDS = 20
-SEED = 10_001  # of the pictured frames; none that was trained or tested on
+SEED = 10_001  # of the pictured frames; none that was trained or tested on, and odd: background of its own
 
 
 @click.command(cls=Command)

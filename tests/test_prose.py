@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 import statistics
 from pathlib import Path
@@ -99,3 +101,20 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
         assert linked.exists(), target
         if anchor and linked.suffix == ".md":
             assert anchor in anchors(linked), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_of_metfa_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for module, names in re.findall(r"^from (metfa[\w.]+) import ([\w, ]+)$", text, re.MULTILINE):
+        found = importlib.import_module(module)
+        assert [name for name in names.split(", ") if not hasattr(found, name)] == [], module
+    for dotted in set(re.findall(r"\bmetfa\.(?:runtime|training|export)(?:\.\w+)*", text)):
+        parts = dotted.split(".")
+        rest: list[str] = []
+        while importlib.util.find_spec(".".join(parts)) is None:
+            rest.insert(0, parts.pop())
+        found = importlib.import_module(".".join(parts))
+        for name in rest:
+            assert hasattr(found, name), dotted
+            found = getattr(found, name)

@@ -71,7 +71,8 @@ def main(
 ) -> None:
     """Train MetFA-VI whole and without each of its parts, from the same source to the same target."""
     require_options_of_a_run(options)
-    claim(output, [source, target, str(source_roi), str(target_roi), *options])
+    variants = [f"{variant}: {own}" for variant, own in VARIANTS.items()]
+    claim(output, [source, target, str(source_roi), str(target_roi), *variants, *options])
     direction = Direction("source-to-target", DomainChoice(source, source_roi), DomainChoice(target, target_roi))
     runs = [Run(direction, "metfa-vi", seed) for seed in range(seeds)]
     results: dict[str, list[Result]] = {}

@@ -12,6 +12,7 @@ from metfa.training.data.pair import read_pair
 from metfa.training.development import ROLES
 from metfa.training.evaluation.figures import draw_confusion, draw_embedding, save_figure, tsne
 from metfa.training.evaluation.model import infer
+from metfa.training.methods import METHODS
 from metfa.training.weights import load_network
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def _embed(result: Result, bundle: Bundle) -> tuple[np.ndarray, np.ndarray, list
     domains: list[str] = []
     for role in ROLES:
         network = load_network(bundle)
-        adopt_statistics(network, pair.frames(role, "train").frames)
+        if role != METHODS[result.run.method].home:  # whose statistics the bundle holds
+            adopt_statistics(network, pair.frames(role, "train").frames)
         held_out = pair.frames(role, "test")
         chosen = np.random.default_rng(0).permutation(len(held_out.frames))[:POINTS]
         embeddings.append(infer(network, held_out.frames[chosen]).embedding)

@@ -15,12 +15,13 @@ from metfa.export.card.page import to_page
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
 from metfa.training.class_shares import ClassShares, ShareEstimates
-from metfa.training.config import CONFIG, InitialWeights
+from metfa.training.config import CONFIG, InitialWeights, TrainingConfig
 from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind
 from metfa.training.evaluation.scores import Scores
 from metfa.training.outcome import EVALUATION, CandidateScores, Compared, Evaluation
 from metfa.training.selection.between import Judged
 from metfa.training.selection.validators import Validators
+from metfa.training.settings import settable_fields
 from metfa.training.verdict import Verdict
 
 from .networks import LABELS
@@ -121,6 +122,16 @@ def test_initial_weights_are_named_with_their_licence(trained: Path) -> None:
         add(trained, CONFIG, records.to_json(config))
         write_card(Bundle.open(trained))
         assert plain(text) in (trained / CARD).read_text(encoding="utf-8")
+
+
+def test_every_setting_of_the_run_is_listed(trained: Path) -> None:
+    add(trained, CONFIG, records.to_json(dataclasses.replace(make_config(), seed=321, threads=None)))
+    write_card(Bundle.open(trained))
+    text = (trained / CARD).read_text(encoding="utf-8")
+    for each in settable_fields(TrainingConfig):
+        assert f"- **{each.setting.name}**: " in text
+    for line in ("seed**: 321", "balance**: yes", "source-roi**: all of it", "noise**: 0.1", "threads**: as many as"):
+        assert f"- **{line}" in text
 
 
 def test_a_target_without_labels_has_no_scores(trained: Path) -> None:

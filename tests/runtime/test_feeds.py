@@ -242,7 +242,7 @@ def test_a_second_failure_is_reported_beside_the_first() -> None:
 
 @pytest.mark.parametrize("kind", ["pictures", "records", "view"])
 def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
-    monkeypatch.setattr(feeds._Feed, "_HURRY_SECONDS", 0.05)
+    monkeypatch.setattr(feeds._Feed, "_SHUTDOWN_SECONDS", 0.05)
     sink = Collector(kind)
     into = Feeds(live=False, shutdown_requested=lambda: True)
     into.add(sink)
@@ -258,7 +258,7 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("kind", ["pictures", "records", "view"])
 def test_a_sink_that_takes_long_to_close_has_missed_nothing(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
-    monkeypatch.setattr(feeds._Feed, "_HURRY_SECONDS", 0.05)
+    monkeypatch.setattr(feeds._Feed, "_SHUTDOWN_SECONDS", 0.05)
     sink, said = Collector(kind), list[str]()
     into = Feeds(live=False, shutdown_requested=lambda: True, notify=said.append)
     into.add(sink)

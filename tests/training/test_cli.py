@@ -1,6 +1,8 @@
 """``metfa-train`` as users run it."""
 
 import json
+import math
+import re
 import shlex
 import shutil
 import signal
@@ -9,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -24,17 +26,18 @@ from metfa.runtime.errors import DivergenceError
 from metfa.training import development, fit
 from metfa.training import run as training
 from metfa.training.cli.train import main
-from metfa.training.comparison import with_method
-from metfa.training.config import AUTO, AUTO_METHODS, CONFIG, Augmentation, MethodName, TrainingConfig, Weights
+from metfa.training.config import AUTO, CONFIG, Augmentation, MethodName, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation import model as model_evaluation
 from metfa.training.fit import METRICS, Trainer
 from metfa.training.methods import METHODS, Batch, Method
 from metfa.training.model import Network
 from metfa.training.outcome import EVALUATION
+from metfa.training.presets import PRESETS
 from metfa.training.selection.between import Judged
 from metfa.training.selection.rule import choose
 from metfa.training.selection.validators import Validators
+from metfa.training.settings import Section, settable_fields
 from metfa.training.weights import load_network, load_reference
 
 from .conftest import LABELS, write_classes
@@ -774,10 +777,43 @@ def test_the_defaults_are_the_papers_and_metfa_vi(captured: list[TrainingConfig]
 
 
 def test_in_place_of_the_minimax_entropy_metfa_vi_has_class_confusion(captured: list[TrainingConfig]) -> None:
-    run("--method", "auto")
-    run("--method", "auto", "--lambda-h", 3)
-    of_each = [[with_method(first, method).weights.entropy for method in AUTO_METHODS] for first in captured]
-    assert of_each == [[5, 5, 0], [3, 3, 3]]
+    for given in ([], ["--lambda-h", 0], ["--lambda-h", 5]):
+        run("--method", "auto", *given)
+    assert [each.with_method("metfa-vi").weights.entropy for each in captured] == [0, 0, 5]
+
+
+def test_the_defaults_of_the_command_are_those_of_the_configuration(captured: list[TrainingConfig]) -> None:
+    run()
+    assert captured == [TrainingConfig()]
+    assert PRESETS["edge"] == (captured[0].encoder, captured[0].embedding, captured[0].height, captured[0].width)
+
+
+def test_every_field_has_an_option_that_help_lists_under_its_title() -> None:
+    text = CliRunner().invoke(main, ["--help"]).output
+    parts = re.split(rf"^({'|'.join(get_args(Section))}):$", text, flags=re.MULTILINE)
+    assert parts[1::2] == list(get_args(Section))
+    listed = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for each in settable_fields(TrainingConfig):
+        option = each.setting.option.partition("/")[0]
+        assert re.search(rf"^  {option}\b", listed[each.setting.section], re.MULTILINE), option
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, r"expected steps in \[1, inf\], received 0"),
+        ({"momentum": 1}, r"expected momentum in \(0, 1\), received 1"),
+        ({"learning_rate": math.nan}, "expected learning_rate in .* received nan"),
+        ({"method": "auto"}, "expected method to be one of source-only, .*, received 'auto'"),
+        ({"source": Path("A")}, "expected source to be text, received PosixPath"),
+        ({"weights": Weights(ce=-1)}, r"expected ce in \[0, inf\], received -1"),
+        ({"freeze_encoder": True}, "expected initial_weights with freeze_encoder"),
+    ],
+    ids=str,
+)
+def test_a_configuration_refuses_what_the_command_would(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**wrong)
 
 
 EVERY_OPTION = """

@@ -16,7 +16,7 @@ from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.training.batch_norm import adopt_statistics
 from metfa.training.config import MethodName, TrainingConfig
-from metfa.training.data.store import UNLABELLED, FrameStore
+from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation.model import evaluate
 from metfa.training.fit import METRICS, Trainer, candidate_steps, read_config
 from metfa.training.methods import METHODS, Batch, build_method
@@ -65,6 +65,26 @@ class StopAfter(Interruption):
     @requested.setter
     def requested(self, value: bool) -> None:
         pass
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_the_targets_statistics_come_from_balanced_frames_where_its_batches_do(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, balance: bool
+) -> None:
+    adopted: list[np.ndarray | None] = []
+
+    def adopt(network: Network, frames: FrameSequence, pseudo_labels: np.ndarray | None) -> None:
+        adopted.append(pseudo_labels)
+        adopt_statistics(network, frames, pseudo_labels)
+
+    monkeypatch.setattr("metfa.training.selection.candidates.adopt_statistics", adopt)
+    config = replace(config, method="metfa-vi", balance=balance, steps=4, candidates=1)
+    trainer = make_trainer(make_network(), config, tmp_path)
+    assert trainer.run(Interruption())
+    of_source, of_target = adopted
+    assert of_source is None
+    assert (of_target is not None) == balance
+    assert of_target is None or of_target.shape == (len(make_store(6, 120).frames),)
 
 
 def test_training_learns_the_source(config: TrainingConfig, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEFAULT_DIRECTORY, B
 from metfa.runtime.bundle.engine_record import LIVE_BATCH
 from metfa.runtime.command import Command, require_extra, say, typed_arguments
 from metfa.runtime.errors import ParityError
+from metfa.runtime.lock import writing_alone
 from metfa.runtime.parameters import BatchType, RoiType
 
 if TYPE_CHECKING:
@@ -151,10 +152,12 @@ def main(  # click passes the options by name
     else:
         made = export(directory, config, command=typed)
     if made.written:
-        say(_describe(made, directory))
+        say([f"{directory}: {made.contract.provenance.method}, {len(made.contract.labels)} classes", *_describe(made)])
     if made.refusals:
         _refuse(made.refusals, "the bundle holds the rest" if made.written else "the bundle is as it was")
-    _write_for_servers(directory, triton=triton, deepstream=deepstream)
+    if triton or deepstream:
+        with writing_alone(directory):  # nobody may change what is read
+            _write_for_servers(Bundle.open(directory), triton=triton, deepstream=deepstream)
 
 
 def run() -> None:
@@ -162,17 +165,17 @@ def run() -> None:
     command.run(main)
 
 
-def _write_for_servers(directory: Path, *, triton: Path | None, deepstream: Path | None) -> None:
-    """Write what servers need of a whole bundle."""
+def _write_for_servers(bundle: Bundle, *, triton: Path | None, deepstream: Path | None) -> None:
+    """Write what servers need of a bundle."""
     if triton:
         from .serving.triton import write_triton_repository
 
-        written = write_triton_repository(Bundle.open(directory), triton)
+        written = write_triton_repository(bundle, triton)
         say([f"wrote {written}, for: tritonserver --model-repository {triton}"])
     if deepstream:
         from .serving.deepstream import write_deepstream
 
-        config = write_deepstream(Bundle.open(directory), deepstream)
+        config = write_deepstream(bundle, deepstream)
         say([f"wrote {deepstream}, for: nvinfer config-file-path={config}"])
 
 
@@ -193,12 +196,11 @@ def _require(options: str, given: object, others: str, present: object) -> None:
         raise click.UsageError(f"{options} {'go' if 'and' in options else 'goes'} with {others}")
 
 
-def _describe(made: Export, directory: Path) -> Iterator[str]:
+def _describe(made: Export) -> Iterator[str]:
     """Yield the lines that tell the user what was made."""
     from .report import describe
 
-    contract, artefacts = Bundle.open(directory).contract, made.artefacts
-    yield f"{directory}: {contract.provenance.method}, {len(contract.labels)} classes"
+    artefacts = made.artefacts
     yield from describe(artefacts.parity)
     for artefact, operations in artefacts.parity.operations.items():
         counts = (
@@ -212,9 +214,8 @@ def _describe(made: Export, directory: Path) -> Iterator[str]:
             f"for {record.device or 'GPUs'} of compute capability {', '.join(record.compute_capabilities)}"
         )
     yield from artefacts.notes
-    for path in sorted(directory.glob("model.*")):
-        if path.suffix in {".onnx", ".engine"}:
-            yield f"wrote {path.name}, {path.stat().st_size / 1e6:.1f} MB"
+    for name, size in sorted(made.models.items()):
+        yield f"wrote {name}, {size / 1e6:.1f} MB"
     if made.removed:
         yield f"removed what an earlier export made: {', '.join(made.removed)}"
     yield f"wrote {CARD} and {CARD_PAGE}"

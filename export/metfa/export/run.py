@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metfa.runtime.bundle.contract import Roi
+from metfa.runtime.bundle.contract import ModelContract, Roi
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, MANIFEST, Bundle, is_exported, updating
 from metfa.runtime.bundle.engine_record import LIVE_BATCH, BatchRange
 from metfa.runtime.errors import OutputError
@@ -54,18 +54,31 @@ class ExportConfig:
     batch: BatchRange = LIVE_BATCH
     workspace: int | None = None
 
+    def command(self, bundle: Path) -> str:
+        """Return the command line that asks for such an export of ``bundle``."""
+        given = [f"--{name}" for name in ("fp16", "int8") if getattr(self, name)]
+        for name in ("frames", "calibration"):
+            given += [f"--{name}", getattr(self, name)] if getattr(self, name) else []
+        given += ["--roi", str(self.region)] if self.region else []
+        given += [part for layer in self.keep for part in ("--keep", layer)]
+        return shlex.join(["metfa-export", str(bundle), *given])
+
 
 @dataclass(frozen=True, slots=True)
 class Export:
     """What became of an export.
 
     Attributes:
+        contract: of the model.
         artefacts: what was made, what the gate measured and what it refused.
+        models: the size in bytes of each graph and engine in the bundle, by file name.
         written: whether the bundle was changed. It stays as it was where an artefact that it holds would be refused.
         removed: files of an earlier export that are no longer in the bundle.
     """
 
+    contract: ModelContract
     artefacts: Artefacts
+    models: dict[str, int]
     written: bool
     removed: tuple[str, ...]
 
@@ -94,7 +107,7 @@ def export(bundle: str | Path, config: ExportConfig = ExportConfig(), *, command
         OutputError: a file cannot be written, or another process writes to the bundle.
     """
     directory = Path(bundle)
-    command = command or shlex.join(["metfa-export", str(bundle)])
+    command = command or config.command(directory)
     if not directory.is_dir():
         Bundle.open(directory)  # which says what is not there
     with writing_alone(directory):
@@ -118,7 +131,7 @@ def export_sononet(
         OutputError: the directory holds a trained bundle, which would be lost.
     """
     directory = Path(bundle)
-    command = command or shlex.join(["metfa-export", "--sononet", str(weights), "--bundle", str(bundle)])
+    command = command or f"{config.command(directory)} --sononet {shlex.quote(str(weights))}"
     with writing_alone(directory):
         _refuse_to_replace_training(directory)
         network = read_published_weights(weights)
@@ -160,11 +173,17 @@ def _export(
             if held and not made.refusals.keys().isdisjoint(held.files):
                 raise _StaysAsItWas
     except _StaysAsItWas:
-        return Export(made, written=False, removed=())
+        return Export(model.contract, made, {}, written=False, removed=())
     finished = Bundle.open(directory)
     write_card(finished)
     before = {name for name in held.files if is_exported(name) and name not in {CARD, CARD_PAGE}} if held else set()
-    return Export(made, written=True, removed=tuple(sorted(before - set(finished.files))))
+    return Export(
+        finished.contract,
+        made,
+        {name: (directory / name).stat().st_size for name in finished.files if name.endswith((".onnx", ".engine"))},
+        written=True,
+        removed=tuple(sorted(before - set(finished.files))),
+    )
 
 
 def _refuse_to_replace_training(directory: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, load_profile
-from metfa.runtime.phantom.scan import FRAMES_PER_SECOND, draw_still, sweep
+from metfa.runtime.phantom.scan import FRAMES_PER_SECOND, Slice, draw_between, sweep
 
 
 def test_every_plane_comes_once_with_background_between() -> None:
@@ -52,9 +52,12 @@ def test_speckle_moves_instead_of_flickering(device: str) -> None:
 
 def test_a_still_of_background_may_lie_between_a_plane_and_it() -> None:
     """As frames of a transition do: its tissue is no slice's own."""
-
-    pure, mixed = (draw_still(BACKGROUND, 90.0, np.random.default_rng(3), between=between) for between in (False, True))
-    assert not np.array_equal(mixed.tissue, pure.tissue)
-    likeness = np.corrcoef(pure.scatterers.ravel(), mixed.scatterers.ravel())[0, 1]
+    there, between = Slice.draw(BACKGROUND, 90.0, rng()), draw_between(90.0, rng())
+    assert not np.array_equal(between.tissue, there.tissue)
+    likeness = np.corrcoef(there.scatterers.ravel(), between.scatterers.ravel())[0, 1]
     assert 0.44 < likeness < 0.9  # sin(π/2 · 0.3 … 0.7)
-    np.testing.assert_allclose(mixed.scatterers.std(), pure.scatterers.std(), rtol=0.02)
+    np.testing.assert_allclose(between.scatterers.std(), there.scatterers.std(), rtol=0.02)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)

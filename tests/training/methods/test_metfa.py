@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -191,3 +192,11 @@ def test_pseudo_labels_pass_no_gradient(config: TrainingConfig) -> None:
     gradient = gradients(method.terms(make_batch(), noise(), reverse_prototype_gradient=True)["metric"], method)
     assert not any(gradient[name].any() for name in gradient if name.startswith("network.classifier"))
     assert gradient["network.embedding.mean.weight"].any()
+
+
+@pytest.mark.parametrize("game", ["one-pass", "alternating"])
+def test_without_the_minimax_entropy_the_players_agree(
+    config: TrainingConfig, game: Literal["one-pass", "alternating"]
+) -> None:
+    method = make_metfa(replace(config, game=game, weights=replace(config.weights, entropy=0)))
+    assert "entropy" not in method.step(make_batch(), noise(), 6)

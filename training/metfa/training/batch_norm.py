@@ -23,8 +23,8 @@ MAX_BATCHES = 32
 def adopt_statistics(network: Network, frames: FrameSequence, pseudo_labels: NDArray[np.int64] | None = None) -> None:
     """Give every batch norm of ``network`` the mean and variance that a domain's frames have there.
 
-    The frames pass along the deterministic path, batch by batch, as they will when deployed; up to 2,048 of them,
-    spread evenly over a shuffled order, so that batches mix the classes.
+    The frames pass along the deterministic path, batch by batch, as they will when deployed; up to 2,048 of them, in an
+    order that mixes the classes.
 
     Args:
         network: changed in place, and left in evaluation mode.
@@ -37,7 +37,7 @@ def adopt_statistics(network: Network, frames: FrameSequence, pseudo_labels: NDA
     if pseudo_labels is None:
         batches = np.array_split(np.random.default_rng(0).permutation(len(frames)), number)[:MAX_BATCHES]
     else:
-        sampler = PseudoBalancedSampler(pseudo_labels, min(BATCH, len(frames)), seed=0)
+        sampler = PseudoBalancedSampler(pseudo_labels, len(frames) // number, seed=0)
         batches = [sampler.batch(step) for step in range(min(number, MAX_BATCHES))]
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from metfa.runtime.backends import Inference
 from metfa.runtime.bundle.directory import CHECKPOINT
 from metfa.runtime.errors import DivergenceError
 
-from .config import DEFAULTS
 from .data.store import spread
 from .development import Development, develop
 from .evaluation.model import infer
@@ -97,7 +96,7 @@ def train_all(
     for method in rivals:
         place = directory / method
         try:
-            run = develop(with_method(first, method), pair, place, fabric, resume=(place / CHECKPOINT).exists())
+            run = develop(first.with_method(method), pair, place, fabric, resume=(place / CHECKPOINT).exists())
         except DivergenceError as cause:
             diverged[method] = cause.received
             continue
@@ -106,23 +105,6 @@ def train_all(
         if run is not None:
             finished.append(Training(run, place))
     return Trainings(tuple(finished), diverged) if finished else None
-
-
-def with_method(config: TrainingConfig, method: MethodName) -> TrainingConfig:
-    """Return the run of one method: the same, but for what the user has left to each method."""
-    usual, own = DEFAULTS[config.method], DEFAULTS[method]
-
-    def value(given: float, of_first: float, of_method: float) -> float:
-        return of_method if given == of_first else given
-
-    return replace(
-        config,
-        method=method,
-        rivals=(),
-        learning_rate=value(config.learning_rate, usual.learning_rate, own.learning_rate),
-        weight_decay=value(config.weight_decay, usual.weight_decay, own.weight_decay),
-        weights=replace(config.weights, entropy=value(config.weights.entropy, usual.entropy, own.entropy)),
-    )
 
 
 @dataclass(frozen=True, slots=True)

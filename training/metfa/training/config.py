@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from metfa.runtime.bundle.contract import Roi
 
-from .settings import setting
+from .settings import check, setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,15 +66,16 @@ class Defaults(NamedTuple):
     Attributes:
         learning_rate: at the first step.
         weight_decay: L2.
-        entropy: λ₆ of the minimax entropy, where the method has that term.
+        entropy: λ₆ of the minimax entropy; 0 for a method without that term.
     """
 
     learning_rate: float
     weight_decay: float
-    entropy: float = 5.0
+    entropy: float = 0.0
 
 
 _OWN = Defaults(learning_rate=1e-3, weight_decay=1e-5)
+_WITH_ENTROPY = _OWN._replace(entropy=5.0)
 
 DEFAULTS: Mapping[MethodName, Defaults] = {
     "source-only": _OWN,
@@ -85,12 +86,12 @@ DEFAULTS: Mapping[MethodName, Defaults] = {
     "mme": Defaults(learning_rate=1e-2, weight_decay=5e-4),
     "mcc": Defaults(learning_rate=1e-2, weight_decay=5e-4),
     "shot": _OWN,
-    "metfa-i": _OWN,
-    "metfa-ii": _OWN,
-    "metfa-iii": _OWN,
-    "metfa-iv": _OWN,
-    "metfa-v": _OWN,
-    "metfa-vi": _OWN._replace(entropy=0.0),
+    "metfa-i": _WITH_ENTROPY,
+    "metfa-ii": _WITH_ENTROPY,
+    "metfa-iii": _WITH_ENTROPY,
+    "metfa-iv": _WITH_ENTROPY,
+    "metfa-v": _WITH_ENTROPY,
+    "metfa-vi": _OWN,
     "fine-tuned": _OWN,
     "fully-supervised": _OWN,
 }
@@ -169,8 +170,12 @@ class InitialWeights:
 class TrainingConfig:
     """One training run: ``TrainingConfig(source="images/A", target="images/B")`` is one with every default.
 
-    What a field means is the text of its setting. Fields that are None when the record is made, and left to the
-    method, are filled in: ``learning_rate``, ``weight_decay``, ``weights.entropy`` and ``augmentation.extended``.
+    What a field means is the text of its setting. Four fields are the method's own where they are left out, and are
+    filled in when the record is made: ``learning_rate``, ``weight_decay``, ``weights.entropy`` and
+    ``augmentation.extended``. :meth:`with_method` changes the method of a record with them.
+
+    Raises:
+        ValueError: a field is none of what its setting allows, or a frozen encoder has no initial weights.
     """
 
     source: str = setting(
@@ -308,7 +313,10 @@ class TrainingConfig:
     :mod:`.selection.between` prefers, source-only among them."""
 
     def __post_init__(self) -> None:
-        """Fill in what was left to the method."""
+        """Check what was given, and fill in what was left to the method."""
+        check(self)
+        if self.freeze_encoder and self.initial_weights is None:
+            raise ValueError("expected initial_weights with freeze_encoder, received none")
         own = DEFAULTS[self.method]
 
         def fill(name: str, value: object) -> None:
@@ -322,6 +330,26 @@ class TrainingConfig:
             fill("weights", replace(self.weights, entropy=own.entropy))
         if self.augmentation.extended is None:
             fill("augmentation", replace(self.augmentation, extended=self.method not in PAPER_METHODS))
+
+    def with_method(self, method: MethodName) -> TrainingConfig:
+        """Return the run of another method: the same, with that method's own learning rate, weight decay and λ₆.
+
+        A value that differs from what this record's method would take was chosen, and stays. So do the augmentation,
+        as methods are compared with the same, and everything else. There are no rivals.
+        """
+        usual, own = DEFAULTS[self.method], DEFAULTS[method]
+
+        def value(given: float, of_this: float, of_other: float) -> float:
+            return of_other if given == of_this else given
+
+        return replace(
+            self,
+            method=method,
+            rivals=(),
+            learning_rate=value(self.learning_rate, usual.learning_rate, own.learning_rate),
+            weight_decay=value(self.weight_decay, usual.weight_decay, own.weight_decay),
+            weights=replace(self.weights, entropy=value(self.weights.entropy, usual.entropy, own.entropy)),
+        )
 
     def images_of_each_class(self, classes: int) -> int:
         """Return how many source images of each of ``classes`` classes a batch has."""

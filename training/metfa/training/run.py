@@ -126,8 +126,8 @@ def _choose_and_write(
     evaluation = evaluate_run(model, every, trainings.diverged, pair, fabric)
     config = replace(model.training.run.method.config, method=method, rivals=())
     exported, source = model.networks(model.selected, fabric)
+    contract = _contract(config, model, source, pair)
     with bundles.updating(directory, keep=lambda _: False) as stage:
-        contract = _contract(config, model, source, pair)
         (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
         (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
         (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")

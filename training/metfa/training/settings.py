@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,6 +13,7 @@ Section = Literal["Data", "Method", "Model", "Optimisation", "Augmentation", "Ru
 """Under which title ``--help`` lists an option."""
 
 _SETTING = "setting"
+_FIELDS: dict[type, tuple[SettableField, ...]] = {}  # reading type hints takes long
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,46 @@ def setting(default: Any, option: str, section: Section, text: str, **bounds: An
     return field(default=default, metadata={_SETTING: Setting(option, section, text, **bounds)})
 
 
-def settable_fields(configuration: type, group: str | None = None) -> Iterator[SettableField]:
-    """Yield the fields of a dataclass that have settings, and those of dataclasses in it, in their order."""
+def settable_fields(configuration: type) -> tuple[SettableField, ...]:
+    """Return the fields of a dataclass that have settings, and those of dataclasses in it, in their order."""
+    if configuration not in _FIELDS:
+        _FIELDS[configuration] = tuple(_settable_fields(configuration, None))
+    return _FIELDS[configuration]
+
+
+def check(configuration: object) -> None:
+    """Make sure that every field with a setting is what that allows; None is, where the method has its own value.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for settable in settable_fields(type(configuration)):
+        value, setting = settable.value_in(configuration), settable.setting
+        if value is None and (settable.default is None or setting.shown):
+            continue
+        allowed = get_args(settable.kind) if get_origin(settable.kind) is Literal else ()
+        if allowed and value not in allowed:
+            raise ValueError(f"expected {settable.name} to be one of {', '.join(allowed)}, received {value!r}")
+        if settable.kind is str and not isinstance(value, str):
+            raise ValueError(f"expected {settable.name} to be text, received {value!r}")
+        if setting.low is not None or setting.high is not None:
+            _check_bounds(settable.name, value, setting)
+
+
+def _check_bounds(name: str, value: float, setting: Setting) -> None:
+    low = -math.inf if setting.low is None else setting.low
+    high = math.inf if setting.high is None else setting.high
+    beyond = value < low or value > high or (setting.low_open and value == low) or (setting.high_open and value == high)
+    if beyond or not math.isfinite(value):
+        bounds = f"{'(' if setting.low_open else '['}{low:g}, {high:g}{')' if setting.high_open else ']'}"
+        raise ValueError(f"expected {name} in {bounds}, received {value!r}")
+
+
+def _settable_fields(configuration: type, group: str | None) -> Iterator[SettableField]:
     kinds = get_type_hints(configuration)
     for each in fields(configuration):
         kind = kinds[each.name]
         if _SETTING in each.metadata:
-            assert each.default is not MISSING
             yield SettableField(group, each.name, kind, each.default, each.metadata[_SETTING])
         elif is_dataclass(kind):
-            yield from settable_fields(kind, each.name)  # type: ignore[arg-type]  # a type, as hints are
+            yield from _settable_fields(kind, each.name)  # type: ignore[arg-type]  # a type, as hints are

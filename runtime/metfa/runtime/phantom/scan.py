@@ -56,18 +56,9 @@ class View(NamedTuple):
         )
 
 
-def draw_still(plane: str, depth_mm: float, rng: np.random.Generator, *, between: bool) -> Slice:
-    """Return what a frozen frame of a sweep shows.
-
-    Args:
-        plane: where the probe dwells, or background.
-        depth_mm: of the image.
-        rng: draws all of it.
-        between: whether the probe is on its way there from some other plane, and shows neither.
-    """
-    there = Slice.draw(plane, depth_mm, rng)
-    if not between:
-        return there
+def draw_between(depth_mm: float, rng: np.random.Generator) -> Slice:
+    """Return a slice on the way from some plane to background, where it shows neither."""
+    there = Slice.draw(BACKGROUND, depth_mm, rng)
     here = Slice.draw(PLANES[rng.integers(len(PLANES))], depth_mm, rng)
     return View(here, there, rng.uniform(_LEFT, _REACHED), Pose(), BACKGROUND).slice()
 

@@ -12,7 +12,7 @@ from .anatomy import BACKGROUND, PAINTERS
 from .display import Screen
 from .imaging import Imager
 from .overlay import draw_overlay
-from .scan import draw_still, sweep
+from .scan import Slice, draw_between, sweep
 from .tissue import Pose
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class Phantom:
                 remedy="name a plane exactly as it is listed",
             )
         rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(plane.encode())]))
-        between = plane == BACKGROUND and seed % 2 == 0
-        still = draw_still(plane, self.profile.sector.depth_mm, rng, between=between)
+        depth = self.profile.sector.depth_mm
+        still = draw_between(depth, rng) if plane == BACKGROUND and seed % 2 == 0 else Slice.draw(plane, depth, rng)
         return self._render(*still, Pose(), rng)
 
     def scan(self, seed: int, every: int = 1) -> Iterator[tuple[NDArray[np.uint8], str]]:

@@ -54,7 +54,7 @@ class Feeds:
         self._live = live
         self._missed = missed
         self._notify = notify
-        self._hurry = shutdown_requested
+        self._shutdown_requested = shutdown_requested
         self._feeds: list[_Feed] = []
 
     def add(self, sink: Sink) -> None:
@@ -64,7 +64,7 @@ class Feeds:
     def put(self, item: Observation | PlaneEvent) -> None:
         """Hand over one observation or event. Does not wait for views, nor where the source is live."""
         for feed in self._feeds:
-            feed.put(item, self._hurry)
+            feed.put(item, self._shutdown_requested)
 
     @property
     def failed(self) -> bool:
@@ -75,12 +75,12 @@ class Feeds:
         """Let the sinks write what they were given, and close them all, side by side.
 
         Raises:
-            OutputError: a required sink failed, or was not ready in time where there was reason to shutdown_requested.
+            OutputError: a required sink failed, or was not ready in time where a shutdown was requested.
         """
         for feed in self._feeds:
             feed.finish()
         for feed in self._feeds:
-            feed.join(self._hurry)
+            feed.join(self._shutdown_requested)
         errors = [feed.error for feed in self._feeds if feed.error is not None]
         for error in errors[1:]:
             self._notify(str(error))
@@ -101,7 +101,7 @@ class _Feed:
         error: why the stream must end, where it must.
     """
 
-    _HURRY_SECONDS = 1.0
+    _SHUTDOWN_SECONDS = 1.0
 
     def __init__(
         self, sink: Sink, live: bool, missed: Callable[[str], object], notify: Callable[[str], object]
@@ -163,7 +163,7 @@ class _Feed:
         while self._thread.is_alive():
             if shutdown_since is None and (shutdown_requested() or self._sink.kind == "view"):
                 shutdown_since = time.monotonic()
-            if shutdown_since is not None and time.monotonic() > shutdown_since + self._HURRY_SECONDS:
+            if shutdown_since is not None and time.monotonic() > shutdown_since + self._SHUTDOWN_SECONDS:
                 with self._changed:
                     if self._waiting:
                         self._fail(self._too_slow(f"an end before the last {len(self._waiting)} observations"))

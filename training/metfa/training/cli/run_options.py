@@ -73,7 +73,8 @@ def _type_of(kind: Any, setting: Setting) -> Any:
         return click.Choice(get_args(kind))
     kinds = {each for each in get_args(kind) or (kind,) if each is not type(None)}
     if kinds == {int}:
-        return click.IntRange(min=None if setting.low is None else int(setting.low))
+        low, high = (None if bound is None else int(bound) for bound in (setting.low, setting.high))
+        return click.IntRange(low, high)
     if kinds == {float}:
         return NumberRange(setting.low, setting.high, min_open=setting.low_open, max_open=setting.high_open)
     return str

@@ -47,7 +47,7 @@ BEST = 5
 def main(
     ctx: click.Context, /, *, directory: Path, trials: int, output: Path | None, device: str | None, **options: Any
 ) -> None:
-    """Search λ₁ … λ₆, the learning rate and the size of the embedding, without labels for the new device.
+    """Search the weights of the method's terms, the learning rate and the size of the embedding, without target labels.
 
     The search begins at the values of their options; all other options hold for every trial.
     """

@@ -1,4 +1,4 @@
-"""MetFA-V with the consistency of a mean teacher; not in the paper."""
+"""MetFA-V with a mean teacher, balanced batches and minimum class confusion; not in the paper."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DECAY = 0.99
 
 
 class MetFAVI(MetFA):
-    """Every term of MetFA-V, and the pseudo-labels of a mean teacher for strongly augmented frames of the target.
+    """The terms of MetFA-V, of which the minimax entropy is off by default, class confusion, and consistency.
 
     The teacher is an exponential moving average of the network (Tarvainen and Valpola 2017). What it says of a weakly
     augmented frame, where it is confident, the network is to say of the strongly augmented one (FixMatch, Sohn et al.
