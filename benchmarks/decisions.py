@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from metfa.runtime import ModelContract
 
-OPTIONS = ("--target", "phantom:B?scans=12", "--steps", "1200")
-"""Of ``metfa-train``: from labelled stills of device A to unlabelled frames of live scans of device B, in minutes."""
+OPTIONS = ("--target", "phantom:B?scans=12")
+"""Of ``metfa-train``: from labelled stills of device A to unlabelled frames of live scans of device B, at its defaults."""
 
 DEVICE = "B"
 FIRST_SEED = 600

@@ -145,7 +145,7 @@ class DecisionSpec:
     rejection: Rejection | None
     background: tuple[str, ...]
     max_validation_confidence: float | None = None
-    smoothing_ms: float = 200.0
+    smoothing_ms: float = 150.0
     enter: float = 0.8
     exit: float = 0.5
     dwell_ms: float = 100.0
