@@ -8,8 +8,10 @@ CPU_BUILDS := https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Every link must lead somewhere. The variable silences what the theme says of its successor.
+BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-.PHONY: demo test check format clean
+.PHONY: demo test check docs format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks.demo
@@ -23,13 +25,18 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BUILD_SITE)
+
+# The documentation as a site: open site/index.html.
+docs: $(INSTALLED)
+	$(BUILD_SITE)
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site
 
 # PyPI has the build with CUDA for x86-64, and one without for other processors.
 choose_torch = \

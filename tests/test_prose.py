@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
 MAX_MEAN_WORDS, MAX_WORDS, MAX_CHARACTERS = 17, 35, 120
 
 _ABBREVIATION = re.compile(r"\b(e\.g|i\.e|et al|vs|cf|Eqs?|Fig|Sec|No)\.(?=\s)")
