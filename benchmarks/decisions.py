@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from metfa.runtime import ModelContract
 
 OPTIONS = ("--target", "phantom:B?scans=12")
-"""Of ``metfa-train``: from labelled stills of device A to unlabelled frames of live scans of device B, at its defaults."""
+"""Of ``metfa-train``: from labelled stills of device A to unlabelled frames of live scans of device B, by default."""
 
 DEVICE = "B"
 FIRST_SEED = 600
