@@ -23,6 +23,8 @@ test: $(INSTALLED)
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/rumdl check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BUILD_SITE)

@@ -54,7 +54,7 @@ def test_help_waits_for_nothing_heavy() -> None:
 ROOT = Path(__file__).parents[1]
 ROOMS = ("runtime/metfa/runtime", "training/metfa/training", "export/metfa/export")
 MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-TREE = next(block for block in MAP.split("```") if block.startswith(f"\n{ROOMS[0]}/\n"))
+TREE = next(block for block in MAP.split("```") if block.startswith(f"text\n{ROOMS[0]}/\n"))
 
 
 class Entry(NamedTuple):
