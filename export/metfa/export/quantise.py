@@ -22,9 +22,9 @@ from onnxruntime.quantization import (
     CalibrationMethod,
     QDQQuantizer,
     QuantType,
-    TensorsData,
     create_calibrator,
 )
+from onnxruntime.quantization.calibrate import TensorsData  # older releases do not export it above
 
 from metfa.runtime.backends import Inference
 from metfa.runtime.errors import ExportError
