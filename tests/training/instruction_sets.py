@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 _FLAGS = {
     "avx2": "AVX2",
     "avx512bw": "AVX512_CORE",
@@ -29,7 +28,7 @@ def run_under(instruction_set: str, script: str, *arguments: str) -> str:
         **os.environ,
         "ONEDNN_MAX_CPU_ISA": instruction_set,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("training", "runtime", "export", ".")),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     command = [sys.executable, "-X", "faulthandler", "-c", script, *arguments]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

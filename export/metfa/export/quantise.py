@@ -24,7 +24,6 @@ from onnxruntime.quantization import (
     QuantType,
     create_calibrator,
 )
-from onnxruntime.quantization.calibrate import TensorsData  # older releases do not export it above
 
 from metfa.runtime.backends import Inference
 from metfa.runtime.errors import ExportError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
+    from onnxruntime.quantization.calibrate import TensorsData
 
 Form = Literal["cpu", "tensorrt"]
 
