@@ -117,7 +117,7 @@ def compare_scores(
     probabilities = np.stack([prediction.probabilities for prediction in predictions])
     compared = {name: rejection_score(logits, probabilities, name) for name in get_args(RejectionScore)}
     if background:
-        compared[PLANE] = 1 - probabilities[:, background].sum(axis=1)
+        compared[PLANE] = np.asarray(1 - probabilities[:, background].sum(axis=1), np.float64)
     report = {}
     for name, scores in compared.items():
         threshold = np.quantile(scores[is_known], 0.05)

@@ -204,6 +204,7 @@ def video(codec: str, container: str, scenes: np.ndarray) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=25)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = scenes.shape[1:]
         stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
         for scene in scenes:

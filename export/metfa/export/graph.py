@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
+from google.protobuf.message import Message
 from torch import Tensor, nn
 
 from metfa.runtime.backends.choice import Precision
@@ -185,5 +186,5 @@ def _strip_annotations(message: Any) -> None:
         if field.name in {"metadata_props", "doc_string"}:
             message.ClearField(field.name)
         elif field.message_type is not None:
-            for part in value if field.is_repeated else [value]:
+            for part in [value] if isinstance(value, Message) else value:
                 _strip_annotations(part)

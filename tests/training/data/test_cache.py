@@ -166,7 +166,7 @@ def link_elsewhere(folder: Path) -> None:
         change(rows=lambda rows: rows + 1),
         change(rows=lambda rows: rows.astype(np.float64)),
         change(rows=lambda rows: rows[:, np.newaxis]),
-        change(rows=lambda rows: np.int64(3)),
+        change(rows=lambda rows: np.array(3)),
         change(media=lambda media: media + 2),
         change(media=lambda media: -media),
         change(digests=lambda digests: digests[:, 1:]),

@@ -54,7 +54,7 @@ def exploded_terms(metrics: Sequence[dict[str, float]]) -> Iterator[str]:
     Args:
         metrics: of each step, its number as ``step`` and the value of each term, in the order of the steps.
     """
-    parts = [part for part in np.array_split(np.arange(len(metrics)), _PARTS) if len(part)]
+    parts = [part.tolist() for part in np.array_split(np.arange(len(metrics)), _PARTS) if len(part)]
     names = {name for line in metrics for name in line} - {"step"}
     for name in sorted(names):
         means = [np.mean([metrics[row][name] for row in part if name in metrics[row]] or [0.0]) for part in parts]
