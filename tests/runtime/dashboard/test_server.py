@@ -482,7 +482,8 @@ def test_connections_that_ask_for_nothing_lock_nobody_out(stream: Stream) -> Non
         with suppress(ConnectionResetError):
             assert silent[0].recv(1) == b""
         viewer.next("statistics")
-        assert len(stream.dashboard._server._connections) <= 18
+        while len(stream.dashboard._server._connections) > 18:  # as soon as the threads of those that are closed end
+            time.sleep(0.05)
 
 
 def test_one_address_does_not_take_every_place(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:

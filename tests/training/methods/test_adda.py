@@ -42,7 +42,7 @@ def embed_target(method: ADDA) -> Tensor:
 
 
 def test_the_target_network_starts_as_the_sources(config: TrainingConfig) -> None:
-    adda = make_adda(config, learning_rate=0.0)
+    adda = make_adda(config, learning_rate=1e-30)
     with torch.no_grad():
         for parameter in adda.source_network.parameters():
             parameter.add_(torch.randn(parameter.shape, dtype=torch.float64, generator=noise()))
@@ -114,7 +114,7 @@ def test_the_encoders_loss_reaches_no_parameter_of_the_discriminator(adda: ADDA)
 
 
 def test_the_labels_are_inverted(config: TrainingConfig) -> None:
-    adda = make_adda(config, learning_rate=0.0)
+    adda = make_adda(config, learning_rate=1e-30)
     terms = adda.step(make_batch("adda"), noise(), SECOND_STAGE)
     said_to_be_source = adda.discriminator(embed_target(adda)).softmax(1)[:, SOURCE]
     assert terms["inverted"].item() == pytest.approx(-said_to_be_source.log().mean().item())
