@@ -24,7 +24,7 @@ from metfa.training.outcome import EVALUATION
 
 from .commands import run
 
-OPTIONS = ("--source", "phantom:A", "--target", "phantom:B?scans=12", "--input-size", "112x144", "--steps", "600")
+OPTIONS = ("--source", "phantom:A", "--target", "phantom:B?scans=12", "--steps", "1200")
 """Labelled stills of A, unlabelled frames of live scans of B; small enough for two CPU cores."""
 
 SECONDS = 20
