@@ -76,8 +76,8 @@ def _draw(scores: dict[str, Any], bundle: Path, path: Path) -> None:
         prediction = classifier(devices["B"].image(plane, SEED))
         colour = "#1a7f37" if prediction.label == plane else "#c62828"
         axes.set_title(f"{prediction.label} {prediction.confidence:.0%}", color=colour, fontsize=11)
-    rows["A"][0].set_ylabel("device A, labelled", fontsize=11)
-    rows["B"][0].set_ylabel("device B, no labels", fontsize=11)
+    rows["A"][0].set_ylabel("scanner A, labelled", fontsize=11)
+    rows["B"][0].set_ylabel("scanner B, no labels", fontsize=11)
     above.suptitle("Trained on labelled stills of A and unlabelled frames of scans of B: its answers on stills of B")
     for axes, (name, of_model) in zip(below.subplots(1, 2), scores.items(), strict=True):
         title = f"{name}, {of_model['images']} frames of scans of B: macro F1 {of_model['f1']:.2f}"
