@@ -145,7 +145,8 @@ def test_a_signal_while_reconnecting(bundle: Path, number: signal.Signals, tmp_p
     records = events.read_text().splitlines()
     assert len(records) > 1
     assert summary.startswith(f"{len(records)} frames, ")
-    assert cv2.VideoCapture(str(video), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT) >= len(records)
+    missed = sum(map(int, re.findall(r"fell behind and missed (\d+) frames", summary)))  # on a busy machine
+    assert cv2.VideoCapture(str(video), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT) + missed >= len(records)
 
 
 @ENDING_SIGNALS

@@ -121,7 +121,7 @@ class _Feed:
         self._thread.start()
 
     def put(self, item: Observation | PlaneEvent, shutdown_requested: Callable[[], bool]) -> None:
-        """Let ``item`` wait; where nothing may be missed, wait for room until there is reason to shutdown_requested."""
+        """Let ``item`` wait; where nothing may be missed, wait for room until a shutdown is requested."""
         if self._sink.kind == "records":
             item = _without_pictures(item)
         with self._changed:
