@@ -25,12 +25,11 @@ from metfa.runtime import Bundle
 from metfa.runtime.bundle.contract import software
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-from metfa.runtime.parameters import RoiType
 from metfa.training.config import MethodName
 
 from .pictures import PICTURED, draw_confusions, draw_embeddings
 from .report import Result, csv_table, json_record, markdown, read_result
-from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run
+from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run, table_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +58,10 @@ class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic bef
     context_settings={"show_default": True, "max_content_width": 120, "ignore_unknown_options": True},
     options_metavar="[OPTIONS] [OPTIONS OF metfa-train]",
 )
-@click.option("--source", required=True, help="A domain as metfa-train takes it.")
-@click.option("--target", required=True, help="The other, with labels, which score the result.")
-@click.option("--source-roi", type=RoiType(), default="full", help="Part of the source's images that the model sees.")
-@click.option("--target-roi", type=RoiType(), default="full", help="The same for the target's.")
+@table_options
 @click.option("--both-directions", is_flag=True, help="Also from target to source.")
 @click.option("--methods", type=MethodsType(), default="all", help="Rows of the table.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Runs of each method: seeds 0, 1, …")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Runs at a time; they share the cores.")
 @click.option(
     "--options-for",
     "special",

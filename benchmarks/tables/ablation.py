@@ -20,11 +20,10 @@ import click
 
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-from metfa.runtime.parameters import RoiType
 
 from ..machine import host
 from .report import COLUMNS, Result, read_result, spread
-from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run
+from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run, table_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,12 +50,8 @@ SCORES = ("target F1", "target F1, last step", "target F1, oracle")
     context_settings={"show_default": True, "max_content_width": 120, "ignore_unknown_options": True},
     options_metavar="[OPTIONS] [OPTIONS OF metfa-train]",
 )
-@click.option("--source", required=True, help="A domain as metfa-train takes it.")
-@click.option("--target", required=True, help="The other, with labels, which score the result.")
-@click.option("--source-roi", type=RoiType(), default="full", help="Part of the source's images that the model sees.")
-@click.option("--target-roi", type=RoiType(), default="full", help="The same for the target's.")
+@table_options
 @click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each row: seeds 0, 1, …")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Runs at a time; they share the cores.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory of table, record and runs.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="")
 def main(

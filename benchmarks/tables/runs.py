@@ -23,7 +23,8 @@ from metfa.runtime.command import INTERRUPTED
 from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import DataError, MetfaError
 from metfa.runtime.files import write_text
-from metfa.training.cli.run_options import make_config
+from metfa.runtime.parameters import RoiType
+from metfa.training.cli.run_options import make_config, together
 from metfa.training.cli.train import main as metfa_train
 from metfa.training.config import MethodName
 from metfa.training.parallel import make_fabric
@@ -41,6 +42,20 @@ NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite",
 
 OF_THE_TABLE = {"source", "target", "source_region", "target_region", "method", "seed"}
 """Options that the table gives each run itself."""
+
+
+table_options = together(
+    [
+        click.option("--source", required=True, help="A domain as metfa-train takes it."),
+        click.option("--target", required=True, help="The other, with labels, which score the result."),
+        click.option(
+            "--source-roi", type=RoiType(), default="full", help="Part of the source's images that the model sees."
+        ),
+        click.option("--target-roi", type=RoiType(), default="full", help="The same for the target's."),
+        click.option("--jobs", type=click.IntRange(min=1), default=1, help="Runs at a time; they share the cores."),
+    ]
+)
+"""The two domains and the number of jobs, which every table takes."""
 
 
 def require_options_of_a_run(options: Sequence[str]) -> None:

@@ -100,7 +100,7 @@ def _of_section(section: Section) -> Iterator[Callable[[Any], Any]]:
             yield _method() if settable.name == "method" else _from_field(settable)
 
 
-def _together(options: Sequence[Callable[[Any], Any]]) -> Callable[[Function], Function]:
+def together(options: Sequence[Callable[[Any], Any]]) -> Callable[[Function], Function]:
     """Return one decorator in place of several, in the order in which ``--help`` lists them."""
 
     def decorate(function: Function) -> Function:
@@ -111,7 +111,7 @@ def _together(options: Sequence[Callable[[Any], Any]]) -> Callable[[Function], F
     return decorate
 
 
-run_options = _together(
+run_options = together(
     [
         in_section(
             "Data",
