@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from metfa.runtime import Bundle
-from metfa.runtime.backends.choice import BackendName, Precision, load_backend
+from metfa.runtime.backends.choice import Precision, load_backend
 from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.errors import MetfaError
@@ -85,7 +85,7 @@ def main(directory: Path, output: Path) -> None:
     loaded: dict[str, Backend] = {}
     clocks: dict[str, Clock] = {}
     refused: list[str] = []
-    for name in get_args(BackendName):
+    for name in ("tensorrt", "cuda", "cpu"):
         for precision in get_args(Precision):
             try:
                 backend, _ = load_backend(bundle, name, precision)

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
     from metfa.runtime import Bundle
     from metfa.runtime.backends import Backend
-    from metfa.runtime.backends.choice import BackendName
 
     Clock = Callable[[NDArray[np.uint8]], float]
     """Frames → milliseconds of one call, from the first copy to the GPU to the last one back."""
 
 
-def gpu_clock(name: BackendName, backend: Backend, bundle: Bundle) -> Clock | None:
+def gpu_clock(name: str, backend: Backend, bundle: Bundle) -> Clock | None:
     """Return what times calls of ``backend``, which is a ``name``; None on the CPU, or without the CUDA bindings."""
     if name == "cpu" or not cuda_bindings_installed():
         return None

@@ -21,8 +21,8 @@ import click
 
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-from metfa.training.config import DEFAULTS, MethodName
 from metfa.training.fit import read_metrics
+from metfa.training.names import DEFAULTS, MethodName
 from metfa.training.outcome import EVALUATION
 from metfa.training.warnings import exploded_terms
 

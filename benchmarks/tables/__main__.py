@@ -16,7 +16,7 @@ import platform
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 import torch
@@ -25,7 +25,7 @@ from metfa.runtime import Bundle
 from metfa.runtime.bundle.contract import software
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-from metfa.training.config import MethodName
+from metfa.training.names import DEFAULTS, MethodName
 
 from .pictures import PICTURED, draw_confusions, draw_embeddings
 from .report import Result, csv_table, json_record, markdown, read_result
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle.contract import Roi
 
-METHODS: tuple[MethodName, ...] = get_args(MethodName)
+METHODS: tuple[MethodName, ...] = tuple(DEFAULTS)
 
 
 class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from metfa.runtime import Bundle
-    from metfa.training.config import MethodName
+    from metfa.training.names import MethodName
 
     from .report import Result
 

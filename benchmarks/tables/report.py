@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metfa.runtime.bundle import records
 from metfa.runtime.errors import BundleError
-from metfa.training.config import CONFIG, MethodName, TrainingConfig
+from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.outcome import EVALUATION, Evaluation
 
 from .runs import Run
@@ -19,6 +19,8 @@ from .runs import Run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from metfa.training.names import MethodName
 
     from .runs import Direction
 

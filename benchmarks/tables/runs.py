@@ -26,7 +26,7 @@ from metfa.runtime.files import write_text
 from metfa.runtime.parameters import RoiType
 from metfa.training.cli.run_options import make_config, together
 from metfa.training.cli.train import main as metfa_train
-from metfa.training.config import MethodName
+from metfa.training.names import MethodName
 from metfa.training.parallel import make_fabric
 from metfa.training.run import train
 

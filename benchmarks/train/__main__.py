@@ -45,7 +45,7 @@ def main(preset: str, size: tuple[int, int], steps: int, output: Path) -> None:
     click.echo(
         f"MetFA-V compiled: {compilation.to_plain:.2f} of the time of a step, after {compilation.first_step:.0f} s"
     )
-    costs = {name: measure(configuration(name, preset, (height, width)), steps) for name in METHODS}  # type: ignore[arg-type]
+    costs = {name: measure(configuration(name, preset, (height, width)), steps) for name in METHODS}
     click.echo(
         f"{'':13}{'whole':>9}{'sampling':>10}{'augment':>9}{'step':>9}{'limit':>9}   ms; {preset}, {width}x{height}"
     )

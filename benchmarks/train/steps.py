@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from metfa.training.config import MethodName, TrainingConfig
+    from metfa.training.config import TrainingConfig
     from metfa.training.methods import Method
+    from metfa.training.names import MethodName
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

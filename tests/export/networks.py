@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from metfa.training.config import EncoderName
+    from metfa.training.names import EncoderName
 
 HEIGHT, WIDTH = 32, 40
 LABELS = ("4CH", "Abdominal", "Femur", "Lips", "Background")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -12,7 +12,7 @@ from metfa.export.graph import deploy
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from metfa.runtime.bundle.contract import METADATA_KEY, ModelContract
 from metfa.runtime.bundle.directory import ONNX, ONNX_FP16
-from metfa.training.config import EncoderName
+from metfa.training.names import ENCODER_NAMES, EncoderName
 
 from .networks import EMBEDDING, HEIGHT, LABELS, WIDTH, make_contract, make_frames, make_network
 
@@ -33,7 +33,7 @@ def interface(values: object) -> dict[str, tuple[int, list[str | int]]]:
     }
 
 
-@pytest.mark.parametrize("encoder", get_args(EncoderName))
+@pytest.mark.parametrize("encoder", ENCODER_NAMES)
 @pytest.mark.parametrize("kind", ["fixed", "per-image"])
 @torch.inference_mode()
 def test_deployed_model_computes_what_the_network_computes(

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from metfa.runtime.bundle.contract import Normalisation
-from metfa.training.config import EncoderName, TrainingConfig
+from metfa.training.config import TrainingConfig
 from metfa.training.data.store import FrameStore
 from metfa.training.model import Network, NetworkConfig
+from metfa.training.names import EncoderName
 
 torch.set_num_threads(1)  # the other cores run other tests
 

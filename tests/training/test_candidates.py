@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from metfa.runtime.errors import BundleError, OutputError
-from metfa.training.config import MethodName, TrainingConfig
+from metfa.training.config import TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.evaluation.model import infer
 from metfa.training.methods import METHODS, Method, Role, build_method
 from metfa.training.model import Network
+from metfa.training.names import MethodName
 from metfa.training.selection.candidates import Candidates, Frames, network_for
 from metfa.training.selection.validators import validate
 

@@ -26,12 +26,13 @@ from metfa.runtime.errors import DivergenceError
 from metfa.training import development, fit
 from metfa.training import run as training
 from metfa.training.cli.train import main
-from metfa.training.config import AUTO, CONFIG, Augmentation, MethodName, TrainingConfig, Weights
+from metfa.training.config import CONFIG, Augmentation, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation import model as model_evaluation
 from metfa.training.fit import METRICS, Trainer
 from metfa.training.methods import METHODS, Batch, Method
 from metfa.training.model import Network
+from metfa.training.names import AUTO, MethodName
 from metfa.training.outcome import EVALUATION
 from metfa.training.presets import PRESETS
 from metfa.training.selection.between import Judged

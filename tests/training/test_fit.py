@@ -15,12 +15,13 @@ from metfa.runtime.bundle.directory import CHECKPOINT
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.config import MethodName, TrainingConfig
+from metfa.training.config import TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation.model import evaluate
 from metfa.training.fit import METRICS, Trainer, candidate_steps, read_config
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network
+from metfa.training.names import MethodName
 from metfa.training.parallel import make_fabric
 from metfa.training.selection.candidates import Candidates, Frames
 from metfa.training.selection.validators import Validators

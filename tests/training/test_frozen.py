@@ -66,7 +66,7 @@ def computations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_whole_network_says_of_frames_what_the_head_says_of_features(name: str) -> None:
-    network = make_network(name)  # type: ignore[arg-type]
+    network = make_network(name)
     adopt_statistics(network, make_store(6, 230).frames)
     encoder, store = make_frozen(network), make_store(4, 120)
     head = encoder.head()
@@ -183,7 +183,7 @@ def test_whatever_features_depend_on_has_a_cache_of_its_own(network: Network, mo
 def test_optimisers_hold_what_is_not_frozen_and_nothing_else(
     config: TrainingConfig, network: Network, name: str
 ) -> None:
-    method = build_method(replace(config, method=name), make_frozen(network).head())  # type: ignore[arg-type]
+    method = build_method(replace(config, method=name), make_frozen(network).head())
     held = {id(each) for optimiser in method.optimisers for group in optimiser.param_groups for each in group["params"]}
     assert held <= {id(each) for each in method.parameters()}
     assert not [each for each, _ in method.named_parameters() if each.startswith("network.encoder")]

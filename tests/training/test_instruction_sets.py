@@ -52,7 +52,7 @@ STEPS = """
 import json
 from dataclasses import replace
 import torch
-from metfa.training.config import DEFAULTS
+from metfa.training.names import DEFAULTS
 from metfa.training.encoders import ENCODERS
 from metfa.training.methods import METHODS, Batch, build_method
 from metfa.training.model import Network, NetworkConfig

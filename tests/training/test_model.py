@@ -1,13 +1,11 @@
 """The network: sizes, normalisation, the deterministic path."""
 
-from typing import get_args
-
 import pytest
 import torch
 
 from metfa.runtime.bundle.contract import Normalisation
-from metfa.training.config import EncoderName
 from metfa.training.model import Network, NetworkConfig, Normalise, reverse_gradient
+from metfa.training.names import ENCODER_NAMES, EncoderName
 from metfa.training.presets import PRESETS
 
 PER_IMAGE = Normalisation(kind="per-image", scale=1.0, mean=None)
@@ -36,7 +34,7 @@ def test_what_is_deployed_is_small_enough_for_an_edge_device(preset: str) -> Non
 
 
 @pytest.mark.parametrize("size", [(28, 28), (29, 35), (56, 72), (100, 31)], ids=str)
-@pytest.mark.parametrize("encoder", get_args(EncoderName))
+@pytest.mark.parametrize("encoder", ENCODER_NAMES)
 def test_any_input_size_from_28_works(size: tuple[int, int], encoder: EncoderName) -> None:
     network = Network(config(*size, embedding=16, encoder=encoder)).eval()
     logits, embedding = network(torch.randint(0, 256, (2, 1, *size), dtype=torch.uint8))

@@ -23,7 +23,7 @@ from metfa.training.weights import read_tensors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metfa.training.config import MethodName
+    from metfa.training.names import MethodName
 
 STEPS = 3
 ONE_OF_EACH = list({kind: name for name, kind in METHODS.items()}.values())  # of MetFA's rows, the last
@@ -37,7 +37,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.training.conftest import make_config, make_network, make_store
-from metfa.training.config import DEFAULTS
+from metfa.training.names import DEFAULTS
 from metfa.training.data.store import UNLABELLED, FrameStore
 from metfa.training.fit import Trainer
 from metfa.runtime.command import Interruption

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.training.config import MethodName
+from metfa.training.names import DEFAULTS, MethodName
 from metfa.training.selection.between import Judged, prefer, reverse_accuracy
 from metfa.training.selection.validators import Validators
 from metfa.training.verdict import give_verdict
@@ -48,7 +48,7 @@ def test_a_method_is_preferred_where_it_exceeds_the_simplest_for_certain_and_by_
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.integers(1, 2000))
 def test_what_is_preferred_is_never_worse_than_the_simplest(scores: list[float], frames: int) -> None:
-    methods = get_args(MethodName)[: len(scores)]
+    methods = tuple(DEFAULTS)[: len(scores)]
     assert prefer(judged(*scores, frames=frames, methods=methods)).reverse_accuracy >= scores[0]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .backends import Backend
-    from .backends.choice import BackendName, Precision
+    from .backends.choice import Precision
     from .bundle.contract import ModelContract, Region, Roi
 
 
@@ -53,7 +53,7 @@ class PlaneClassifier:
         cls,
         directory: Path | str,
         *,
-        backend: BackendName | None = None,
+        backend: str | None = None,
         precision: Precision | None = None,
         region: Roi | Literal["contract"] = "contract",
         rebuild: bool = False,

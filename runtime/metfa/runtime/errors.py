@@ -7,12 +7,14 @@
     ├── BundleError         a bundle directory, or a file of it, that is missing, damaged or edited
     ├── BackendError        no inference engine can run the model on this host
     ├── MissingExtraError   an optional package is not installed
+    ├── PluginError         what another package adds cannot be imported
     ├── ProfileError        a phantom device profile that cannot be read
     ├── SourceError         frames cannot be read
     ├── OutputError         a result cannot be written
     ├── DataError           images that cannot be trained on
     ├── TrainingError       training cannot go on
-    │   └── DivergenceError its objective or its network is no longer finite
+    │   ├── DivergenceError its objective or its network is no longer finite
+    │   └── CompilationError the encoder cannot be compiled
     ├── StudyError          a study directory that is damaged, in use, or of another study
     └── ExportError         an artefact cannot be made
         └── ParityError     it does not compute what the model computes
@@ -51,6 +53,10 @@ class BackendError(MetfaError):
 
 class MissingExtraError(MetfaError):
     """An optional package is not installed."""
+
+
+class PluginError(MetfaError):
+    """What another package adds cannot be imported."""
 
 
 class ProfileError(MetfaError):

@@ -10,9 +10,13 @@ import click
 
 from .bundle.contract import Region
 from .bundle.engine_record import BatchRange
+from .plugins import names_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .bundle.contract import Roi
+    from .plugins import Group
     from .sinks import CollectionLimit
     from .sinks.dashboard import Address
 
@@ -34,6 +38,33 @@ class NumberRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"expected a finite number, received {value}; give for example 0.5", param, ctx)
         return float(number)
+
+
+class NameType(click.Choice):  # type: ignore[type-arg]  # not generic before click 8.2
+    """One of metfa's names of a kind, or one that an installed package adds.
+
+    Args:
+        group: where packages add theirs.
+        own: metfa's names.
+    """
+
+    def __init__(self, group: Group, own: Iterable[str]) -> None:
+        super().__init__(tuple(own))
+        self._group = group
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return all names, as ``--help`` lists them."""
+        return f"[{'|'.join((*self.choices, *names_in(self._group)))}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check ``value``."""
+        if value in self.choices:
+            return str(value)
+        return str(click.Choice((*self.choices, *names_in(self._group))).convert(value, param, ctx))
+
+
+BACKEND = NameType("metfa.backends", ("auto", "tensorrt", "cuda", "cpu"))
+"""What runs a model; ``auto`` takes the fastest of metfa's own that works."""
 
 
 class NamedType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
@@ -132,6 +163,19 @@ class BatchType(NamedType):
                 param,
                 ctx,
             )
+
+
+class SinkType(NamedType):
+    """``NAME`` or ``NAME=VALUE`` → the name of a sink that a package adds, and what the sink is told."""
+
+    name = "NAME[=VALUE]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Take ``value`` apart."""
+        if isinstance(value, tuple):
+            return value
+        name, _, told = value.partition("=")
+        return name, told
 
 
 class AddressType(NamedType):

@@ -15,7 +15,8 @@ from ..conftest import LABELS, make_network
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from metfa.training.config import MethodName, TrainingConfig
+    from metfa.training.config import TrainingConfig
+    from metfa.training.names import MethodName
 
 CLASSES = len(LABELS)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from metfa.training import losses
-from metfa.training.config import MethodName, TrainingConfig, Weights
+from metfa.training.config import TrainingConfig, Weights
 from metfa.training.methods import TERMS, Batch, MetFA
 
 from .examples import gradients, make_batch, make_method, move, noise
+
+if TYPE_CHECKING:
+    from metfa.training.names import MethodName
 
 PROTOTYPES = "network.classifier.prototypes.weight"
 EVERY_TERM = Weights(confusion=2)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .calibration import fit_temperature
-from .config import MethodName
+from .names import MethodName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from lightning_fabric import Fabric
 
-    from .config import MethodName, TrainingConfig
+    from .config import TrainingConfig
     from .data.pair import DomainPair
     from .model import Network
+    from .names import MethodName
 
 
 JUDGED_FRAMES = 1024
@@ -147,17 +148,18 @@ class Contender:
 
 
 def contenders(trainings: Sequence[Training], pair: DomainPair, fabric: Fabric) -> Iterator[Contender]:
-    """Yield what was trained, in the order of the tables, and source-only beside adabn where there are several.
+    """Yield what was trained, in the order of the tables; methods that packages add come last.
 
-    The training of both is the same. They differ in the batch-norm statistics, and in which candidate is chosen.
+    Beside adabn, where there are several, comes source-only. The training of both is the same. They differ in the
+    batch-norm statistics, and in which candidate is chosen.
 
     Args:
         trainings: at least one.
         pair: their domains.
         fabric: where to compute.
     """
-    order = list(METHODS)
-    for training in sorted(trainings, key=lambda each: order.index(each.run.method.config.method)):
+    order = {name: place for place, name in enumerate(METHODS)}
+    for training in sorted(trainings, key=lambda each: order.get(each.run.method.config.method, len(order))):
         run = training.run
         if run.method.config.method == "adabn" and len(trainings) > 1:
             yield _source_only(training, pair, fabric)

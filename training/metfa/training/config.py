@@ -3,101 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
 from metfa.runtime.bundle.contract import Roi
 
-from .settings import check, setting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .names import DEFAULTS, ENCODER_NAMES, PAPER_METHODS, EncoderName, MethodName, defaults_of
+from .settings import Names, check, setting
 
 CONFIG = "training.json"
 """The file of a bundle that holds its :class:`TrainingConfig`."""
 
-MethodName = Literal[
-    "source-only",
-    "adabn",
-    "dann",
-    "cdan",
-    "adda",
-    "mme",
-    "mcc",
-    "shot",
-    "metfa-i",
-    "metfa-ii",
-    "metfa-iii",
-    "metfa-iv",
-    "metfa-v",
-    "metfa-vi",
-    "fine-tuned",
-    "fully-supervised",
-]
-"""The rows of the tables, in their order."""
-
-AUTO = "auto"
-"""In place of a method: train the few below at the same settings, and take what a rule without labels prefers."""
-
-AUTO_METHODS: tuple[MethodName, ...] = ("adabn", "mcc", "metfa-vi")
-"""What ``auto`` trains. The first training is also that of ``source-only``."""
-
-PAPER_METHODS: tuple[MethodName, ...] = (
-    "source-only",
-    "dann",
-    "adda",
-    "mme",
-    "metfa-i",
-    "metfa-ii",
-    "metfa-iii",
-    "metfa-iv",
-    "metfa-v",
-    "fine-tuned",
-    "fully-supervised",
-)
-"""The rows of the paper's own tables. They are trained with its augmentation unless the user says otherwise."""
-
-EncoderName = Literal["edge", "residual", "sononet16", "strided"]
 TrainingPrecision = Literal["fp32", "bf16"]
-
-
-class Defaults(NamedTuple):
-    """What a method takes unless the user says otherwise.
-
-    Attributes:
-        learning_rate: at the first step.
-        weight_decay: L2.
-        entropy: λ₆ of the minimax entropy; 0 for a method without that term.
-    """
-
-    learning_rate: float
-    weight_decay: float
-    entropy: float = 0.0
-
-
-_OWN = Defaults(learning_rate=1e-3, weight_decay=1e-5)
-_WITH_ENTROPY = _OWN._replace(entropy=5.0)
-
-DEFAULTS: Mapping[MethodName, Defaults] = {
-    "source-only": _OWN,
-    "adabn": _OWN,
-    "dann": Defaults(learning_rate=1e-2, weight_decay=1e-5),
-    "cdan": Defaults(learning_rate=1e-2, weight_decay=1e-5),
-    "adda": Defaults(learning_rate=1e-3, weight_decay=1e-5),
-    "mme": Defaults(learning_rate=1e-2, weight_decay=5e-4),
-    "mcc": Defaults(learning_rate=1e-2, weight_decay=5e-4),
-    "shot": _OWN,
-    "metfa-i": _WITH_ENTROPY,
-    "metfa-ii": _WITH_ENTROPY,
-    "metfa-iii": _WITH_ENTROPY,
-    "metfa-iv": _WITH_ENTROPY,
-    "metfa-v": _WITH_ENTROPY,
-    "metfa-vi": _OWN,
-    "fine-tuned": _OWN,
-    "fully-supervised": _OWN,
-}
-"""The baselines' are their references'. λ₁ = 10 multiplies the cross-entropy of the others, theirs has weight 1.
-MetFA-VI has minimum class confusion in place of the minimax entropy."""
-
 
 PAPER_IMAGES_PER_CLASS = 5
 MIN_BATCH = 30
@@ -208,6 +124,7 @@ class TrainingConfig:
         "--method",
         "Method",
         "How to adapt. fine-tuned and fully-supervised are references that need the target's labels.",
+        names=Names("metfa.methods", tuple(DEFAULTS)),
     )
     confidence: float = setting(
         0.8,
@@ -239,7 +156,14 @@ class TrainingConfig:
         2.0, "--tau1", "Method", "Temperature τ₁ of the alignment.", low=0, low_open=True
     )
 
-    encoder: EncoderName = setting("edge", "--encoder", "Model", "The network E.", shown="the preset's")
+    encoder: EncoderName = setting(
+        "edge",
+        "--encoder",
+        "Model",
+        "The network E.",
+        shown="the preset's",
+        names=Names("metfa.encoders", ENCODER_NAMES),
+    )
     embedding: int = setting(128, "--embedding", "Model", "Dimensions D of the embedding.", shown="the preset's", low=1)
     height: int = 112
     width: int = 144
@@ -317,7 +241,7 @@ class TrainingConfig:
         check(self)
         if self.freeze_encoder and self.initial_weights is None:
             raise ValueError("expected initial_weights with freeze_encoder, received none")
-        own = DEFAULTS[self.method]
+        own = defaults_of(self.method)
 
         def fill(name: str, value: object) -> None:
             object.__setattr__(self, name, value)  # as the record is frozen only when it is whole
@@ -337,7 +261,7 @@ class TrainingConfig:
         A value that differs from what this record's method would take was chosen, and stays. So do the augmentation,
         as methods are compared with the same, and everything else. There are no rivals.
         """
-        usual, own = DEFAULTS[self.method], DEFAULTS[method]
+        usual, own = defaults_of(self.method), defaults_of(method)
 
         def value(given: float, of_this: float, of_other: float) -> float:
             return of_other if given == of_this else given

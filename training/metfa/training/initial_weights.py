@@ -16,7 +16,7 @@ from .config import CONFIG, InitialWeights, TrainingConfig
 if TYPE_CHECKING:
     from torch import nn
 
-    from .config import EncoderName
+    from .names import EncoderName
 
 _PUBLISHED = "SonoNet-16 (Baumgartner et al., IEEE TMI 2017), SonoNet-weights repository"
 _PUBLISHED_LICENCE = "Apache-2.0"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from metfa.runtime.bundle.contract import Normalisation
 
-from .config import EncoderName
 from .encoders import ENCODERS, build_encoder
+from .names import EncoderName
 
 HIDDEN = (512, 128)
 MAX_LOG_VARIANCE = 4.0

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from .class_shares import ClassShares, ShareEstimates, by_label, estimate_shares, shares_of
 from .comparison import JUDGED_FRAMES
-from .config import MethodName
 from .data.store import UNLABELLED, FrameStore, spread
 from .development import ROLES
 from .evaluation.model import evaluate, infer
 from .evaluation.scores import Scores
+from .names import MethodName
 from .selection.between import Judged
 from .selection.validators import Validators
 from .verdict import Verdict, give_verdict

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .config import EncoderName
+    from .names import EncoderName
 
 
 class Preset(NamedTuple):

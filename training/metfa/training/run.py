@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from .comparison import Contender, Trainings
-    from .config import MethodName, TrainingConfig
+    from .config import TrainingConfig
     from .data.pair import DomainPair, ListedPair
     from .data.store import FrameStore
     from .model import Network
+    from .names import MethodName
     from .selection.validators import Validators
 
 REFERENCE_FRAMES = 128

@@ -6,8 +6,12 @@ import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from metfa.runtime.plugins import names_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from metfa.runtime.plugins import Group
 
 Section = Literal["Data", "Method", "Model", "Optimisation", "Augmentation", "Run"]
 """Under which title ``--help`` lists an option."""
@@ -29,6 +33,7 @@ class Setting:
         high: the greatest.
         low_open: whether the least value is itself too small.
         high_open: whether the greatest is itself too large.
+        names: what text it may be; None where it may be any.
     """
 
     option: str
@@ -39,11 +44,24 @@ class Setting:
     high: float | None = None
     low_open: bool = False
     high_open: bool = False
+    names: Names | None = None
 
     @property
     def name(self) -> str:
         """The option's name in a file of options."""
         return self.option.partition("/")[0].removeprefix("--")
+
+
+class Names(NamedTuple):
+    """What a field of text may be: metfa's own names, or one that an installed package adds.
+
+    Attributes:
+        group: where packages add theirs.
+        own: metfa's.
+    """
+
+    group: Group
+    own: tuple[str, ...]
 
 
 class SettableField(NamedTuple):
@@ -91,6 +109,8 @@ def check(configuration: object) -> None:
         if value is None and (settable.default is None or setting.shown):
             continue
         allowed = get_args(settable.kind) if get_origin(settable.kind) is Literal else ()
+        if setting.names is not None and value not in setting.names.own:
+            allowed = (*setting.names.own, *names_in(setting.names.group))
         if allowed and value not in allowed:
             raise ValueError(f"expected {settable.name} to be one of {', '.join(allowed)}, received {value!r}")
         if settable.kind is str and not isinstance(value, str):

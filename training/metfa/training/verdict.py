@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .config import MethodName
+from .names import MethodName
 from .selection.between import prefer
 from .selection.rule import ACCURACY_MARGIN
 

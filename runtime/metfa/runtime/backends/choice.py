@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ..bundle import directory as bundles
 from ..bundle.engine_record import FLAVOURS, cuda_bindings_installed, installed_flavours
 from ..errors import BackendError, BundleError, MetfaError
+from ..plugins import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
     from ..bundle.directory import Bundle
     from . import Backend
 
-BackendName = Literal["tensorrt", "cuda", "cpu"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
 def load_backend(
     bundle: Bundle,
-    backend: BackendName | None = None,
+    backend: str | None = None,
     precision: Precision | None = None,
     *,
     rebuild: bool = False,
@@ -35,7 +35,8 @@ def load_backend(
 
     Args:
         bundle: where the artefacts are.
-        backend: one backend, or None for the first of TensorRT, CUDA and CPU that works here.
+        backend: one backend, perhaps of another package, or None for the first of TensorRT, CUDA and CPU that works
+            here.
         precision: one precision, or None for the backend's default.
         rebuild: whether to build an engine here where the bundle has none that suits this host.
 
@@ -45,16 +46,15 @@ def load_backend(
     Raises:
         BackendError: no backend works here, or the one asked for does not.
         BundleError: nothing was exported yet, or the artefact is missing, damaged or edited.
+        PluginError: the backend that another package adds cannot be imported.
     """
     bundle.require_exported()
-    candidates: tuple[BackendName, ...] = ("tensorrt", "cuda", "cpu") if backend is None else (backend,)
-    loaders: dict[BackendName, Callable[[Bundle, Precision | None], Backend]] = {
-        "tensorrt": partial(_load_tensorrt, rebuild=rebuild),
-        "cuda": _load_cuda,
-        "cpu": _load_cpu,
-    }
-    refusals: dict[BackendName, MetfaError] = {}
-    for name in candidates:
+    loaders: Registry[Callable[[Bundle, Precision | None], Backend]] = Registry(
+        "metfa.backends",
+        {"tensorrt": partial(_load_tensorrt, rebuild=rebuild), "cuda": _load_cuda, "cpu": _load_cpu},
+    )
+    refusals: dict[str, MetfaError] = {}
+    for name in loaders if backend is None else (backend,):
         try:
             loaded = loaders[name](bundle, precision)
         except MetfaError as refusal:

@@ -11,6 +11,7 @@ from ..errors import SourceError
 from ..files import reading
 from ..imaging.images import SUFFIXES
 from ..imaging.media import files_in, is_dicom
+from ..plugins import load
 from .base import CaptureFormat, Notify, Source
 from .camera import open_camera
 from .folder import Folder
@@ -28,6 +29,7 @@ __all__ = ["CaptureFormat", "Notify", "PacedSource", "Source", "open_source"]
 
 _ANY = CaptureFormat()
 _URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # anything else is a path, whatever colons are in it
+_NAMED = re.compile("([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
 
 def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lambda _: None) -> Source:
@@ -35,14 +37,15 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
 
     Args:
         spec: a camera (``0`` or ``/dev/video0``), a video, image or DICOM file, a folder of images, a URL, ``-`` for
-            frames on standard input, ``gst:PIPELINE`` for GStreamer, or ``phantom:NAME`` for the simulated device
-            with that profile.
+            frames on standard input, ``gst:PIPELINE`` for GStreamer, ``phantom:NAME`` for the simulated device
+            with that profile, or ``NAME:…`` for what an installed package adds under that name.
         wanted: the format to ask a camera for, or that of raw frames on standard input.
         notify: told in a line when a live source is lost and when it is back, and what of a folder cannot be used.
 
     Raises:
         SourceError: there is no such source, it cannot be read, or it has a format of its own.
         ProfileError: there is no such device profile of the phantom.
+        PluginError: the package that adds the source cannot be imported.
     """
     if spec == "-":
         return StandardInput(wanted, notify)
@@ -52,6 +55,10 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
     if spec.startswith("gst:"):
         _refuse_format(spec, wanted)
         return open_pipeline(spec.removeprefix("gst:"), notify)
+    if (named := _NAMED.match(spec)) and not _exists(spec) and (opens := load("metfa.sources", named[1])):
+        _refuse_format(spec, wanted)
+        added: Source = opens(spec, notify)
+        return added
     if _URL.match(spec) and not spec.lower().startswith("file://"):
         _refuse_format(spec, wanted)
         return open_url(spec, notify)
@@ -78,6 +85,13 @@ def _refuse_format(spec: str, wanted: CaptureFormat) -> None:
             received=f"{without_credentials(spec)!r}, which has a format of its own",
             remedy="leave them out",
         )
+
+
+def _exists(spec: str) -> bool:
+    try:
+        return Path(spec).exists()
+    except OSError:  # a URL that is too long for a file's name
+        return False
 
 
 def _may_hold_frames(path: Path) -> bool:

@@ -13,13 +13,13 @@ from metfa.runtime import command
 from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY, Bundle
 from metfa.runtime.command import Command, require_extra, say
 from metfa.runtime.files import cache_directory, require_writable
-from metfa.runtime.parameters import RoiType
+from metfa.runtime.parameters import BACKEND, RoiType
 from metfa.runtime.text import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metfa.runtime.backends.choice import BackendName, Precision
+    from metfa.runtime.backends.choice import Precision
     from metfa.runtime.bundle.contract import Roi
 
     from ..evaluation.bundle import BundleEvaluation, EvaluationRecord
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "tensorrt", "cuda", "cpu"]),
+    type=BACKEND,
     default="auto",
     help="What runs the model.",
 )
@@ -71,7 +71,7 @@ def main(  # click passes the options by name
     directory: Path,
     source: str | None,
     region: Roi | Literal["contract"],
-    backend: BackendName | Literal["auto"],
+    backend: str,
     precision: Precision | Literal["auto"],
     output: Path,
 ) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
 from metfa.runtime.bundle.contract import Region, Roi
-from metfa.runtime.parameters import NamedType, NumberRange, RoiType, SectionedOption
+from metfa.runtime.parameters import NamedType, NameType, NumberRange, RoiType, SectionedOption
 
-from ..config import AUTO, AUTO_METHODS, Augmentation, MethodName, TrainingConfig, Weights
+from ..config import Augmentation, TrainingConfig, Weights
 from ..initial_weights import identify
+from ..names import AUTO, AUTO_METHODS
 from ..presets import PRESETS
 from ..settings import SettableField, settable_fields
 from .options import read_options
@@ -69,6 +70,8 @@ def _from_field(settable: SettableField) -> Callable[[Function], Function]:
 def _type_of(kind: Any, setting: Setting) -> Any:
     if kind == Roi:
         return RoiType()
+    if setting.names is not None:
+        return NameType(*setting.names)
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
     kinds = {each for each in get_args(kind) or (kind,) if each is not type(None)}
@@ -83,12 +86,14 @@ def _type_of(kind: Any, setting: Setting) -> Any:
 def _method() -> Callable[[Function], Function]:
     """Return ``--method``, which has one more choice than the field."""
     (settable,) = (each for each in settable_fields(TrainingConfig) if each.name == "method")
+    setting, names = settable.setting, settable.setting.names
+    assert names is not None
     return in_section(
-        settable.setting.section,
-        settable.setting.option,
-        type=click.Choice((*get_args(MethodName), AUTO)),
+        setting.section,
+        setting.option,
+        type=NameType(names.group, (*names.own, AUTO)),
         default=settable.default,
-        help=f"{settable.setting.help} {AUTO} trains source-only, {', '.join(AUTO_METHODS)}, and takes what a rule "
+        help=f"{setting.help} {AUTO} trains source-only, {', '.join(AUTO_METHODS)}, and takes what a rule "
         "without target labels prefers.",
     )
 
@@ -165,7 +170,7 @@ def make_config(
         )
     usual = PRESETS[preset]
     height, width = input_size or (usual.height, usual.width)
-    methods = AUTO_METHODS if method == AUTO else (cast("MethodName", method),)
+    methods = AUTO_METHODS if method == AUTO else (method,)
     for name, value in (("encoder", usual.encoder), ("embedding", usual.embedding)):
         if options[name] is None:
             options[name] = value

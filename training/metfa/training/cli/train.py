@@ -17,7 +17,7 @@ from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, requ
 from metfa.runtime.errors import DivergenceError, MetfaError
 from metfa.runtime.text import aligned, printable
 
-from ..config import DEFAULTS
+from ..names import DEFAULTS
 from .run_options import in_section, make_config, run_options
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from metfa.runtime.plugins import Registry
+
 from .base import Encoder
 from .edge import EdgeEncoder
 from .residual import ResidualEncoder
@@ -15,16 +17,19 @@ from .strided import StridedEncoder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..config import EncoderName
+    from ..names import EncoderName
 
 __all__ = ["ENCODERS", "Encoder", "build_encoder"]
 
-ENCODERS: Mapping[EncoderName, type[Encoder]] = {
-    "edge": EdgeEncoder,
-    "residual": ResidualEncoder,
-    "sononet16": SonoNet16Encoder,
-    "strided": StridedEncoder,
-}
+ENCODERS: Mapping[EncoderName, type[Encoder]] = Registry(
+    "metfa.encoders",
+    {
+        "edge": EdgeEncoder,
+        "residual": ResidualEncoder,
+        "sononet16": SonoNet16Encoder,
+        "strided": StridedEncoder,
+    },
+)
 
 
 def build_encoder(name: EncoderName) -> Encoder:

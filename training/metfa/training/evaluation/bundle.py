@@ -30,7 +30,7 @@ from .scores import (
 )
 
 if TYPE_CHECKING:
-    from metfa.runtime.backends.choice import BackendName, Precision
+    from metfa.runtime.backends.choice import Precision
     from metfa.runtime.bundle.directory import Bundle
 
 SCHEMA = 3
@@ -124,7 +124,7 @@ def evaluate_bundle(
     *,
     source: str | None = None,
     region: Roi | Literal["contract"] = "contract",
-    backend: BackendName | None = None,
+    backend: str | None = None,
     precision: Precision | None = None,
 ) -> BundleEvaluation:
     """Run a bundle's exported model on labelled frames and score it; see :func:`.held_out.read_held_out` for which.

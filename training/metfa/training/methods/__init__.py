@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from metfa.runtime.plugins import Registry
+
 from .adda import ADDA
 from .base import Batch, Method, Role
 from .cdan import CDAN
@@ -21,8 +23,9 @@ from .supervised import AdaBN, FineTuned, FullySupervised, SourceOnly
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..config import MethodName, TrainingConfig
+    from ..config import TrainingConfig
     from ..model import Network
+    from ..names import MethodName
 
 __all__ = [
     "ADDA",
@@ -41,20 +44,23 @@ __all__ = [
     "build_method",
 ]
 
-METHODS: Mapping[MethodName, type[Method]] = {
-    "source-only": SourceOnly,
-    "adabn": AdaBN,
-    "dann": DANN,
-    "cdan": CDAN,
-    "adda": ADDA,
-    "mme": MME,
-    "mcc": MCC,
-    "shot": SHOT,
-    **dict.fromkeys(TERMS, MetFA),
-    "metfa-vi": MetFAVI,
-    "fine-tuned": FineTuned,
-    "fully-supervised": FullySupervised,
-}
+METHODS: Mapping[MethodName, type[Method]] = Registry(
+    "metfa.methods",
+    {
+        "source-only": SourceOnly,
+        "adabn": AdaBN,
+        "dann": DANN,
+        "cdan": CDAN,
+        "adda": ADDA,
+        "mme": MME,
+        "mcc": MCC,
+        "shot": SHOT,
+        **dict.fromkeys(TERMS, MetFA),
+        "metfa-vi": MetFAVI,
+        "fine-tuned": FineTuned,
+        "fully-supervised": FullySupervised,
+    },
+)
 
 
 def build_method(config: TrainingConfig, network: Network) -> Method:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..names import DEFAULTS
 from ..parallel import average_gradients
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..config import TrainingConfig
     from ..model import Network
+    from ..names import Defaults
 
     RunEncoder = Callable[[nn.Module, Tensor], Tensor]
 
@@ -48,6 +50,8 @@ class Method(nn.Module, ABC):
     """A method: its networks, its optimisers, its step.
 
     Attributes:
+        defaults: of its optimisation, where another package adds it; metfa's are known without PyTorch, in
+            :data:`~metfa.training.names.DEFAULTS`.
         supervision: the domains whose labels it is trained on.
         home: the domain that the trained network is for; the bundle holds that domain's batch-norm statistics.
         two_views: whether it also sees the target's frames strongly augmented.
@@ -59,6 +63,7 @@ class Method(nn.Module, ABC):
         run_encoder: E and frames → features; :class:`..parallel.Encoding` where it is not as simple as that.
     """
 
+    defaults: ClassVar[Defaults] = DEFAULTS["adabn"]
     supervision: ClassVar[tuple[Role, ...]] = ("source",)
     home: ClassVar[Role] = "target"
     two_views: ClassVar[bool] = False

@@ -14,8 +14,9 @@ from .base import Batch, Method, cosine, descend, detached, sigmoid_ramp
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..config import MethodName, TrainingConfig
+    from ..config import TrainingConfig
     from ..model import Network
+    from ..names import MethodName
 
 TERMS: Mapping[MethodName, tuple[str, ...]] = {
     "metfa-i": ("ce", "prior", "entropy"),

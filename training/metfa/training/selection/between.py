@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from ..config import MethodName
+from ..names import MethodName
 from .validators import Validators
 
 if TYPE_CHECKING:

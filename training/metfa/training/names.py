@@ -1,0 +1,90 @@
+"""What methods and encoders there are, and how each method is optimised: known without PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from metfa.runtime.plugins import load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MethodName = str
+"""A key of :data:`DEFAULTS`, or what an installed package adds."""
+
+AUTO = "auto"
+"""In place of a method: train the few below at the same settings, and take what a rule without labels prefers."""
+
+AUTO_METHODS: tuple[MethodName, ...] = ("adabn", "mcc", "metfa-vi")
+"""What ``auto`` trains. The first training is also that of ``source-only``."""
+
+PAPER_METHODS: tuple[MethodName, ...] = (
+    "source-only",
+    "dann",
+    "adda",
+    "mme",
+    "metfa-i",
+    "metfa-ii",
+    "metfa-iii",
+    "metfa-iv",
+    "metfa-v",
+    "fine-tuned",
+    "fully-supervised",
+)
+"""The rows of the paper's own tables. They are trained with its augmentation unless the user says otherwise."""
+
+EncoderName = str
+"""One of :data:`ENCODER_NAMES`, or what an installed package adds."""
+
+ENCODER_NAMES: tuple[EncoderName, ...] = ("edge", "residual", "sononet16", "strided")
+
+
+class Defaults(NamedTuple):
+    """What a method takes unless the user says otherwise.
+
+    Attributes:
+        learning_rate: at the first step.
+        weight_decay: L2.
+        entropy: λ₆ of the minimax entropy; 0 for a method without that term.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    entropy: float = 0.0
+
+
+_OWN = Defaults(learning_rate=1e-3, weight_decay=1e-5)
+_WITH_ENTROPY = _OWN._replace(entropy=5.0)
+
+DEFAULTS: Mapping[MethodName, Defaults] = {
+    "source-only": _OWN,
+    "adabn": _OWN,
+    "dann": Defaults(learning_rate=1e-2, weight_decay=1e-5),
+    "cdan": Defaults(learning_rate=1e-2, weight_decay=1e-5),
+    "adda": Defaults(learning_rate=1e-3, weight_decay=1e-5),
+    "mme": Defaults(learning_rate=1e-2, weight_decay=5e-4),
+    "mcc": Defaults(learning_rate=1e-2, weight_decay=5e-4),
+    "shot": _OWN,
+    "metfa-i": _WITH_ENTROPY,
+    "metfa-ii": _WITH_ENTROPY,
+    "metfa-iii": _WITH_ENTROPY,
+    "metfa-iv": _WITH_ENTROPY,
+    "metfa-v": _WITH_ENTROPY,
+    "metfa-vi": _OWN,
+    "fine-tuned": _OWN,
+    "fully-supervised": _OWN,
+}
+"""The rows of the tables, in their order. The baselines' values are their references': λ₁ = 10 multiplies the
+cross-entropy of the others, theirs has weight 1. MetFA-VI has no minimax entropy, but minimum class confusion."""
+
+
+def defaults_of(method: MethodName) -> Defaults:
+    """Return what a method takes unless the user says otherwise; of an added one, its class knows.
+
+    Raises:
+        PluginError: an added method cannot be imported.
+    """
+    if method in DEFAULTS:
+        return DEFAULTS[method]
+    defaults: Defaults = load("metfa.methods", method).defaults
+    return defaults
