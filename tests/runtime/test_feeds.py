@@ -11,6 +11,7 @@ import pytest
 
 from metfa.runtime import Frame, Observation, PlaneEvent
 from metfa.runtime.errors import OutputError
+from metfa.runtime.handoff import Limit
 from metfa.runtime.sinks import Feeds, Sink, feeds
 
 from .conftest import make_observation, make_prediction
@@ -115,7 +116,7 @@ def test_a_slow_view_gets_the_newest_and_the_events(live: bool) -> None:
 
 
 def test_a_slow_video_misses_frames_and_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(feeds._CAPACITY, "pictures", 4)
+    monkeypatch.setitem(feeds._LIVE["pictures"], Observation, Limit(4, "replace"))
     sink, missed = Collector("pictures"), list[str]()
     with Feeds(live=True, missed=missed.append) as into:
         into.add(sink)
@@ -132,7 +133,8 @@ def test_a_slow_video_misses_frames_and_no_events(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("kind", ["view", "pictures"])
 def test_a_sink_that_hangs_does_not_pile_up_events(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
-    monkeypatch.setattr(feeds, "_MAX_EVENTS", 3)
+    limit = feeds._LIVE[kind][PlaneEvent]
+    monkeypatch.setitem(feeds._LIVE[kind], PlaneEvent, limit._replace(capacity=3))
     sink = Collector(kind)
     into = Feeds(live=True)
     into.add(sink)
@@ -150,7 +152,7 @@ def test_a_sink_that_hangs_does_not_pile_up_events(monkeypatch: pytest.MonkeyPat
 
 
 def test_records_that_fall_too_far_behind_end_a_live_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(feeds._CAPACITY, "records", 4)
+    monkeypatch.setitem(feeds._LIVE["records"], Observation, Limit(4, "refuse"))
     sink = Collector("records")
     into = Feeds(live=True)
     into.add(sink)
@@ -167,7 +169,8 @@ def test_records_that_fall_too_far_behind_end_a_live_stream(monkeypatch: pytest.
 
 @pytest.mark.parametrize("kind", ["pictures", "records"])
 def test_a_file_waits_for_slow_sinks(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
-    monkeypatch.setitem(feeds._CAPACITY, kind, 2)
+    limit = feeds._LIVE[kind][Observation]
+    monkeypatch.setitem(feeds._LIVE[kind], Observation, limit._replace(capacity=2))
     sink = Collector(kind)
     with Feeds(live=False) as into:
         into.add(sink)

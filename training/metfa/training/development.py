@@ -108,10 +108,7 @@ def develop(
     assert config.threads is not None
     torch.set_num_threads(config.threads)
     keep_freed_memory()
-    torch.manual_seed(config.seed)
-    network = Network(_network_config(config, len(pair.labels)))
-    if config.initial_weights:
-        load_initial(network.encoder, config.initial_weights)
+    network = _initial_network(config, len(pair.labels))
     frozen = FrozenEncoder(network, config.augmentation, fabric.device) if config.freeze_encoder else None
     method = build_method(config, frozen.head() if frozen else network)
     if "target" in method.supervision:
@@ -145,9 +142,8 @@ def develop(
 
     steps = tuple(candidates.steps())
     validators = tuple(candidates.validators(step) for step in steps)
-    selected = len(steps) - 1
-    if config.selection == "validators":
-        selected = choose(validators, adapts=adapts(method))
+    by_validators = config.selection == "validators"
+    selected = choose(validators, adapts=adapts(method)) if by_validators else len(steps) - 1
     return Development(method, candidates, steps, validators, selected, frozen)
 
 
@@ -156,13 +152,19 @@ def adapts(method: Method | type[Method]) -> bool:
     return method.home == "target" and "target" not in method.supervision
 
 
-def _network_config(config: TrainingConfig, classes: int) -> NetworkConfig:
-    return NetworkConfig(
-        height=config.height,
-        width=config.width,
-        classes=classes,
-        encoder=config.encoder,
-        embedding=config.embedding,
-        temperature=config.prototype_temperature,
-        normalisation=NORMALISATION,
+def _initial_network(config: TrainingConfig, classes: int) -> Network:
+    torch.manual_seed(config.seed)
+    network = Network(
+        NetworkConfig(
+            height=config.height,
+            width=config.width,
+            classes=classes,
+            encoder=config.encoder,
+            embedding=config.embedding,
+            temperature=config.prototype_temperature,
+            normalisation=NORMALISATION,
+        )
     )
+    if config.initial_weights:
+        load_initial(network.encoder, config.initial_weights)
+    return network

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,17 +11,22 @@ import numpy as np
 
 from ..errors import MetfaError, OutputError
 from ..frame import Frame, Observation, PlaneEvent
+from ..handoff import Handoff, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .base import Kind, Sink
 
-_CAPACITY: dict[Kind, int] = {"view": 1, "pictures": 30, "records": 10_000}
-"""How many observations may wait for a sink: of pictures a second, of records (a few kB each) minutes."""
+_Item = Observation | PlaneEvent
 
-_MAX_EVENTS = 30
-"""How many events, each with a picture, may wait beside them."""
+_LIVE: dict[Kind, dict[type[_Item], Limit]] = {
+    "view": {Observation: Limit(1, "replace"), PlaneEvent: Limit(30, "replace")},
+    "pictures": {Observation: Limit(30, "replace"), PlaneEvent: Limit(30, "refuse")},
+    "records": {Observation: Limit(10_000, "refuse"), PlaneEvent: Limit(10_000, "refuse")},
+}
+"""What may wait for a sink: of pictures a second, and 30 events, each with its own; of records, a few kB each, minutes.
+"""
 
 _POLL_SECONDS = 0.05
 _NO_PICTURE = np.zeros((0, 0), np.uint8)
@@ -61,7 +65,7 @@ class Feeds:
         """Start to feed one more sink; it is closed with the others."""
         self._feeds.append(_Feed(sink, self._live, self._missed, self._notify))
 
-    def put(self, item: Observation | PlaneEvent) -> None:
+    def put(self, item: _Item) -> None:
         """Hand over one observation or event. Does not wait for views, nor where the source is live."""
         for feed in self._feeds:
             feed.put(item, self._shutdown_requested)
@@ -108,54 +112,34 @@ class _Feed:
     ) -> None:
         self.error: MetfaError | None = None
         self._sink = sink
-        self._drops = live or sink.kind == "view"
+        self._limits = _LIVE[sink.kind]
+        if not (live or sink.kind == "view"):
+            self._limits = {kind: limit._replace(when_full="wait") for kind, limit in self._limits.items()}
         self._missed = missed
         self._notify = notify
-        self._waiting: deque[Observation | PlaneEvent] = deque()
-        self._capacity = _CAPACITY[sink.kind]
-        self._finished = False  # nothing will be put any more
+        self._handoff: Handoff[_Item] = Handoff()
         self._broken = False  # nothing is written any more
-        self._changed = threading.Condition()
+        self._failing = threading.Lock()
         # A daemon: where a disk or a display never answers, the process must end all the same.
         self._thread = threading.Thread(target=self._run, name=f"metfa {sink.name}", daemon=True)
         self._thread.start()
 
-    def put(self, item: Observation | PlaneEvent, shutdown_requested: Callable[[], bool]) -> None:
+    def put(self, item: _Item, shutdown_requested: Callable[[], bool]) -> None:
         """Let ``item`` wait; where nothing may be missed, wait for room until a shutdown is requested."""
-        if self._sink.kind == "records":
-            item = _without_pictures(item)
-        with self._changed:
-            while not (self._drops or self._broken or len(self._waiting) < self._capacity or shutdown_requested()):
-                self._changed.wait(_POLL_SECONDS)
-            if self._broken or (self._drops and not self._has_room(item)):
-                return
-            self._waiting.append(item)
-            self._changed.notify_all()
-
-    def _has_room(self, item: Observation | PlaneEvent) -> bool:
-        """Make room for ``item`` at the cost of the oldest of its kind; return False where that ends the stream."""
-        kind = self._sink.kind
+        kind, limit = self._sink.kind, self._limits[type(item)]
         if kind == "records":
-            if len(self._waiting) >= self._capacity:
-                self._fail(self._too_slow(f"{self._capacity} records behind the stream"))
-            return not self._broken
-        alike = [place for place, other in enumerate(self._waiting) if type(other) is type(item)]
-        is_event = isinstance(item, PlaneEvent)
-        if len(alike) < (_MAX_EVENTS if is_event else self._capacity):
-            return True
-        if kind == "pictures":
-            if is_event:
-                self._fail(self._too_slow(f"{_MAX_EVENTS} events behind the stream"))
-                return False
+            item = _without_pictures(item)
+        outcome = self._handoff.put(item, limit, shutdown_requested)
+        if outcome == "refused":
+            self._fail(
+                self._too_slow(f"{limit.capacity} {'records' if kind == 'records' else 'events'} behind the stream")
+            )
+        elif outcome == "replaced" and kind == "pictures":
             self._missed(self._sink.name)
-        del self._waiting[alike[0]]
-        return True
 
     def finish(self) -> None:
         """Let the thread end when everything is written."""
-        with self._changed:
-            self._finished = True
-            self._changed.notify_all()
+        self._handoff.close()
 
     def join(self, shutdown_requested: Callable[[], bool]) -> None:
         """Wait until the sink is closed."""
@@ -164,17 +148,16 @@ class _Feed:
             if shutdown_since is None and (shutdown_requested() or self._sink.kind == "view"):
                 shutdown_since = time.monotonic()
             if shutdown_since is not None and time.monotonic() > shutdown_since + self._SHUTDOWN_SECONDS:
-                with self._changed:
-                    if self._waiting:
-                        self._fail(self._too_slow(f"an end before the last {len(self._waiting)} observations"))
-                    elif self._sink.required:
-                        self._fail(self._too_slow("an end before it was complete"))
+                if waiting := len(self._handoff):
+                    self._fail(self._too_slow(f"an end before the last {waiting} observations"))
+                elif self._sink.required:
+                    self._fail(self._too_slow("an end before it was complete"))
                 return
             self._thread.join(_POLL_SECONDS)
 
     def _run(self) -> None:
         try:
-            while (item := self._take()) is not None:
+            while (item := self._handoff.take()) is not None:
                 if isinstance(item, PlaneEvent):
                     self._sink.write_event(item)
                 else:
@@ -186,14 +169,6 @@ class _Feed:
         except Exception as error:
             self._report(error)
 
-    def _take(self) -> Observation | PlaneEvent | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._finished or self._broken)
-            if self._broken or not self._waiting:
-                return None
-            self._changed.notify_all()
-            return self._waiting.popleft()
-
     def _report(self, error: Exception) -> None:
         if not isinstance(error, MetfaError):
             error = OutputError(
@@ -201,15 +176,14 @@ class _Feed:
                 received=f"{type(error).__name__}: {error}",
                 remedy="report this as a bug",
             )
-        with self._changed:
-            self._fail(error)
+        self._fail(error)
 
     def _fail(self, error: MetfaError) -> None:
-        if self._broken:
-            return
-        self._broken = True
-        self._waiting.clear()
-        self._changed.notify_all()
+        with self._failing:
+            if self._broken:
+                return
+            self._broken = True
+        self._handoff.close(discard=True)
         if self._sink.required:
             self.error = error
         else:
@@ -223,7 +197,7 @@ class _Feed:
         )
 
 
-def _without_pictures(item: Observation | PlaneEvent) -> Observation | PlaneEvent:
+def _without_pictures(item: _Item) -> _Item:
     if isinstance(item, PlaneEvent):
         return replace(item, best=_without_picture(item.best))
     prediction = replace(item.prediction, picture=_NO_PICTURE)

@@ -6,10 +6,12 @@ import threading
 import time
 from contextlib import contextmanager
 from itertools import count
+from queue import Empty
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import MetfaError, SourceError
 from ..frame import Frame
+from ..handoff import Handoff, Limit
 from .base import Source
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from .base import Notify
 
+_NEWEST = Limit(1, "replace")
 _STALL_SECONDS = 2.5  # without a frame, after which a source is lost
 _STALL_FRAMES = 3  # or the time of so many, where it is slow
 _OPEN_SECONDS = 10.0  # that connecting may take; OpenCV's own limits are shorter, where it has any
@@ -159,11 +162,8 @@ class _Reader:
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self.loss: str | None = None
         self._connect = connect
-        self._connection: Connection | None = None
-        self._error: Exception | None = None
-        self._picture: _Picture | None = None
-        self._abandoned = False
-        self._changed = threading.Condition()
+        self._connected: Handoff[Connection] = Handoff()
+        self._pictures: Handoff[_Picture] = Handoff()
         self._thread = threading.Thread(target=self._run, name="metfa reader", daemon=True)
         self._thread.start()
 
@@ -173,30 +173,27 @@ class _Reader:
         Raises:
             Exception: what connecting failed with.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._connection or self._has_ended, timeout)
-            if self._connection is None and self._error is not None:
-                raise self._error
-            return self._connection
+        try:
+            return self._connected.take(timeout)
+        except Empty:
+            return None
 
     def has_picture(self, timeout: float) -> bool:
         """Wait for the first picture; return False where none comes within ``timeout`` seconds, or will ever come."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._picture or self._has_ended, timeout)
-            return self._picture is not None
+        self._pictures.wait(timeout)
+        return len(self._pictures) > 0
 
     def take(self, timeout: float) -> _Picture | None:
         """Wait for a picture that was not taken yet; return None where none comes within ``timeout`` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._picture or self._has_ended, timeout)
-            picture, self._picture = self._picture, None
-            return picture
+        try:
+            return self._pictures.take(timeout)
+        except Empty:
+            return None
 
     def abandon(self) -> None:
         """Want nothing more: wake who waits, and let the thread close the connection as soon as it can."""
-        with self._changed:
-            self._abandoned = True
-            self._changed.notify_all()
+        self._connected.close()
+        self._pictures.close(discard=True)
 
     def join(self, timeout: float) -> None:
         """Wait until the thread has closed the connection, for at most ``timeout`` seconds."""
@@ -207,38 +204,27 @@ class _Reader:
         """Whether the thread is still connecting, or reading."""
         return self.loss is None
 
-    @property
-    def _has_ended(self) -> bool:
-        return self._abandoned or self.loss is not None
-
     def _run(self) -> None:
         loss = ""  # of nobody's interest where the connection was abandoned
         try:
             connection = self._connect()
             try:
-                with self._changed:
-                    self._connection = connection
-                    self._changed.notify_all()
+                self._connected.put(connection, _NEWEST)
                 self._read(connection)
             finally:
                 connection.close()
         except Exception as error:  # whatever it is, the stream goes on, or says it where it cannot begin
             loss = _in_words(error)
-            self._error = error
-        with self._changed:
-            self.loss = loss
-            self._changed.notify_all()
+            self._connected.close(error)
+        self.loss = loss
+        self._pictures.close()
 
     def _read(self, connection: Connection) -> None:
         for number in count():
-            if self._abandoned:  # perhaps before it was connected
+            if self._pictures.closed:  # perhaps before it was connected
                 return
             image = connection.read()
-            captured_at = time.monotonic()
-            with self._changed:
-                if not self._abandoned:
-                    self._picture = _Picture(image, number, captured_at)
-                    self._changed.notify_all()
+            self._pictures.put(_Picture(image, number, time.monotonic()), _NEWEST)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from ..decisions.decider import Decider, StillDecider
 from ..frame import Frame, Observation, PlaneEvent, Prediction
+from ..handoff import Handoff, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -88,7 +89,7 @@ def stream(
     Raises:
         SourceError: the source failed or ended before its time, or a frame does not fit the classifier's region.
     """
-    mailbox = _Mailbox(1 if source.live else _READ_AHEAD, newest_only=source.live)
+    mailbox: Handoff[Frame] = Handoff()
     # A daemon: where a driver never comes back from a read, the process must end all the same.
     thread = threading.Thread(target=_capture, args=(source, mailbox), name="metfa capture", daemon=True)
     thread.start()
@@ -129,7 +130,7 @@ def stream(
 
 
 def _predict(
-    mailbox: _Mailbox, classifier: Classifier, at_once: int, stop: Callable[[], bool]
+    mailbox: Handoff[Frame], classifier: Classifier, at_once: int, stop: Callable[[], bool]
 ) -> Generator[tuple[Frame, Region | None, Prediction]]:
     """Classify what comes into ``mailbox``, and yield it in its order, with the part that the model saw.
 
@@ -195,64 +196,14 @@ class _Inline(Executor):
         return future
 
 
-def _capture(source: Source, mailbox: _Mailbox) -> None:
+def _capture(source: Source, mailbox: Handoff[Frame]) -> None:
     """Put the frames of ``source`` into ``mailbox`` until one of them ends."""
+    limit = Limit(1, "replace") if source.live else Limit(_READ_AHEAD, "wait")
     try:
         for frame in source:
-            if not mailbox.put(frame):
+            if mailbox.put(frame, limit) == "closed":
                 return
     except Exception as error:  # whatever it is, the consumer must see it
         mailbox.close(error)
     else:
         mailbox.close()
-
-
-class _Mailbox:
-    """Hands frames from the capture thread to the consumer.
-
-    Args:
-        capacity: how many frames may wait, ≥ 1.
-        newest_only: where it is full, drop the oldest instead of making the producer wait.
-    """
-
-    def __init__(self, capacity: int, *, newest_only: bool) -> None:
-        self._frames: deque[Frame] = deque()
-        self._capacity = capacity
-        self._newest_only = newest_only
-        self._closed = False
-        self._error: Exception | None = None
-        self._changed = threading.Condition()
-
-    def put(self, frame: Frame) -> bool:
-        """Add ``frame``; return False if the mailbox is closed."""
-        with self._changed:
-            if self._newest_only and len(self._frames) == self._capacity:
-                self._frames.popleft()
-            self._changed.wait_for(lambda: self._closed or len(self._frames) < self._capacity)
-            self._frames.append(frame)
-            self._changed.notify_all()
-            return not self._closed
-
-    def take(self, timeout: float) -> Frame | None:
-        """Return the next frame, or None where the mailbox is closed and empty.
-
-        Raises:
-            Empty: none came within ``timeout`` seconds.
-            Exception: the error that the mailbox was closed with, once it is empty.
-        """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._frames or self._closed, timeout):
-                raise Empty
-            if self._frames:
-                self._changed.notify_all()
-                return self._frames.popleft()
-            if self._error is not None:
-                raise self._error
-            return None
-
-    def close(self, error: Exception | None = None) -> None:
-        """Let both sides know that no more frames will pass, because of ``error`` if there is one."""
-        with self._changed:
-            self._closed = True
-            self._error = error
-            self._changed.notify_all()
