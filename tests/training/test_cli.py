@@ -745,11 +745,12 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
 @pytest.mark.parametrize(
     ("method", "learning_rate", "weight_decay"),
     [
-        *((name, 1e-3, 1e-5) for name in METHODS if name not in ("dann", "cdan", "mme", "mcc")),
+        *((name, 1e-3, 1e-5) for name in METHODS if name not in ("dann", "cdan", "mme", "mcc", "metfa-vi")),
         ("dann", 1e-2, 1e-5),
         ("cdan", 1e-2, 1e-5),
         ("mme", 1e-2, 5e-4),
         ("mcc", 1e-2, 5e-4),
+        ("metfa-vi", 1e-3, 1e-2),
     ],
 )
 def test_every_method_has_its_own_optimisation_unless_the_user_says_otherwise(

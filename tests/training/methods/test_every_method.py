@@ -127,6 +127,9 @@ def test_the_optimiser_is_the_references(config: TrainingConfig, name: MethodNam
     for optimiser in make_method(config, name, momentum=0.8, weight_decay=0.01).optimisers:
         if name == "adda":
             assert isinstance(optimiser, torch.optim.Adam)
+        elif name == "metfa-vi":
+            assert isinstance(optimiser, torch.optim.AdamW)
+            assert optimiser.defaults["weight_decay"] == 0.01
         else:
             assert isinstance(optimiser, torch.optim.SGD)
             assert (optimiser.defaults["momentum"], optimiser.defaults["weight_decay"]) == (0.8, 0.01)

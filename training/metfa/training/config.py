@@ -193,9 +193,18 @@ class TrainingConfig:
         shown="the method's own",
     )
     momentum: float = setting(
-        0.9, "--momentum", "Optimisation", "Of SGD.", low=0, high=1, low_open=True, high_open=True
+        0.9,
+        "--momentum",
+        "Optimisation",
+        "Of SGD; metfa-vi and adda have none.",
+        low=0,
+        high=1,
+        low_open=True,
+        high_open=True,
     )
-    weight_decay: float = setting(None, "--weight-decay", "Optimisation", "L2.", low=0, shown="the method's own")
+    weight_decay: float = setting(
+        None, "--weight-decay", "Optimisation", "L2; with metfa-vi, AdamW's.", low=0, shown="the method's own"
+    )
     weights: Weights = field(default_factory=Weights)
 
     augmentation: Augmentation = field(default_factory=Augmentation)

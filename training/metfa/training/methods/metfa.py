@@ -12,7 +12,9 @@ from .. import losses
 from .base import Batch, Method, cosine, descend, detached, sigmoid_ramp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from torch.optim import Optimizer
 
     from ..config import TrainingConfig
     from ..model import Network
@@ -49,11 +51,15 @@ class MetFA(Method):
             sizes = network.config.embedding, network.config.features
             self.reconstruct_source, self.reconstruct_target = nn.Linear(*sizes), nn.Linear(*sizes)
         if config.game == "one-pass":
-            self.optimisers = (self.sgd(self.parameters()),)
+            self.optimisers = (self.optimiser(self.parameters()),)
         else:
             prototypes = list(network.classifier.prototypes.parameters())
             others = [p for p in self.parameters() if all(p is not prototype for prototype in prototypes)]
-            self.optimisers = (self.sgd(prototypes), self.sgd(others))
+            self.optimisers = (self.optimiser(prototypes), self.optimiser(others))
+
+    def optimiser(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Return what moves the parameters."""
+        return self.sgd(parameters)
 
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
         """Take one step of both players."""
