@@ -10,6 +10,7 @@ import click
 
 from .bundle.contract import Region
 from .bundle.engine_record import BatchRange
+from .command import require_extra
 
 if TYPE_CHECKING:
     from .bundle.contract import Roi
@@ -141,6 +142,7 @@ class AddressType(NamedType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
         """Parse ``value``."""
+        require_extra("web", "h11")
         from .sinks.dashboard import Address
 
         if isinstance(value, Address):
