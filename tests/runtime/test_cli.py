@@ -324,6 +324,16 @@ def test_browsers_are_served_until_the_end(bundle: Path) -> None:
     assert " frames, " in summary
 
 
+def test_without_its_extra_the_dashboard_is_refused_in_one_line() -> None:
+    without = "import importlib.util as u; u.find_spec = lambda name: None if name == 'h11' else name; "
+    command = [sys.executable, "-c", without + COMMAND[-1], "--device", "phantom:B", "--serve", "127.0.0.1:0"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "Error: expected the package h11, received a Python environment without it; pip install 'metfa[web]'\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "name"), [("--events", "scan.jsonl"), ("--output", "scan.mp4"), ("--labels", "scan.csv")]
 )

@@ -10,6 +10,7 @@ import click
 
 from .bundle.contract import Region
 from .bundle.engine_record import BatchRange
+from .command import require_extra
 from .plugins import names_in
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ class AddressType(NamedType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
         """Parse ``value``."""
+        require_extra("web", "h11")
         from .sinks.dashboard import Address
 
         if isinstance(value, Address):

@@ -14,7 +14,7 @@ TOKEN = "correct-horse_battery"
 
 
 def ask(path: str = "/", *, query: dict[str, str] | None = None, **headers: str) -> Request:
-    return Request("GET", path, query or {}, headers, keep_alive=True)
+    return Request(path, query or {}, headers)
 
 
 def access_to(host: str = "127.0.0.1", token: str | None = None) -> Access:

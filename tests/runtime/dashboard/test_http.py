@@ -1,25 +1,59 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import socket
+from contextlib import closing, suppress
 from http import HTTPStatus
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metfa.runtime.sinks.dashboard.http import MAX_HEAD_BYTES, RefusalError, Request, parse_head, read_request
+from metfa.runtime.sinks.dashboard.http import MAX_HEAD_BYTES, TEXT, Connection, RefusalError, Request, Response
 
 HOST = b"Host: localhost:8080\r\n"
 
 
+def exchange(*parts: bytes) -> tuple[list[Request], bytes]:
+    """Return what is read from a connection that carries ``parts`` and is closed then, and the responses."""
+
+    async def run() -> list[Request]:
+        connection = Connection(*await asyncio.open_connection(sock=ours, limit=MAX_HEAD_BYTES))
+        requests = []
+        try:
+            while (request := await connection.receive()) is not None:
+                requests.append(request)
+                await connection.respond(Response(b"body", TEXT))
+                if not connection.begin_next():
+                    break
+        except RefusalError as refusal:
+            await connection.refuse(refusal)
+            raise
+        finally:
+            await connection.close()
+        return requests
+
+    ours, theirs = socket.socketpair()
+    with closing(theirs):
+        for part in parts:
+            theirs.sendall(part)
+        theirs.shutdown(socket.SHUT_WR)
+        requests = asyncio.run(run())
+        return requests, b"".join(iter(lambda: theirs.recv(4096), b""))
+
+
+def read_one(head: bytes) -> Request:
+    """Return the request of that head."""
+    (request,), _ = exchange(head)
+    return request
+
+
 def test_what_a_browser_sends() -> None:
-    request = parse_head(
+    request = read_one(
         b"GET /events?token=a%20b&x=&x=2 HTTP/1.1\r\nHost: localhost:8080\r\nAccept:text/event-stream\r\n"
         b"Cookie: \t metfa-8080=abc; other=1 \r\nX-Name: caf\xe9\r\nAccept: */*\r\nEmpty:\r\n\r\n"
     )
     assert request == Request(
-        method="GET",
         path="/events",
         query={"token": "a b", "x": "2"},
         headers={
@@ -29,7 +63,6 @@ def test_what_a_browser_sends() -> None:
             "x-name": "café",
             "empty": "",
         },
-        keep_alive=True,
     )
 
 
@@ -45,7 +78,9 @@ def test_what_a_browser_sends() -> None:
     ],
 )
 def test_whether_another_request_may_follow(head: bytes, keep_alive: bool) -> None:
-    assert parse_head(head + b"\r\n").keep_alive is keep_alive
+    requests, responses = exchange(head + b"\r\n", head + b"\r\n")
+    assert (len(requests) == 2) is keep_alive
+    assert (b"\r\nConnection: close\r\n" not in responses) is keep_alive
 
 
 @pytest.mark.parametrize(
@@ -73,6 +108,7 @@ def test_whether_another_request_may_follow(head: bytes, keep_alive: bool) -> No
         (b"GET / HTTP/0.9\r\n" + HOST, 505),
         (b"GET / HTTP/1.2\r\n" + HOST, 505),
         (b"POST / HTTP/1.1\r\n" + HOST, 405),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n", 405),
         (b"get / HTTP/1.1\r\n" + HOST, 405),
         (b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST, 405),
         (b"GET / HTTP/1.1\r\n", 400),
@@ -94,7 +130,7 @@ def test_whether_another_request_may_follow(head: bytes, keep_alive: bool) -> No
 )
 def test_malformed_requests_are_refused(head: bytes, status: int) -> None:
     with pytest.raises(RefusalError) as refusal:
-        parse_head(head + b"\r\n")
+        read_one(head + b"\r\n")
     assert refusal.value.status == status
 
 
@@ -103,30 +139,14 @@ def test_malformed_requests_are_refused(head: bytes, status: int) -> None:
 def test_no_bytes_surprise_the_parser(garbage: bytes, begins_well: bool) -> None:
     begin = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " if begins_well else b""
     with suppress(RefusalError):
-        request = parse_head(begin + garbage + b"\r\n\r\n")
-        assert request.path.startswith("/")
-        assert not any(end in value for value in request.headers.values() for end in "\r\n\0")
-
-
-def read(*parts: bytes) -> list[Request | None]:
-    """Return what is read from a connection that carries ``parts`` and is closed then."""
-
-    async def run() -> list[Request | None]:
-        reader = asyncio.StreamReader(limit=MAX_HEAD_BYTES)
-        for part in parts:
-            reader.feed_data(part)
-        reader.feed_eof()
-        requests = [await read_request(reader)]
-        while requests[-1] is not None:
-            requests.append(await read_request(reader))
-        return requests
-
-    return asyncio.run(run())
+        for request in exchange(begin + garbage + b"\r\n\r\n")[0]:
+            assert request.path.startswith("/")
+            assert not any(end in value for value in request.headers.values() for end in "\r\n\0")
 
 
 def test_requests_follow_one_another_however_they_are_cut() -> None:
-    one, two, end = read(b"GET /one HTTP/1.1\r\nHo", b"st: a\r\n\r", b"\nGET /two HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert (one and one.path, two and two.path, end) == ("/one", "/two", None)
+    requests, _ = exchange(b"GET /one HTTP/1.1\r\nHo", b"st: a\r\n\r", b"\nGET /two HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [request.path for request in requests] == ["/one", "/two"]
 
 
 @pytest.mark.parametrize(
@@ -139,5 +159,5 @@ def test_requests_follow_one_another_however_they_are_cut() -> None:
 )
 def test_a_request_that_breaks_off_or_never_ends(sent: bytes, status: HTTPStatus) -> None:
     with pytest.raises(RefusalError) as refusal:
-        read(sent)
+        exchange(sent)
     assert refusal.value.status == status

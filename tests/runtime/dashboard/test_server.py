@@ -22,7 +22,7 @@ from metfa.runtime.decisions.device_check import DeviceReference, DeviceReport, 
 from metfa.runtime.errors import OutputError
 from metfa.runtime.imaging.appearance import FEATURES
 from metfa.runtime.sinks import DeviceSink, Feeds
-from metfa.runtime.sinks.dashboard import board, server
+from metfa.runtime.sinks.dashboard import board, events, server
 
 from .stream import ABOUT, LABELS, Stream, end, observe
 
@@ -48,6 +48,12 @@ def fetch(connection: http.client.HTTPConnection, path: str, method: str = "GET"
     return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
 
 
+def answer_to(stream: Stream, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", stream.port), timeout=10) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
 def decode(jpeg: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
 
@@ -56,20 +62,18 @@ class Viewer:
     """Reads Server-Sent Events as a browser does."""
 
     def __init__(self, stream: Stream) -> None:
-        self.connection = socket.create_connection(("127.0.0.1", stream.port), timeout=10)
-        self.connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        self.file = self.connection.makefile("rb")
+        self.connection = http.client.HTTPConnection("127.0.0.1", stream.port, timeout=10)
+        self.connection.request("GET", "/events")
+        self.response = self.connection.getresponse()
         self.passed: list[tuple[str, dict[str, Any]]] = []
-        assert self.file.readline().split()[1] == b"200"
-        while self.file.readline().strip():
-            pass
-        assert self.file.readline() + self.file.readline() == b"retry: 1000\n\n"
+        assert self.response.status == 200
+        assert self.response.readline() + self.response.readline() == b"retry: 1000\n\n"
 
     def messages(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        while line := self.file.readline():
+        while line := self.response.readline():
             name = line.decode().removeprefix("event: ").strip()
-            data = json.loads(self.file.readline().decode().removeprefix("data: "))
-            assert self.file.readline() == b"\n"
+            data = json.loads(self.response.readline().decode().removeprefix("data: "))
+            assert self.response.readline() == b"\n"
             yield name, data
 
     def next(self, name: str) -> dict[str, Any]:
@@ -87,7 +91,7 @@ class Viewer:
         raise AssertionError(self.passed)
 
     def close(self) -> None:
-        self.file.close()
+        self.response.close()
         self.connection.close()
 
 
@@ -139,6 +143,34 @@ def test_what_is_not_there(stream: Stream, path: str) -> None:
 )
 def test_what_is_refused(stream: Stream, method: str, headers: dict[str, str], status: int) -> None:
     assert get(stream, "/", method, **headers)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"HEAD /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"200"),
+        (b"HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", b"404"),
+        (b"HEAD page HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
+        (b"HEAD / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n", b"400"),
+        (b"HEAD / HTTP/2.0\r\nHost: localhost\r\n\r\n", b"505"),
+    ],
+)
+def test_head_gets_no_body_even_where_it_is_refused(stream: Stream, request_: bytes, status: bytes) -> None:
+    head, _, body = answer_to(stream, request_).partition(b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert body == b""
+
+
+def test_events_reach_a_client_of_http_1_0_too(stream: Stream) -> None:
+    with socket.create_connection(("127.0.0.1", stream.port), timeout=10) as connection:
+        connection.sendall(b"GET /events HTTP/1.0\r\n\r\n")
+        received = connection.recv(4096)
+        stream.dashboard.close()
+        received += b"".join(iter(lambda: connection.recv(4096), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert body.startswith(b"retry: 1000\n\nevent: hello\n")
+    assert body.endswith(b"\n\nevent: end\ndata: {}\n\n")
 
 
 def test_one_connection_serves_many_requests(stream: Stream) -> None:
@@ -366,7 +398,7 @@ def test_the_end_is_told_with_the_last_frame(stream: Stream) -> None:
 
 
 def test_an_event_at_the_end_comes_with_its_best_frame(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_FETCH_SECONDS", math.inf)
+    monkeypatch.setattr(events, "_FETCH_SECONDS", math.inf)
     with closing(Viewer(stream)) as viewer:
         stream.put(observe(30))
         stream.put(end(30))
@@ -383,7 +415,7 @@ def test_an_event_at_the_end_comes_with_its_best_frame(stream: Stream, monkeypat
 def test_best_frames_that_could_be_asked_for_are_not_sent_again(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_FETCH_SECONDS", 0.0)
+    monkeypatch.setattr(events, "_FETCH_SECONDS", 0.0)
     with closing(Viewer(stream)) as viewer:
         stream.put(end(30))
         viewer.next("event")
@@ -412,7 +444,7 @@ def test_viewers_are_told_of_the_end_only_when_the_board_shows_the_last_frame(
 
 def test_a_viewer_that_stops_reading_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_FAREWELL_SECONDS", 0.05)
-    monkeypatch.setattr(server, "_SEND_SECONDS", 600.0)
+    monkeypatch.setattr("metfa.runtime.sinks.dashboard.http._SEND_SECONDS", 600.0)
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1280), np.uint8)
     with Stream() as stream, socket.socket() as stuck:
         stream.put(observe(0, image=noise))
@@ -427,7 +459,7 @@ def test_a_viewer_that_stops_reading_does_not_hold_up_the_end(monkeypatch: pytes
 
 
 def test_a_viewer_that_stops_reading_is_is_let_go_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SEND_SECONDS", 0.2)
+    monkeypatch.setattr("metfa.runtime.sinks.dashboard.http._SEND_SECONDS", 0.2)
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1280), np.uint8)
     with Stream() as stream, ExitStack() as stack:
         stream.put(observe(0, image=noise))

@@ -1,7 +1,8 @@
 """Observations in web browsers.
 
-``access.py`` says who may look, ``http.py`` reads requests, ``board.py`` holds what is shown, ``server.py`` serves it,
-and ``page.html``, ``page.css`` and ``page.js`` show it.
+``access.py`` says who may look, ``board.py`` holds what is shown, ``http.py`` reads requests and writes responses,
+``routes.py`` and ``events.py`` say what these hold, and ``server.py`` serves them. ``page.html``, ``page.css`` and
+``page.js`` show them. Needs the extra ``web``.
 """
 
 from .access import Access, Address

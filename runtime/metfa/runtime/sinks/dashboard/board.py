@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 HISTORY_SECONDS = 120
 """How far back the timeline goes."""
 
+FRAME_SECONDS = 1 / 15
+"""Between two frames that viewers are shown."""
+
 _SAMPLE_SECONDS = 0.25  # between two points of the timeline
 _STATISTICS_SECONDS = 0.5
 _MAX_EVENTS = 24
