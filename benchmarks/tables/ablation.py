@@ -38,9 +38,9 @@ VARIANTS: Mapping[str, str] = {
     "L_H in place of MCC": "--lambda-mcc 0 --lambda-h 5",
     "L_H beside MCC": "--lambda-h 5",
     "the paper's augmentation": "--paper-augmentation",
-    "MetFA-V, extended augmentation": "--lambda-consistency 0 --no-balance --lambda-mcc 0 --lambda-h 5",
+    "MetFA-V's terms": "--lambda-consistency 0 --no-balance --lambda-mcc 0 --lambda-h 5",
 }
-"""The options of ``metfa-train`` that make each row; the last is MetFA-V bit by bit."""
+"""The options of ``metfa-train`` that make each row; the last has the terms of MetFA-V."""
 
 SCORES = ("target F1", "target F1, last step", "target F1, oracle")
 
