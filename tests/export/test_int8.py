@@ -30,6 +30,8 @@ from .networks import make_bundle, make_frames, make_network
 if TYPE_CHECKING:
     from click.testing import Result
 
+    from metfa.export.parity import Comparison
+
 ENGINE = "model.int8.tensorrt_rtx.engine"
 
 pytestmark = pytest.mark.usefixtures("graphs_are_remembered")
@@ -139,14 +141,14 @@ def test_what_is_beyond_tolerance_stays_out_the_rest_is_kept_and_the_command_tha
 
 
 def test_one_form_passes_without_the_other(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    let_through = Gate.let_through
+    check = Gate.check
 
-    def refuse(gate: Gate, artefact: str, *arguments: Any, remedy: Any = None) -> None:
+    def refuse(gate: Gate, artefact: str, *arguments: Any, remedy: Any = None) -> Comparison:
         if artefact == ONNX_INT8_TENSORRT:
             raise ParityError(expected="agreement", received="less", remedy="no remedy")
-        let_through(gate, artefact, *arguments, remedy=remedy)
+        return check(gate, artefact, *arguments, remedy=remedy)
 
-    monkeypatch.setattr(Gate, "let_through", refuse)
+    monkeypatch.setattr(Gate, "check", refuse)
     result = invoke(trained, "--int8")
     assert result.exit_code == 1
     assert result.output.endswith("\nError: expected agreement, received less; the bundle holds the rest; no remedy\n")
@@ -156,7 +158,7 @@ def test_one_form_passes_without_the_other(trained: Path, monkeypatch: pytest.Mo
 def test_a_refusal_takes_nothing_out_of_the_bundle(quantised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in quantised.iterdir()}
     monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1.0, 0.0, 0.0, 0.0))
-    monkeypatch.setattr("metfa.export.artefacts.find_layers_to_keep", lambda *_, **__: None)
+    monkeypatch.setattr("metfa.export.plans.find_layers_to_keep", lambda *_, **__: None)
     result = invoke(quantised, "--int8")
     assert result.exit_code == 1
     assert [line.split(" ")[0] for line in result.output.splitlines()] == ["Error:", "Error:"]
@@ -166,7 +168,7 @@ def test_a_refusal_takes_nothing_out_of_the_bundle(quantised: Path, monkeypatch:
 
 def test_where_no_layer_would_help_it_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1.0, 0.0, 0.0, 0.0))
-    monkeypatch.setattr("metfa.export.artefacts.find_layers_to_keep", lambda *_, **__: None)
+    monkeypatch.setattr("metfa.export.plans.find_layers_to_keep", lambda *_, **__: None)
     assert "no layers to keep in FP32 would help: export without --int8" in invoke(trained, "--int8").output
 
 
