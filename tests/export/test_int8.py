@@ -17,10 +17,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from metfa.export.card.markdown import plain
 from metfa.export.cli import main
 from metfa.export.gate import TOLERANCES, Gate, Tolerance
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT, PARITY, Bundle, updating
+from metfa.runtime.bundle.directory import (
+    CARD,
+    ONNX,
+    ONNX_FP16,
+    ONNX_INT8,
+    ONNX_INT8_TENSORRT,
+    PARITY,
+    Bundle,
+    updating,
+)
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.errors import BackendError, BundleError, ParityError
 from metfa.training.weights import REFERENCE
@@ -79,6 +89,8 @@ def test_the_engine_is_of_the_form_for_tensorrt(made: tuple[Path, str]) -> None:
     assert (record.precision, record.onnx_sha256) == ("int8", bundle.files[ONNX_INT8_TENSORRT])
     assert record.compute_capabilities == ("8.6",)
     assert f"{ENGINE} is not for compute capability 7.5, which has no such matrix products" in made[1]
+    version = f"{record.flavour} {record.version}"
+    assert f"| {plain(ENGINE)} | {plain(version)} | int8 | 1 to 8 | 8.6 |" in bundle.read(CARD).decode()
 
 
 def test_the_cpu_runs_it_when_asked_and_fp32_otherwise(quantised: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.contract import Roi
-from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEVICES, ENGINE_PATTERN, PARITY
+from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEVICES, PARITY
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.decisions.device_check import DeviceStatistics
 from metfa.runtime.errors import BundleError
@@ -270,7 +270,7 @@ def _parity(report: ParityReport, _: Sequence[str]) -> Iterator[str]:
 
 
 def _engines(bundle: Bundle) -> Iterator[str]:
-    engines = bundle.matching(ENGINE_PATTERN)
+    engines = bundle.matching("*.engine")
     if not engines:
         yield "None."
         return
