@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .quality import Quality
 
 FIRST_SEED = 600
-"""Of the scans. Others were trained on; settings are chosen on those of ``benchmarks.settings``."""
+"""Of the scans. Others were trained on; settings are chosen on those of ``benchmarks.studies.settings``."""
 
 
 @click.command(cls=Command)

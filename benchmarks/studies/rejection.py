@@ -2,7 +2,7 @@
 
 ::
 
-    METFA_DATA=… python -m benchmarks.rejection
+    METFA_DATA=… python -m benchmarks.studies.rejection
 
 Each class of the organs is left out of training once, in both domains; its frames on device B stand for what shows no
 plane that the model knows.
@@ -24,9 +24,9 @@ from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.imaging.images import read_image
 
-from .commands import run
-from .decisions.quality import compare_scores
-from .machine import host
+from ..commands import run
+from ..decisions.quality import compare_scores
+from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
