@@ -40,14 +40,13 @@ format: $(INSTALLED)
 clean:
 	rm -rf $(VENV) runs site
 
-# PyPI has the build with CUDA for x86-64, and one without for other processors.
+# PyPI's builds for Linux need gigabytes of CUDA packages, on x86-64 and aarch64; CPU_BUILDS has both without.
 choose_torch = \
 	gpu() { timeout 10 nvidia-smi -L || test -e /dev/nvidia0; }; \
 	reach() { timeout 5 $(BIN)/python -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=4)' $(CPU_BUILDS)/torch/; }; \
 	torch='$(PYTORCH)'; \
 	if [ -n '$(TORCH)' ]; then torch='$(TORCH)'; why='as TORCH says'; \
 	elif gpu >/dev/null 2>&1; then why='the build with CUDA, as there is an NVIDIA GPU; TORCH= chooses another'; \
-	elif [ "$$(uname -m)" != x86_64 ]; then why="PyPI's build for $$(uname -m); TORCH= chooses another"; \
 	elif reach >/dev/null 2>&1; then torch='$(PYTORCH) --index-url $(CPU_BUILDS)'; \
 		why='the build without CUDA, as there is no NVIDIA GPU; TORCH= chooses another'; \
 	else why='whatever pip finds: no NVIDIA GPU, but $(CPU_BUILDS) cannot be reached for the build without CUDA'; fi

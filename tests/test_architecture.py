@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -101,11 +102,11 @@ def test_the_map_shows_every_module(room: str) -> None:
 
 
 def test_every_benchmark_is_listed() -> None:
-    listed = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8") + TREE.partition("\nbenchmarks/")[2]
-    modules = [path.stem for path in (ROOT / "benchmarks").iterdir() if path.suffix == ".py" or path.is_dir()]
-    names = {name for name in modules if name not in {"__init__", "__pycache__", "results"}}
-    assert len(names) > 10
-    assert {name for name in names if not re.search(rf"`{name}`|\b{name}(\.py|/)", listed)} == set()
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    tree = next(block for block in page.split("```") if block.startswith("text\n"))
+    modules = {path.name for path in (ROOT / "benchmarks").rglob("*.py")} - {"__init__.py", "__main__.py"}
+    assert len(modules) > 10
+    assert set(re.findall(r"\w+\.py\b", tree)) == modules
 
 
 def test_paths_in_the_text_lead_somewhere() -> None:
@@ -127,6 +128,31 @@ def test_files_that_the_text_names_are_there() -> None:
     assert len(named) > 3
     assert {name for name in named if not any(file.endswith(f"/{name}") for file in files)} == set()
     assert not list(ROOT.glob("*/metfa/__init__.py"))
+
+
+PROGRAMS = [
+    path
+    for folder in ("runtime", "training", "export", "benchmarks", "docs", "examples")
+    for path in (ROOT / folder).rglob("*.py")
+]
+MAX_MODULE_LINES, MAX_FUNCTION_LINES = 350, 70
+
+
+def test_no_module_is_long() -> None:
+    lines = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in PROGRAMS}
+    assert len(lines) > 200
+    assert {name: number for name, number in lines.items() if number > MAX_MODULE_LINES} == {}
+
+
+def test_no_function_is_long() -> None:
+    lines = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        for path in PROGRAMS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
+    }
+    assert len(lines) > 1000
+    assert {name: number for name, number in lines.items() if number > MAX_FUNCTION_LINES} == {}
 
 
 @pytest.mark.parametrize("command", [stream.main, train.main, tune.main, evaluate.main, export.main])

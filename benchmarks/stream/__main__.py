@@ -33,7 +33,9 @@ from .peers import time_opencv, time_ultralytics
 from .start import BARE, METFA, measure_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+
+    from metfa.runtime.backends import Backend
 
     from .passes import Cost
 
@@ -57,26 +59,9 @@ def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None,
     bundle = Bundle.open(directory)
     backend, _ = load_backend(bundle)
     classifier = PlaneClassifier(bundle.contract, backend)
-    size = bundle.contract.input
     with tempfile.TemporaryDirectory() as temporary:
         video = clip or make_clip(Path(temporary, "clip.mp4"))
-        passes: dict[str, Callable[[], Cost]] = {
-            "decoding": lambda: time_decoding(video),
-            "inference": lambda: time_inference(backend, size),
-            "stream": lambda: time_stream(video, classifier),
-            "rest": lambda: time_rest(video, classifier),
-            "opencv-dnn": lambda: time_opencv(bundle.directory / ONNX, video, size),
-        }
-        notes = []
-        try:
-            passes["opencv-dnn"]()
-        except cv2.error as refusal:
-            notes.append(f"opencv-dnn: cannot run the graph ({str(refusal).splitlines()[0]})")
-            del passes["opencv-dnn"]
-        costs: dict[str, list[Cost]] = {name: [] for name in passes}
-        for _ in range(repetitions):
-            for name, measure in passes.items():
-                costs[name].append(measure())
+        costs, notes = _take_turns(bundle, classifier, backend, video, repetitions)
         scripts = {"metfa": METFA, "numpy, OpenCV and ONNX Runtime": BARE}
         starts = {
             name: [asdict(measure_start(script, directory, video)) for _ in range(repetitions)]
@@ -93,16 +78,7 @@ def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None,
         with open_source(str(video)) as opened:
             description = opened.description.replace(str(video), video.name)
         digest = sha256(video)
-    wall = {name: median(cost.wall_ms for cost in values) for name, values in costs.items()}
-    cpu = {name: median(cost.cpu_ms for cost in values) for name, values in costs.items()}
-    cores = os.cpu_count() or 1
-    # What a pipeline that wastes nothing could reach: inference never waits, and no core is ever idle.
-    ratios = [
-        streamed.wall_ms / max(inference.wall_ms, (inference.cpu_ms + decoding.cpu_ms + rest.cpu_ms) / cores)
-        for streamed, inference, decoding, rest in zip(
-            costs["stream"], costs["inference"], costs["decoding"], costs["rest"], strict=True
-        )
-    ]
+    ratios = _ideal_ratios(costs)
     report = {
         "benchmark": "stream",
         "host": host(),
@@ -119,28 +95,75 @@ def main(directory: Path, clip: Path | None, repetitions: int, peer: str | None,
         "notes": notes,
     }
     write_text(output, json.dumps(report, indent=2) + "\n")
-    click.echo(
-        f"{backend.description}\n{description}\n\n{'':12}{'wall':>8}{'CPU':>8}   ms a frame, median of {repetitions}"
-    )
-    for name in passes:
-        walls = [cost.wall_ms for cost in costs[name]]
-        click.echo(f"{name:12}{wall[name]:8.2f}{cpu[name]:8.2f}   ({min(walls):.2f} to {max(walls):.2f})")
+    _say(report)
+
+
+def _take_turns(
+    bundle: Bundle, classifier: PlaneClassifier, backend: Backend, video: Path, repetitions: int
+) -> tuple[dict[str, list[Cost]], list[str]]:
+    """Return what a frame takes in each pass, turn by turn, and why a pass was left out."""
+    size = bundle.contract.input
+    passes: dict[str, Callable[[], Cost]] = {
+        "decoding": lambda: time_decoding(video),
+        "inference": lambda: time_inference(backend, size),
+        "stream": lambda: time_stream(video, classifier),
+        "rest": lambda: time_rest(video, classifier),
+        "opencv-dnn": lambda: time_opencv(bundle.directory / ONNX, video, size),
+    }
+    notes = []
+    try:
+        passes["opencv-dnn"]()
+    except cv2.error as refusal:
+        notes.append(f"opencv-dnn: cannot run the graph ({str(refusal).splitlines()[0]})")
+        del passes["opencv-dnn"]
+    costs: dict[str, list[Cost]] = {name: [] for name in passes}
+    for _ in range(repetitions):
+        for name, measure in passes.items():
+            costs[name].append(measure())
+    return costs, notes
+
+
+def _ideal_ratios(costs: Mapping[str, Sequence[Cost]]) -> list[float]:
+    """Return, turn by turn, the stream's time relative to that of a pipeline that wastes nothing.
+
+    There, inference never waits, and no core is ever idle.
+    """
+    cores = os.cpu_count() or 1
+    return [
+        streamed.wall_ms / max(inference.wall_ms, (inference.cpu_ms + decoding.cpu_ms + rest.cpu_ms) / cores)
+        for streamed, inference, decoding, rest in zip(
+            costs["stream"], costs["inference"], costs["decoding"], costs["rest"], strict=True
+        )
+    ]
+
+
+def _say(report: Mapping[str, Any]) -> None:
+    """Print the medians of a report."""
+    click.echo(f"{report['backend']}\n{report['source']['description']}\n")
+    click.echo(f"{'':12}{'wall':>8}{'CPU':>8}   ms a frame, median of {report['repetitions']}")
+    median_wall = {}
+    for name, costs in report["costs"].items():
+        walls = [cost["wall_ms"] for cost in costs]
+        median_wall[name] = median(walls)
+        cpu = median(cost["cpu_ms"] for cost in costs)
+        click.echo(f"{name:12}{median_wall[name]:8.2f}{cpu:8.2f}   ({min(walls):.2f} to {max(walls):.2f})")
+    ratios = report["stream_to_ideal"]
     click.echo(f"\nstream / ideal = {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
-    for name, values in starts.items():
+    for name, values in report["starts"].items():
         seconds, megabytes = (median(each[key] for each in values) for key in ("seconds", "megabytes"))
         click.echo(f"first prediction of {name}: {seconds:.2f} s after the start, {megabytes:.0f} MB")
-    for age in ages:
+    for age in report["live"]:
         click.echo(
             f"live, {age['rate']:.0f} frames/s: age at decision {age['p50_ms']:.1f} ms, p99 {age['p99_ms']:.1f} ms, "
             f"{age['dropped']} dropped"
         )
-    for name, cost in peers.items():
-        beside = cost["wall_ms"] - cost["inference_ms"] - wall["decoding"]
+    for name, cost in report["peers"].items():
+        beside = cost["wall_ms"] - cost["inference_ms"] - median_wall["decoding"]
         click.echo(
             f"{name}: {cost['wall_ms']:.1f} ms a frame, {cost['inference_ms']:.1f} of them inference; beside that "
-            f"and decoding {beside:.1f}, {beside / wall['rest']:.1f} times metfa-stream's"
+            f"and decoding {beside:.1f}, {beside / median_wall['rest']:.1f} times metfa-stream's"
         )
-    for note in notes:
+    for note in report["notes"]:
         click.echo(note)
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.decisions import SYSTEMS, TRANSITION, Quality, Recorded, Scan, judge, without_transitions
-from benchmarks.rejection import PLANE, compare_scores
+from benchmarks.decisions.quality import PLANE, Quality, compare_scores, judge
+from benchmarks.decisions.scans import SYSTEMS, TRANSITION, Recorded, Scan, without_transitions
 
 from metfa.runtime import DecisionSpec, ModelContract, Prediction
 from metfa.runtime.bundle.contract import SCHEMA, InputSpec, Normalisation, Provenance, Rejection

@@ -176,7 +176,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_bundle_as_it_was(exported: Path,
     assert contents(exported) == before
 
 
-@pytest.mark.parametrize("step", ["export_onnx", "write_text"])
+@pytest.mark.parametrize("step", ["plans.export_onnx", "artefacts.write_text"])
 def test_ctrl_c_at_first_and_at_last_is_one_line_and_leaves_the_bundle_as_it_was(
     trained: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -184,8 +184,8 @@ def test_ctrl_c_at_first_and_at_last_is_one_line_and_leaves_the_bundle_as_it_was
         raise KeyboardInterrupt
 
     before = contents(trained)
-    monkeypatch.setattr(artefacts, "installed_flavours", lambda: ())
-    monkeypatch.setattr(artefacts, step, interrupt)
+    monkeypatch.setattr("metfa.export.engines.installed_flavours", lambda: ())
+    monkeypatch.setattr(f"metfa.export.{step}", interrupt)
     result = invoke(trained, "--fp16")
     assert (result.exit_code, result.output.strip()) == (130, "Interrupted; the same command begins anew")
     assert contents(trained) == before
@@ -254,7 +254,7 @@ def test_a_missing_package_is_one_line(trained: Path, monkeypatch: pytest.Monkey
 def test_without_tensorrt_the_export_succeeds_and_says_how_to_get_an_engine(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artefacts, "installed_flavours", lambda: ())
+    monkeypatch.setattr("metfa.export.engines.installed_flavours", lambda: ())
     assert "no engine was built" in refused(invoke(trained, "--fp16", "--compute-capability", "8.6"))
     result = invoke(trained, "--fp16")
     assert result.exit_code == 0, result.output

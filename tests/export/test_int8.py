@@ -17,10 +17,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from metfa.export.card.markdown import plain
 from metfa.export.cli import main
 from metfa.export.gate import TOLERANCES, Gate, Tolerance
 from metfa.runtime.backends.choice import load_backend
-from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT, PARITY, Bundle, updating
+from metfa.runtime.bundle.directory import (
+    CARD,
+    ONNX,
+    ONNX_FP16,
+    ONNX_INT8,
+    ONNX_INT8_TENSORRT,
+    PARITY,
+    Bundle,
+    updating,
+)
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.errors import BackendError, BundleError, ParityError
 from metfa.training.weights import REFERENCE
@@ -29,6 +39,8 @@ from .networks import make_bundle, make_frames, make_network
 
 if TYPE_CHECKING:
     from click.testing import Result
+
+    from metfa.export.parity import Comparison
 
 ENGINE = "model.int8.tensorrt_rtx.engine"
 
@@ -77,6 +89,8 @@ def test_the_engine_is_of_the_form_for_tensorrt(made: tuple[Path, str]) -> None:
     assert (record.precision, record.onnx_sha256) == ("int8", bundle.files[ONNX_INT8_TENSORRT])
     assert record.compute_capabilities == ("8.6",)
     assert f"{ENGINE} is not for compute capability 7.5, which has no such matrix products" in made[1]
+    version = f"{record.flavour} {record.version}"
+    assert f"| {plain(ENGINE)} | {plain(version)} | int8 | 1 to 8 | 8.6 |" in bundle.read(CARD).decode()
 
 
 def test_the_cpu_runs_it_when_asked_and_fp32_otherwise(quantised: Path) -> None:
@@ -139,14 +153,14 @@ def test_what_is_beyond_tolerance_stays_out_the_rest_is_kept_and_the_command_tha
 
 
 def test_one_form_passes_without_the_other(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    let_through = Gate.let_through
+    check = Gate.check
 
-    def refuse(gate: Gate, artefact: str, *arguments: Any, remedy: Any = None) -> None:
+    def refuse(gate: Gate, artefact: str, *arguments: Any, remedy: Any = None) -> Comparison:
         if artefact == ONNX_INT8_TENSORRT:
             raise ParityError(expected="agreement", received="less", remedy="no remedy")
-        let_through(gate, artefact, *arguments, remedy=remedy)
+        return check(gate, artefact, *arguments, remedy=remedy)
 
-    monkeypatch.setattr(Gate, "let_through", refuse)
+    monkeypatch.setattr(Gate, "check", refuse)
     result = invoke(trained, "--int8")
     assert result.exit_code == 1
     assert result.output.endswith("\nError: expected agreement, received less; the bundle holds the rest; no remedy\n")
@@ -156,7 +170,7 @@ def test_one_form_passes_without_the_other(trained: Path, monkeypatch: pytest.Mo
 def test_a_refusal_takes_nothing_out_of_the_bundle(quantised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in quantised.iterdir()}
     monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1.0, 0.0, 0.0, 0.0))
-    monkeypatch.setattr("metfa.export.artefacts.find_layers_to_keep", lambda *_, **__: None)
+    monkeypatch.setattr("metfa.export.plans.find_layers_to_keep", lambda *_, **__: None)
     result = invoke(quantised, "--int8")
     assert result.exit_code == 1
     assert [line.split(" ")[0] for line in result.output.splitlines()] == ["Error:", "Error:"]
@@ -166,7 +180,7 @@ def test_a_refusal_takes_nothing_out_of_the_bundle(quantised: Path, monkeypatch:
 
 def test_where_no_layer_would_help_it_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1.0, 0.0, 0.0, 0.0))
-    monkeypatch.setattr("metfa.export.artefacts.find_layers_to_keep", lambda *_, **__: None)
+    monkeypatch.setattr("metfa.export.plans.find_layers_to_keep", lambda *_, **__: None)
     assert "no layers to keep in FP32 would help: export without --int8" in invoke(trained, "--int8").output
 
 

@@ -101,7 +101,7 @@ def require_parity(comparison: Comparison, remedy: Callable[[], str] | None = No
 
 
 class Gate:
-    """Compares artefacts with the network in PyTorch on the same frames, and keeps what it let through.
+    """Compares artefacts with the network in PyTorch on the same frames.
 
     Args:
         model: the network.
@@ -111,11 +111,9 @@ class Gate:
 
     Attributes:
         compared_on: the frames, by domain.
-        comparisons: of what it let through.
     """
 
     def __init__(self, model: Model, frames: Sequence[FrameSet], largest_differences: Path | None) -> None:
-        self.comparisons: list[Comparison] = []
         self._labels = model.contract.labels
         self._frames = frames
         self._drawn_to = largest_differences
@@ -129,7 +127,7 @@ class Gate:
             for domain, expected in zip(frames, self._expected, strict=True)
         }
 
-    def let_through(
+    def check(
         self,
         artefact: str,
         precision: Precision,
@@ -137,8 +135,8 @@ class Gate:
         infer: Callable[[NDArray[np.uint8]], Inference],
         *,
         remedy: Callable[[], str] | None = None,
-    ) -> None:
-        """Compare an artefact, and keep what was measured.
+    ) -> Comparison:
+        """Return the comparison of an artefact that passes.
 
         Args:
             artefact: name of the file.
@@ -159,14 +157,10 @@ class Gate:
             draw_largest(self._drawn_to, artefact, computed_by, worst)
         comparison = Comparison(artefact, precision, computed_by, domains)
         require_parity(comparison, remedy)
-        self.comparisons.append(comparison)
+        return comparison
 
-    def forget(self, artefact: str) -> None:
-        """Keep nothing of what was measured of an artefact."""
-        self.comparisons = [comparison for comparison in self.comparisons if comparison.artefact != artefact]
-
-    def would_let_through(self, precision: Precision, infer: Callable[[NDArray[np.uint8]], Inference]) -> bool:
-        """Return whether what ``infer`` runs is within the tolerance of ``precision``; nothing is kept."""
+    def passes(self, precision: Precision, infer: Callable[[NDArray[np.uint8]], Inference]) -> bool:
+        """Return whether what ``infer`` runs is within the tolerance of ``precision``; nothing is drawn."""
         return all(
             is_within(summarise(domain, self._labels, expected, received, differences).overall, TOLERANCES[precision])
             for domain, expected, received, differences in self._run(precision, infer)

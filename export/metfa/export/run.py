@@ -13,9 +13,11 @@ from metfa.runtime.bundle.engine_record import LIVE_BATCH, BatchRange
 from metfa.runtime.errors import OutputError
 from metfa.runtime.lock import writing_alone
 
-from .artefacts import Artefacts, EngineOptions, Int8Options, load_model, write_artefacts
+from .artefacts import Artefacts, load_model, write_artefacts
 from .card import write_card
+from .engines import EngineOptions
 from .frames import calibration_frames, default_frames, read_frames
+from .plans import Int8Options
 from .sononet import METHOD, read_published_weights, save_sononet, sononet_contract, sononet_model
 
 if TYPE_CHECKING:

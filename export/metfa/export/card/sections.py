@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.contract import Roi
-from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEVICES, ENGINE_PATTERN, PARITY
+from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEVICES, PARITY
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.decisions.device_check import DeviceStatistics
 from metfa.runtime.errors import BundleError
@@ -21,7 +21,7 @@ from ..report import ParityReport, comparison_table, graph_table
 from .markdown import facts, plain, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from metfa.runtime.bundle.directory import Bundle
     from metfa.training.evaluation.scores import Scores
@@ -34,14 +34,23 @@ def title(bundle: Bundle) -> str:
     return f"Model card: {bundle.contract.provenance.method}, {len(bundle.contract.labels)} classes"
 
 
-def _read(bundle: Bundle, name: str, cls: type[Record]) -> Record | str:
-    """Return a record of the bundle, or a sentence that says why there is none."""
-    if name not in bundle.files:
-        return f"*Not recorded: this bundle holds no `{name}`.*"
-    try:
-        return records.from_json(cls, bundle.read(name), origin=name, remedy="", error=BundleError)
-    except BundleError as refusal:
-        return f"*`{name}` is not of this version of metfa: expected {plain(refusal.expected)}.*"
+def _recorded(
+    name: str, cls: type[Record], describe: Callable[[Record, Sequence[str]], Iterator[str]]
+) -> Callable[[Bundle], Iterator[str]]:
+    """Return the section that a record and the model's classes give; it says so where there is no such record."""
+
+    def section(bundle: Bundle) -> Iterator[str]:
+        if name not in bundle.files:
+            yield f"*Not recorded: this bundle holds no `{name}`.*"
+            return
+        try:
+            record = records.from_json(cls, bundle.read(name), origin=name, remedy="", error=BundleError)
+        except BundleError as refusal:
+            yield f"*`{name}` is not of this version of metfa: expected {plain(refusal.expected)}.*"
+            return
+        yield from describe(record, bundle.contract.labels)
+
+    return section
 
 
 def _details(bundle: Bundle) -> Iterator[str]:
@@ -76,11 +85,7 @@ def _use(bundle: Bundle) -> Iterator[str]:
     )
 
 
-def _data(bundle: Bundle) -> Iterator[str]:
-    report = _read(bundle, DATA, DataReport)
-    if isinstance(report, str):
-        yield report
-        return
+def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
     for role, domain in (("Source", report.source), ("Target", report.target)):
         yield f"{role}, {describe_groups(domain.groups)}. Images, and in brackets the groups that they are of:"
         yield table(
@@ -96,12 +101,8 @@ def _data(bundle: Bundle) -> Iterator[str]:
             yield f"In more than one split, as the data came: {domain.divided} groups; scores are too good."
 
 
-def _training(bundle: Bundle) -> Iterator[str]:
-    config = _read(bundle, CONFIG, TrainingConfig)
-    if isinstance(config, str):
-        yield config
-        return
-    classes = len(bundle.contract.labels)
+def _training(config: TrainingConfig, labels: Sequence[str]) -> Iterator[str]:
+    classes = len(labels)
     yield facts(
         [
             ("Input", f"{config.height} × {config.width}"),
@@ -123,11 +124,7 @@ def _setting(settable: SettableField, config: TrainingConfig) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _selection(bundle: Bundle) -> Iterator[str]:
-    evaluation = _read(bundle, EVALUATION, Evaluation)
-    if isinstance(evaluation, str):
-        yield evaluation
-        return
+def _selection(evaluation: Evaluation, _: Sequence[str]) -> Iterator[str]:
     yield (
         f"Of {len(evaluation.candidates)} candidates, that of step {evaluation.selected_step}. No F1 had a part in it: "
         "they were computed after the choice."
@@ -150,11 +147,7 @@ def _selection(bundle: Bundle) -> Iterator[str]:
     )
 
 
-def _comparison(bundle: Bundle) -> Iterator[str]:
-    evaluation = _read(bundle, EVALUATION, Evaluation)
-    if isinstance(evaluation, str):
-        yield evaluation
-        return
+def _comparison(evaluation: Evaluation, _: Sequence[str]) -> Iterator[str]:
     if evaluation.verdict is not None:
         yield plain(evaluation.verdict.reason)
     yield "By validators that see no target label; see `docs/selection.md`."
@@ -176,11 +169,7 @@ def _comparison(bundle: Bundle) -> Iterator[str]:
         yield f"{plain(method)} diverged: {plain(reason)}."
 
 
-def _shares(bundle: Bundle) -> Iterator[str]:
-    evaluation = _read(bundle, EVALUATION, Evaluation)
-    if isinstance(evaluation, str):
-        yield evaluation
-        return
+def _shares(evaluation: Evaluation, _: Sequence[str]) -> Iterator[str]:
     shares = evaluation.class_shares
     columns = {"source": shares.source}
     for name, estimates in (("before", shares.before), ("after", shares.after)):
@@ -198,11 +187,7 @@ def _shares(bundle: Bundle) -> Iterator[str]:
     )
 
 
-def _scores(bundle: Bundle) -> Iterator[str]:
-    evaluation = _read(bundle, EVALUATION, Evaluation)
-    if isinstance(evaluation, str):
-        yield evaluation
-        return
+def _scores(evaluation: Evaluation, labels: Sequence[str]) -> Iterator[str]:
     domains: dict[str, Scores | None] = {
         "source": evaluation.source,
         "source, with this bundle's batch norm": evaluation.source_as_exported,
@@ -240,7 +225,7 @@ def _scores(bundle: Bundle) -> Iterator[str]:
                     for value in (scores.f1, scores.precision, scores.recall)
                 ),
             )
-            for label, scores in zip(bundle.contract.labels, score_classes(known.confusion), strict=True)
+            for label, scores in zip(labels, score_classes(known.confusion), strict=True)
         ],
     )
 
@@ -270,21 +255,13 @@ def _decisions(bundle: Bundle) -> Iterator[str]:
     )
 
 
-def _devices(bundle: Bundle) -> Iterator[str]:
-    statistics = _read(bundle, DEVICES, DeviceStatistics)
-    if isinstance(statistics, str):
-        yield statistics
-        return
+def _devices(statistics: DeviceStatistics, _: Sequence[str]) -> Iterator[str]:
     for device in (statistics.source, statistics.target):
         if device is not None:
             yield f"{plain(device.name)}: {len(device.points)} training frames stand for what its pictures look like."
 
 
-def _parity(bundle: Bundle) -> Iterator[str]:
-    report = _read(bundle, PARITY, ParityReport)
-    if isinstance(report, str):
-        yield report
-        return
+def _parity(report: ParityReport, _: Sequence[str]) -> Iterator[str]:
     for name, compared in report.compared_on.items():
         right = "" if compared.accuracy is None else f"; PyTorch labels {compared.accuracy:.1%} of them rightly"
         yield f"Frames of {plain(name)}: {compared.frames} ({plain(compared.description)}){right}."
@@ -293,7 +270,7 @@ def _parity(bundle: Bundle) -> Iterator[str]:
 
 
 def _engines(bundle: Bundle) -> Iterator[str]:
-    engines = bundle.matching(ENGINE_PATTERN)
+    engines = bundle.matching("*.engine")
     if not engines:
         yield "None."
         return
@@ -338,15 +315,15 @@ def _region(region: Roi) -> str:
 SECTIONS: Mapping[str, Callable[[Bundle], Iterator[str]]] = {
     "Model": _details,
     "Intended use and limits": _use,
-    "Data": _data,
-    "Training": _training,
-    "Choice of the model": _selection,
-    "Whether adaptation helps": _comparison,
-    "How frequent the classes are": _shares,
-    "Scores": _scores,
+    "Data": _recorded(DATA, DataReport, _data),
+    "Training": _recorded(CONFIG, TrainingConfig, _training),
+    "Choice of the model": _recorded(EVALUATION, Evaluation, _selection),
+    "Whether adaptation helps": _recorded(EVALUATION, Evaluation, _comparison),
+    "How frequent the classes are": _recorded(EVALUATION, Evaluation, _shares),
+    "Scores": _recorded(EVALUATION, Evaluation, _scores),
     "Decisions": _decisions,
-    "Devices": _devices,
-    "Parity with PyTorch": _parity,
+    "Devices": _recorded(DEVICES, DeviceStatistics, _devices),
+    "Parity with PyTorch": _recorded(PARITY, ParityReport, _parity),
     "Engines": _engines,
     "Files": _files,
 }

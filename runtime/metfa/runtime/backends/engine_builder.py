@@ -127,25 +127,8 @@ def build_engine(
         raise _refusal(trt, f"read {onnx.name}", reasons, _OTHER_VERSION)
     operations = _count_operations(trt, network)
     require_precision(engine.name, operations, precision, kept=kept)
-    config = builder.create_builder_config()
-    size = contract.input
-    counts = (batch.minimum, batch.optimum, batch.maximum)
-    profile = builder.create_optimization_profile()
-    profile.set_shape("frame", *((frames, 1, size.height, size.width) for frames in counts))
-    config.add_optimization_profile(profile)
-    if workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
-    if target.device is None:
-        listed = _compute_capabilities(trt)
-        config.num_compute_capabilities = len(target.compute_capabilities)
-        for index, capability in enumerate(target.compute_capabilities):
-            config.set_compute_capability(listed[capability], index)
-    timings = _timing_cache_path(trt, target)
-    if timings is not None:
-        _use_timing_cache(config, timings)
-    plan = builder.build_serialized_network(network, config)
-    if timings is not None and plan is not None:
-        _keep_timing_cache(config, timings)
+    config = _configure(trt, builder, target, contract, batch, workspace)
+    plan = _build_plan(builder, network, config, _timing_cache_path(trt, target))
     if plan is None:
         remedy = "give more --workspace, or install another version of TensorRT" if workspace else _OTHER_VERSION
         raise _refusal(trt, f"build {engine.name}", logger.messages, remedy)
@@ -169,11 +152,40 @@ def build_engine(
     return record
 
 
+def _configure(
+    trt: Any, builder: Any, target: Target, contract: ModelContract, batch: BatchRange, workspace: int | None
+) -> Any:
+    """Return the builder's configuration: batches, memory and, for TensorRT for RTX, the GPUs."""
+    config = builder.create_builder_config()
+    size = contract.input
+    counts = (batch.minimum, batch.optimum, batch.maximum)
+    profile = builder.create_optimization_profile()
+    profile.set_shape("frame", *((frames, 1, size.height, size.width) for frames in counts))
+    config.add_optimization_profile(profile)
+    if workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+    if target.device is None:
+        listed = _compute_capabilities(trt)
+        config.num_compute_capabilities = len(target.compute_capabilities)
+        for index, capability in enumerate(target.compute_capabilities):
+            config.set_compute_capability(listed[capability], index)
+    return config
+
+
+def _build_plan(builder: Any, network: Any, config: Any, timings: Path | None) -> Any:
+    """Return the plan, with what was measured of this GPU before; None where TensorRT refuses."""
+    if timings is not None:
+        _use_timing_cache(config, timings)
+    plan = builder.build_serialized_network(network, config)
+    if timings is not None and plan is not None:
+        _keep_timing_cache(config, timings)
+    return plan
+
+
 def _timing_cache_path(trt: Any, target: Target) -> Path | None:
     """Return where TensorRT's measurements of this GPU are kept; None where they are not.
 
     RTX measures at run time if at all, and there are users without a home.
-
     """
     if target.device is None:
         return None

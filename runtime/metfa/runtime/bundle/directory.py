@@ -19,23 +19,21 @@ While files enter it, a bundle also holds a directory ``.stage-…``, where they
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shlex
-import shutil
 import stat
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BundleError, OutputError
-from ..files import make_directory, remove_empty, sha256, sync, umask, writing_to
+from ..errors import BundleError
+from ..files import sha256, sync, umask
 from . import records
 from .contract import ModelContract
 from .onnx_file import require_harmless
+from .stage import lock_directory, staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +63,7 @@ MAX_FILE_BYTES = 1 << 31
 """Bytes of a file in a bundle; an ONNX cannot be larger."""
 
 _SCHEMA = 1
-_STAGE, _EXCHANGE = ".stage-", ".exchange"
+_EXCHANGE = ".exchange"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,64 +175,20 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
         OutputError: the directory cannot be written, by the block either.
     """
     before = _files_before(directory)
-    with writing_to(directory):
-        made = make_directory(directory)
-        _remove_abandoned(directory)
-        stage, lock = _make_stage(directory)
-    try:
-        with _writing_bundle(directory, stage):
-            yield stage
-            new = {path.name: sha256(path) for path in stage.iterdir()}
-            kept = {name: digest for name, digest in before.items() if keep(name)}
-            manifest = _Manifest(_SCHEMA, dict(sorted({**kept, **new}.items())))
-            (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8")
-            for name in (*new, MANIFEST):
-                (stage / name).chmod(0o666 & ~umask())
-                sync(stage / name)
-            sync(stage)
-            # From here on nothing needs space on the disk, and whatever happens, it can be finished.
-            stage.rename(directory / _EXCHANGE)
-            sync(directory)
-            _exchange(directory)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        os.close(lock)
-        remove_empty(made)
-
-
-def _make_stage(directory: Path) -> tuple[Path, int]:
-    """Return a new stage, and its lock, which says that its process lives."""
-    while True:
-        stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=directory))
-        with suppress(FileNotFoundError, BlockingIOError):  # where another process took it for an abandoned one
-            return stage, _lock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _remove_abandoned(directory: Path) -> None:
-    """Remove the stages of processes that were killed."""
-    for stage in directory.glob(f"{_STAGE}*"):
-        with suppress(OSError):  # it is in use
-            lock = _lock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(stage, ignore_errors=True)
-            os.close(lock)
-
-
-def _lock(directory: Path, how: int) -> int:
-    """Lock a directory that is still there; return the descriptor that holds the lock as long as it is open.
-
-    Raises:
-        BlockingIOError: another process holds it, and ``how`` says not to wait.
-        FileNotFoundError: the directory is gone.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, how)
-        if directory.stat().st_ino != os.fstat(descriptor).st_ino:
-            raise FileNotFoundError(directory)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+    with staged(directory) as stage:
+        yield stage
+        new = {path.name: sha256(path) for path in stage.iterdir()}
+        kept = {name: digest for name, digest in before.items() if keep(name)}
+        manifest = _Manifest(_SCHEMA, dict(sorted({**kept, **new}.items())))
+        (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8")
+        for name in (*new, MANIFEST):
+            (stage / name).chmod(0o666 & ~umask())
+            sync(stage / name)
+        sync(stage)
+        # From here on nothing needs space on the disk, and whatever happens, it can be finished.
+        stage.rename(directory / _EXCHANGE)
+        sync(directory)
+        _exchange(directory)
 
 
 def _finish_exchange(directory: Path) -> None:
@@ -246,7 +200,7 @@ def _finish_exchange(directory: Path) -> None:
     if not os.path.isdir(directory / _EXCHANGE):  # noqa: PTH112  # where that may not be asked, there is none
         return
     try:
-        lock = _lock(directory / _EXCHANGE, fcntl.LOCK_EX)
+        lock = lock_directory(directory / _EXCHANGE, wait=True)
     except FileNotFoundError:
         return  # another process has just finished it
     except OSError as cause:
@@ -281,18 +235,6 @@ def _unfinished(directory: Path, cause: OSError) -> BundleError:
         received=f"one whose exchange of files was interrupted and cannot be finished here ({cause.strerror})",
         remedy="open it once as a user who may write there, or make it again with metfa-export",
     )
-
-
-@contextmanager
-def _writing_bundle(directory: Path, stage: Path) -> Iterator[None]:
-    """Name the bundle's files where those of ``stage``, which users have never seen, cannot be written."""
-    try:
-        with writing_to(directory):
-            yield
-    except OutputError as error:
-        raise OutputError(
-            expected=error.expected.replace(str(stage), str(directory)), received=error.received, remedy=error.remedy
-        ) from None
 
 
 def is_exported(name: str) -> bool:

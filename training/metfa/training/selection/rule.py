@@ -21,7 +21,7 @@ def choose(candidates: Sequence[Validators], *, adapts: bool) -> int:
 
     The last candidate is taken that keeps the accuracy on labelled frames and has not collapsed. Where all have
     collapsed, or the method does not adapt to unlabelled frames, the accuracy on labelled frames decides alone. No
-    validator chose better than the last sound step: ``python -m benchmarks.selection``.
+    validator chose better than the last sound step: ``python -m benchmarks.studies.selection``.
 
     Args:
         candidates: in the order of their steps; at least one.

@@ -2,7 +2,7 @@
 
 ::
 
-    METFA_DATA=… python -m benchmarks.stability
+    METFA_DATA=… python -m benchmarks.studies.stability
 
 A run that is finished is not repeated, so an interrupted benchmark goes on where it stopped.
 """
@@ -26,8 +26,8 @@ from metfa.training.names import DEFAULTS, MethodName
 from metfa.training.outcome import EVALUATION
 from metfa.training.warnings import exploded_terms
 
-from .machine import host
-from .tables.runs import Direction, DomainChoice, Run, Runner
+from ..machine import host
+from ..tables.runs import Direction, DomainChoice, Run, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 ::
 
-    METFA_DATA=… python -m benchmarks.rejection
+    METFA_DATA=… python -m benchmarks.studies.rejection
 
 Each class of the organs is left out of training once, in both domains; its frames on device B stand for what shows no
 plane that the model knows.
@@ -15,21 +15,18 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from metfa.runtime import PlaneClassifier
-from metfa.runtime.bundle.contract import RejectionScore
 from metfa.runtime.command import Command
-from metfa.runtime.decisions.decider import rejection_score
 from metfa.runtime.files import write_text
 from metfa.runtime.imaging.images import read_image
 
-from .commands import run
-from .machine import host
+from ..commands import run
+from ..decisions.quality import compare_scores
+from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +34,6 @@ if TYPE_CHECKING:
     from metfa.runtime import Prediction
 
 OPTIONS = ("--input-size", "64x64", "--steps", "300", "--candidates", "3", "--threads", "1")
-
-
-PLANE = "plane"
-"""The probability of all labels but background, as a score."""
 
 
 @click.command(cls=Command)
@@ -96,36 +89,6 @@ def _train(organs: Path, labels: Sequence[str], seed: int, directory: Path) -> P
 
 def _classify(classifier: PlaneClassifier, organs: Path, paths: Sequence[str]) -> list[Prediction]:
     return [classifier(read_image(organs / path)) for path in paths]
-
-
-def compare_scores(
-    known: Sequence[Prediction], unknown: Sequence[Prediction], background: Sequence[int] = ()
-) -> dict[str, dict[str, float]]:
-    """Return how well each score tells known frames from unknown ones, whatever the threshold.
-
-    ``auroc`` is the chance that a known frame scores higher than an unknown one; ``accepted_unknown`` the share of the
-    unknown that are accepted at the threshold which accepts 95 % of the known.
-
-    Args:
-        known: frames of planes.
-        unknown: frames that show none.
-        background: the indices of the labels that are no planes; how likely all others are is a score, too.
-    """
-    predictions = [*known, *unknown]
-    is_known = np.arange(len(predictions)) < len(known)
-    logits = np.stack([prediction.logits for prediction in predictions])
-    probabilities = np.stack([prediction.probabilities for prediction in predictions])
-    compared = {name: rejection_score(logits, probabilities, name) for name in get_args(RejectionScore)}
-    if background:
-        compared[PLANE] = np.asarray(1 - probabilities[:, background].sum(axis=1), np.float64)
-    report = {}
-    for name, scores in compared.items():
-        threshold = np.quantile(scores[is_known], 0.05)
-        report[name] = {
-            "auroc": float(roc_auc_score(is_known, scores)),
-            "accepted_unknown": float((scores[~is_known] >= threshold).mean()),
-        }
-    return report
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.survival
+    python -m benchmarks.studies.survival
 
 Each command is killed (SIGKILL) at moments spread over the time that it takes. What it left is looked at, and it is
 started again, as a user would.
@@ -32,7 +32,7 @@ from metfa.runtime.command import Command
 from metfa.runtime.errors import MetfaError
 from metfa.runtime.files import sha256, write_text
 
-from .machine import host
+from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.operators --bundle runs/metfa
+    python -m benchmarks.studies.operators --bundle runs/metfa
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY, ONNX, ONNX_INT8
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
-from .machine import host
+from ..machine import host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

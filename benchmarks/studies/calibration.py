@@ -2,7 +2,7 @@
 
 ::
 
-    METFA_DATA=… python -m benchmarks.calibration
+    METFA_DATA=… python -m benchmarks.studies.calibration
 
 Labels of the target's test images are used here, to measure with, and nowhere else.
 """
@@ -36,8 +36,8 @@ from metfa.training.evaluation.scores import calibration
 from metfa.training.methods import Role
 from metfa.training.weights import load_network
 
-from .commands import make_bundle
-from .machine import host
+from ..commands import make_bundle
+from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

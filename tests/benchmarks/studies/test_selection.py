@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.selection import Candidates, compare, main, read_runs
+from benchmarks.studies.selection import Candidates, compare, main, read_runs
 from click.testing import CliRunner
 
 from metfa.training.selection.validators import Validators

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from benchmarks.survival import main
+from benchmarks.studies.survival import main
 from click.testing import CliRunner
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ Devices are those of the phantom and four more with other probes or settings, an
 ``METFA_DATA`` names. The same is measured with the embedding in the place of the appearance, where a bundle that was
 adapted from phantom:A to phantom:B is given::
 
-    python -m benchmarks.devices --bundle runs/metfa
+    python -m benchmarks.studies.devices --bundle runs/metfa
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from metfa.training.device_statistics import conformal_limit, describe_device, w
 from metfa.training.evaluation.model import infer
 from metfa.training.weights import load_network
 
-from .machine import host
+from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

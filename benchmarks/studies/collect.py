@@ -4,7 +4,7 @@ A model that was trained on the phantom's device A alone labels the live scan of
 adapted to them; both are scored on the labelled stills of B, and so is a model that was adapted to stills of B, among
 which there is background, too::
 
-    python -m benchmarks.collect
+    python -m benchmarks.studies.collect
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from metfa.training.data.readers.phantom import PHANTOM_IMAGES
 from metfa.training.evaluation.model import evaluate
 from metfa.training.weights import load_network
 
-from .commands import run
-from .machine import host
+from ..commands import run
+from ..machine import host
 
 OPTIONS = ("--preset", "small", "--input-size", "56x72", "--steps", "400")
 """Small enough for two CPU cores."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from benchmarks.devices import SparsePhantom, scan_row, still_row
+from benchmarks.studies.devices import SparsePhantom, scan_row, still_row
 
 from metfa.runtime.phantom import load_profile
 

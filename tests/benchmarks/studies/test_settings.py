@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.decisions import Scan
-from benchmarks.settings import at_temperature, classify_events
+from benchmarks.decisions.scans import Scan
+from benchmarks.studies.settings import at_temperature, classify_events
 
 from metfa.runtime import Prediction
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from benchmarks.operators import WHOLE, profile
+from benchmarks.studies.operators import WHOLE, profile
 from tests.runtime.conftest import make_contract, make_onnx
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.selection benchmarks/results/*/runs.json
+    python -m benchmarks.studies.selection benchmarks/results/*/runs.json
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.settings
+    python -m benchmarks.studies.settings
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from metfa.runtime.bundle.directory import ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
-from .decisions import DEVICE, OPTIONS, Scan, compare_on_scan, decide, judge, load_classifiers, record, runs
-from .machine import host
+from ..decisions.quality import compare_on_scan, judge, runs
+from ..decisions.scans import DEVICE, OPTIONS, Scan, decide, load_classifiers, record
+from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metfa.runtime import ModelContract, PlaneClassifier
 
-    from .decisions import Quality, Run
+    from ..decisions.quality import Quality, Run
 
 FIRST_SEED, SCANS = 500, 3
 """Of the scans; ``benchmarks.decisions`` measures on others."""

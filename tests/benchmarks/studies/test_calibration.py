@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.calibration import believe
+from benchmarks.studies.calibration import believe
 
 from metfa.runtime.backends import Inference
 

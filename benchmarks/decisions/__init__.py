@@ -1,0 +1,1 @@
+"""What decisions are worth on scans whose truth is known."""
