@@ -1,4 +1,4 @@
-"""The demonstration: adapt to the unlabelled frames of another device's live scans, export, label its stream.
+"""The demonstration: adapt to the unlabelled frames of another scanner's live scans, export, label its stream.
 
 ::
 
@@ -55,7 +55,7 @@ def main(output: Path) -> None:
 
 
 def _draw(scores: dict[str, Any], bundle: Path, path: Path) -> None:
-    """Draw a frame of each class on both devices, on B with the adapted model's answer, and the confusion on B."""
+    """Draw a frame of each class on both scanners, on B with the adapted model's answer, and the confusion on B."""
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
@@ -63,9 +63,9 @@ def _draw(scores: dict[str, Any], bundle: Path, path: Path) -> None:
     figure = plt.figure(figsize=(15, 8.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[1, 1.05])  # type: ignore[misc]  # two, as asked for
     classifier = PlaneClassifier.load(bundle, backend="cpu")
-    devices = {name: Phantom(load_profile(name)) for name in "AB"}
-    rows = dict(zip(devices, above.subplots(2, len(classes)), strict=True))
-    for name, phantom in devices.items():
+    scanners = {name: Phantom(load_profile(name)) for name in "AB"}
+    rows = dict(zip(scanners, above.subplots(2, len(classes)), strict=True))
+    for name, phantom in scanners.items():
         for axes, plane in zip(rows[name], classes, strict=True):
             axes.imshow(phantom.image(plane, SEED), cmap="gray", vmin=0, vmax=255)
             axes.set_xticks([])
@@ -73,7 +73,7 @@ def _draw(scores: dict[str, Any], bundle: Path, path: Path) -> None:
     for axes, plane in zip(rows["A"], classes, strict=True):
         axes.set_title(plane, fontsize=11)
     for axes, plane in zip(rows["B"], classes, strict=True):
-        prediction = classifier(devices["B"].image(plane, SEED))
+        prediction = classifier(scanners["B"].image(plane, SEED))
         colour = "#1a7f37" if prediction.label == plane else "#c62828"
         axes.set_title(f"{prediction.label} {prediction.confidence:.0%}", color=colour, fontsize=11)
     rows["A"][0].set_ylabel("scanner A, labelled", fontsize=11)

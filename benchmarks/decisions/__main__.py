@@ -25,9 +25,9 @@ from .figure import draw
 from .quality import calibration_error, compare_on_scan, judge, runs
 from .scans import (
     DECISIONS,
-    DEVICE,
     EACH_FRAME,
     OPTIONS,
+    SCANNER,
     SYSTEMS,
     Recorded,
     load_classifiers,
@@ -87,7 +87,7 @@ def main(directory: Path, seeds: int, scans: int, seconds: int, output: Path, fi
             {"model_sha256": Bundle.open(directory / str(seed)).files[ONNX], "decision": asdict(each.contract.decision)}
             for seed, each in enumerate(classifiers)
         ],
-        "scans": {"device": f"phantom:{DEVICE}", "first_seed": FIRST_SEED, "number": scans, "seconds": seconds},
+        "scans": {"scanner": f"phantom:{SCANNER}", "first_seed": FIRST_SEED, "number": scans, "seconds": seconds},
         "order": "scan by scan, of each the networks",
         "planes_in_truth": [len(runs(of_scan[0].truth)) for of_scan in by_scan],
         "systems": {name: [asdict(quality) for quality in each] for name, each in qualities.items()},

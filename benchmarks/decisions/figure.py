@@ -39,7 +39,7 @@ def draw(strips: Mapping[str, Sequence[str | None]], qualities: Mapping[str, Seq
         axes.set_yticks([])
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.set_xlim(0, len(shown) / FRAMES_PER_SECOND)
-    rows[-1].set_xlabel("seconds of a scan of the phantom with device B; white: no label")
+    rows[-1].set_xlabel("seconds of a scan of the phantom with scanner B; white: no label")
     above.legend(handles=[Patch(color=colour, label=plane) for plane, colour in colours.items()], loc="outside right")
     columns = ("precision", "recall", "false_per_minute", "labelled_background")
     for axes, column in zip(below.subplots(1, len(columns)), columns, strict=True):

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from metfa.runtime import ModelContract
 
 OPTIONS = ("--target", "phantom:B?scans=12")
-"""Of ``metfa-train``: from labelled stills of device A to unlabelled frames of live scans of device B, by default."""
+"""Of ``metfa-train``: from labelled stills of scanner A to unlabelled frames of live scans of scanner B, by default."""
 
-DEVICE = "B"
+SCANNER = "B"
 TRANSITION = 9
 """Frames on either side of a change of the truth that may lie between two slices, and be a little of both."""
 
@@ -57,7 +57,7 @@ def record(classifiers: Sequence[PlaneClassifier], seed: int, seconds: int) -> l
     """Return what each of the classifiers, which see alike, says of the frames of one scan."""
     predictions: list[list[Prediction]] = [[] for _ in classifiers]
     truth: list[str | None] = []
-    frames = islice(Phantom(load_profile(DEVICE)).scan(seed), seconds * FRAMES_PER_SECOND)
+    frames = islice(Phantom(load_profile(SCANNER)).scan(seed), seconds * FRAMES_PER_SECOND)
     with click.progressbar(frames, length=seconds * FRAMES_PER_SECOND, label=f"scan {seed}") as bar:
         for image, plane in bar:
             picture = classifiers[0].prepare(image, classifiers[0].locate(image))
@@ -98,7 +98,7 @@ def decide(scan: Scan, spec: DecisionSpec, labels: Sequence[str]) -> list[str | 
     shown = []
     for index, prediction in enumerate(scan.predictions):
         time = index / FRAMES_PER_SECOND
-        decision, _ = decider(Frame(prediction.picture, index, time, DEVICE), prediction, time)
+        decision, _ = decider(Frame(prediction.picture, index, time, SCANNER), prediction, time)
         shown.append(decision.plane)
     return shown
 

@@ -1,4 +1,4 @@
-"""Whether a temperature that is fitted to device A can be believed on device B, and what never sharpening changes.
+"""Whether a temperature that is fitted to scanner A can be believed on scanner B, and what never sharpening changes.
 
 ::
 

@@ -1,8 +1,8 @@
-"""What frames that were collected while streaming are worth: a model of device A meets device B, and is adapted.
+"""What frames that were collected while streaming are worth: a model of scanner A meets scanner B, and is adapted.
 
-A model that was trained on the phantom's device A alone labels the live scan of device B, collects frames of it, and is
-adapted to them; both are scored on the labelled stills of B, and so is a model that was adapted to stills of B, among
-which there is background, too::
+A model that was trained on the phantom's scanner A alone labels the live scan of scanner B, collects frames of it, and
+is adapted to them. Both are scored on the labelled stills of B, and so is a model that was adapted to stills of B,
+among which there is background, too::
 
     python -m benchmarks.studies.collect
 """
@@ -40,8 +40,8 @@ class Row:
 
     Attributes:
         model: how it came about.
-        unlabelled: how many frames of device B it was adapted to.
-        f1: macro F1 on the stills of device B that are for testing.
+        unlabelled: how many frames of scanner B it was adapted to.
+        f1: macro F1 on the stills of scanner B that are for testing.
     """
 
     model: str
@@ -50,7 +50,7 @@ class Row:
 
 
 @click.command(cls=Command)
-@click.option("--seconds", type=click.IntRange(min=10), default=240, show_default=True, help="Of the scan of device B.")
+@click.option("--seconds", type=click.IntRange(min=10), default=240, show_default=True, help="Of the scan of B.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/collect.json"), show_default=True
 )
@@ -78,7 +78,7 @@ def main(seconds: int, output: Path) -> None:
 
 
 def _f1(directory: Path) -> float:
-    """Return the macro F1 of a bundle's network on the test stills of device B."""
+    """Return the macro F1 of a bundle's network on the test stills of scanner B."""
     bundle = Bundle.open(directory)
     size = bundle.contract.input
     domain = read_domain(list_domain("phantom:B"), Preparation(size.height, size.width, None))

@@ -4,7 +4,7 @@
 
     METFA_DATA=… python -m benchmarks.studies.rejection
 
-Each class of the organs is left out of training once, in both domains; its frames on device B stand for what shows no
+Each class of the organs is left out of training once, in both domains; its frames on scanner B stand for what shows no
 plane that the model knows.
 """
 
@@ -42,17 +42,17 @@ OPTIONS = ("--input-size", "64x64", "--steps", "300", "--candidates", "3", "--th
     "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/rejection.json"), show_default=True
 )
 def main(seeds: int, output: Path) -> None:
-    """Train without each class in turn, and compare the scores on frames of device B."""
+    """Train without each class in turn, and compare the scores on frames of scanner B."""
     if "METFA_DATA" not in os.environ:
         raise click.UsageError("METFA_DATA does not name the folder of real data")
     organs = Path(os.environ["METFA_DATA"], "ultrasound", "organs")
     with (organs / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        of_device = [row for row in csv.DictReader(file) if row["domain"] == "B"]
-    labels = sorted({row["label"] for row in of_device})
+        of_scanner = [row for row in csv.DictReader(file) if row["domain"] == "B"]
+    labels = sorted({row["label"] for row in of_scanner})
     comparisons = []
     for left_out in labels:
-        known = [row["path"] for row in of_device if row["label"] != left_out and row["split"] == "test"]
-        unknown = [row["path"] for row in of_device if row["label"] == left_out]
+        known = [row["path"] for row in of_scanner if row["label"] != left_out and row["split"] == "test"]
+        unknown = [row["path"] for row in of_scanner if row["label"] == left_out]
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as temporary:
                 classifier = _train(organs, [label for label in labels if label != left_out], seed, Path(temporary))
@@ -71,7 +71,7 @@ def main(seeds: int, output: Path) -> None:
 
 
 def _train(organs: Path, labels: Sequence[str], seed: int, directory: Path) -> PlaneClassifier:
-    """Return a classifier that was adapted from device A to device B on the images of some classes."""
+    """Return a classifier that was adapted from scanner A to scanner B on the images of some classes."""
     manifest = directory / "known.csv"
     with (organs / "manifest.csv").open(newline="", encoding="utf-8") as file, manifest.open("w", newline="") as known:
         reader = csv.DictReader(file)

@@ -24,7 +24,7 @@ from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
 from ..decisions.quality import compare_on_scan, judge, runs
-from ..decisions.scans import DEVICE, OPTIONS, Scan, decide, load_classifiers, record
+from ..decisions.scans import OPTIONS, SCANNER, Scan, decide, load_classifiers, record
 from ..machine import host
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def main(directory: Path, seeds: int, seconds: int, output: Path) -> None:
             }
             for seed, (classifier, each) in enumerate(zip(classifiers, scans, strict=True))
         ],
-        "scans": {"device": f"phantom:{DEVICE}", "first_seed": FIRST_SEED, "number": SCANS, "seconds": seconds},
+        "scans": {"scanner": f"phantom:{SCANNER}", "first_seed": FIRST_SEED, "number": SCANS, "seconds": seconds},
         "settings": rows,
     }
     write_text(output, json.dumps(report, indent=2) + "\n")

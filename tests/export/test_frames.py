@@ -80,4 +80,4 @@ def test_stills_of_the_phantom_stand_in_for_missing_frames() -> None:
     assert frames.name == "phantom:B"
     assert frames.frames.shape == (24, 1, HEIGHT, WIDTH)
     assert len(np.unique(frames.frames, axis=0)) == 24
-    assert "for want of frames of the device" in frames.description
+    assert "for want of frames of the scanner" in frames.description

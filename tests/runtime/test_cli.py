@@ -22,8 +22,8 @@ import pytest
 
 from metfa.runtime.bundle import directory as bundles
 from metfa.runtime.bundle import records
-from metfa.runtime.decisions.device_check import SCHEMA as DEVICES_SCHEMA
-from metfa.runtime.decisions.device_check import DeviceReference, DeviceStatistics
+from metfa.runtime.decisions.scanner_check import SCHEMA as DEVICES_SCHEMA
+from metfa.runtime.decisions.scanner_check import ScannerReference, ScannerStatistics
 from metfa.runtime.imaging.appearance import appearance
 
 from .conftest import LABELS, grey, make_bundle, make_contract, make_onnx, write_clip
@@ -248,19 +248,19 @@ def test_frames_are_collected_and_the_device_is_checked(bundle: Path, tmp_path: 
     picture = np.random.default_rng(0).integers(0, 255, (32, 40)).astype(np.uint8)
     features = tuple(appearance(picture).tolist())
     whitening = tuple(tuple(row) for row in np.eye(len(features)).tolist())
-    known = DeviceReference("device A", features, whitening, (tuple([0.0] * len(features)),), 0.01)
+    known = ScannerReference("device A", features, whitening, (tuple([0.0] * len(features)),), 0.01)
     with bundles.updating(bundle, keep=lambda _: True) as stage:
-        (stage / bundles.DEVICES).write_text(records.to_json(DeviceStatistics(DEVICES_SCHEMA, known, None)))
+        (stage / bundles.SCANNERS).write_text(records.to_json(ScannerStatistics(DEVICES_SCHEMA, known, None)))
 
     arguments = ("--bundle", bundle, "--device", scan, "--roi", "0,0,64,48")
     result = run(*arguments, "--collect", collected, "--collect-limit", "7")
     assert result.returncode == 0, result.stderr
     device, collection = result.stdout.splitlines()[-2:]
     assert device.startswith(
-        "device check: These images look unlike those the model was trained on (scanner, preset or"
+        "scanner check: These images look unlike those the model was trained on (scanner, preset or"
     )
     assert device in result.stderr.splitlines()
-    assert result.stderr.count("device check: ") == 1
+    assert result.stderr.count("scanner check: ") == 1
     assert collection == f"collection: 7 frames; metfa-train --target {collected} --target-roi 0,0,64,48"
     assert len(list(collected.glob("*.png"))) == 7
 

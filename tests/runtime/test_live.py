@@ -520,7 +520,7 @@ def test_a_camera_that_is_pulled_out_and_goes_on_reading(
     monkeypatch.setattr(FakeCapture, "read", read)
     levels_seen, said = read_sessions(monkeypatch, str(node), 1)
     assert levels_seen == [0, 1, 2]
-    assert said[1] == "lost: the device was pulled out; reconnecting"
+    assert said[1] == "lost: the camera was pulled out; reconnecting"
 
 
 def test_a_camera_that_only_repeats_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,7 +535,7 @@ def test_a_camera_that_only_repeats_itself(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(FakeCapture, "read", read)
     levels, said = read_sessions(monkeypatch, "0", 1)
     assert levels == [1, 2, 3]
-    assert said[1] == "lost: the device only repeats its last frame; reconnecting"
+    assert said[1] == "lost: the camera only repeats its last frame; reconnecting"
 
 
 def test_a_frozen_picture_at_its_pace_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:

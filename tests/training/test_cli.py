@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 
 from metfa.runtime.backends import Inference
 from metfa.runtime.bundle.contract import Region
-from metfa.runtime.bundle.directory import CHECKPOINT, DEVICES, UNFINISHED, Bundle
-from metfa.runtime.decisions.device_check import read_device_statistics
+from metfa.runtime.bundle.directory import CHECKPOINT, SCANNERS, UNFINISHED, Bundle
+from metfa.runtime.decisions.scanner_check import read_scanner_statistics
 from metfa.runtime.errors import DivergenceError
 from metfa.training import development, fit
 from metfa.training import run as training
@@ -76,7 +76,7 @@ def test_two_folders_become_a_bundle(source: Path, target: Path, bundle: Path) -
     assert reference.target.shape == (6, 1, 28, 28)
     assert len(reference.source) == len(reference.source_labels) > 0
     assert len(reference.calibration) > 0
-    devices = read_device_statistics(opened)
+    devices = read_scanner_statistics(opened)
     assert devices is not None
     assert (devices.source.name, devices.target and devices.target.name) == (str(source), str(target))
     steps = [json.loads(line) for line in opened.read(METRICS).decode().splitlines()]
@@ -386,7 +386,7 @@ def test_shuffled_target_labels_change_no_bit_of_the_model(
     evaluations = [json.loads((tmp_path / f"runs-{name}" / EVALUATION).read_text()) for name in ("true", "shuffled")]
     targets = [evaluation.pop("target") for evaluation in evaluations]
     assert targets[0] != targets[1]
-    devices = [json.loads((tmp_path / f"runs-{name}" / DEVICES).read_text()) for name in ("true", "shuffled")]
+    devices = [json.loads((tmp_path / f"runs-{name}" / SCANNERS).read_text()) for name in ("true", "shuffled")]
     for known in devices:
         if known["target"] is not None:
             known["target"].pop("name")

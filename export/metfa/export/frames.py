@@ -53,7 +53,7 @@ def read_frames(spec: str, size: InputSpec, region: Roi, limit: int = LIMIT) -> 
     Raises:
         DataError: there is no such domain.
         SourceError: it has no frames, or ``region`` reaches beyond them.
-        ProfileError: there is no such device profile of the phantom.
+        ProfileError: there is no such scanner profile of the phantom.
     """
     entries = list_domain(spec).entries
     of_each = -(-limit // len(entries))
@@ -86,7 +86,7 @@ def default_frames(bundle: Bundle | None, size: InputSpec) -> tuple[FrameSet, ..
             FrameSet("source", "labelled, held out for validation", reference.source.numpy(), source_labels),
         )
     frames = read_frames(_PHANTOM, size, None, _STILLS)
-    return (FrameSet(_PHANTOM, "for want of frames of the device; name some with --frames", frames.frames),)
+    return (FrameSet(_PHANTOM, "for want of frames of the scanner; name some with --frames", frames.frames),)
 
 
 def calibration_frames(bundle: Bundle | None) -> FrameSet:
@@ -98,7 +98,7 @@ def calibration_frames(bundle: Bundle | None) -> FrameSet:
     """
     if bundle is None or REFERENCE not in bundle.files:
         raise SourceError(
-            expected="frames of the device, for the ranges of INT8",
+            expected="frames of the scanner, for the ranges of INT8",
             received="a bundle without",
             remedy="name some with --calibration, other ones than those of --frames",
         )

@@ -132,5 +132,5 @@ class PlaneClassifier:
         )
 
     def restart(self) -> None:
-        """Look for the sector anew: frames of another device or layout may follow."""
+        """Look for the sector anew: frames of another scanner or layout may follow."""
         self.sector.restart()

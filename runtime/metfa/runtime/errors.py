@@ -8,7 +8,7 @@
     ├── BackendError        no inference engine can run the model on this host
     ├── MissingExtraError   an optional package is not installed
     ├── PluginError         what another package adds cannot be imported
-    ├── ProfileError        a phantom device profile that cannot be read
+    ├── ProfileError        a phantom scanner profile that cannot be read
     ├── SourceError         frames cannot be read
     ├── OutputError         a result cannot be written
     ├── DataError           images that cannot be trained on
@@ -60,7 +60,7 @@ class PluginError(MetfaError):
 
 
 class ProfileError(MetfaError):
-    """A phantom device profile that cannot be read."""
+    """A phantom scanner profile that cannot be read."""
 
 
 class SourceError(MetfaError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from metfa.runtime.frame import Status
-    from metfa.runtime.sinks import DeviceSink
+    from metfa.runtime.sinks import ScannerSink
 
 LABELS = ("Abdominal", "Femur", "<b>Lips</b>")
 ABOUT = About("phantom:B", True, "a backend", LABELS)
@@ -47,9 +47,9 @@ def end(index: int, plane: str = "Femur", *, image: NDArray[np.uint8] | None = N
 class Stream:
     """A dashboard, by default on a free port, and the statistics beside it; use as a context manager."""
 
-    def __init__(self, *, port: int = 0, token: str | None = None, device: DeviceSink | None = None) -> None:
+    def __init__(self, *, port: int = 0, token: str | None = None, scanner: ScannerSink | None = None) -> None:
         self.statistics = StreamStatistics()
-        self.dashboard = DashboardSink(Address("127.0.0.1", port), ABOUT, self.statistics, device=device, token=token)
+        self.dashboard = DashboardSink(Address("127.0.0.1", port), ABOUT, self.statistics, scanner=scanner, token=token)
         self.url = self.dashboard.url
         self.port = int(self.url.partition("?")[0].rstrip("/").rpartition(":")[2])
 

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from metfa.runtime import StreamStatistics
-from metfa.runtime.decisions.device_check import DeviceReference, DeviceReport, DeviceStatistics
+from metfa.runtime.decisions.scanner_check import ScannerReference, ScannerReport, ScannerStatistics
 from metfa.runtime.errors import OutputError
 from metfa.runtime.imaging.appearance import FEATURES
-from metfa.runtime.sinks import DeviceSink, Feeds
+from metfa.runtime.sinks import Feeds, ScannerSink
 from metfa.runtime.sinks.dashboard import board, events, server
 
 from .stream import ABOUT, LABELS, Stream, end, observe
@@ -260,42 +260,42 @@ def test_a_viewer_is_told_what_happens(stream: Stream) -> None:
     ("report", "told"),
     [
         (
-            DeviceReport("not enough yet", math.nan, math.nan, 0),
+            ScannerReport("not enough yet", math.nan, math.nan, 0),
             {
                 "verdict": "not enough yet",
                 "text": "Too few images yet to tell whether they look like those the model was trained on.",
-                "devices": [{"name": "A", "distance": None}, {"name": "B", "distance": None}],
+                "scanners": [{"name": "A", "distance": None}, {"name": "B", "distance": None}],
             },
         ),
         (
-            DeviceReport("target", 1.23456, 0.5, 40),
+            ScannerReport("target", 1.23456, 0.5, 40),
             {
                 "verdict": "target",
                 "text": "These images look like those of B, which the model was trained on.",
-                "devices": [{"name": "A", "distance": 1.235}, {"name": "B", "distance": 0.5}],
+                "scanners": [{"name": "A", "distance": 1.235}, {"name": "B", "distance": 0.5}],
             },
         ),
         (
-            DeviceReport("unknown", 7, None, 40),
+            ScannerReport("unknown", 7, None, 40),
             {
                 "verdict": "unknown",
                 "text": "These images look unlike those the model was trained on (scanner, preset or gain). "
                 "Treat its labels with care.",
-                "devices": [{"name": "A", "distance": 7}],
+                "scanners": [{"name": "A", "distance": 7}],
             },
         ),
     ],
 )
-def test_a_viewer_is_told_of_the_device(
-    monkeypatch: pytest.MonkeyPatch, report: DeviceReport, told: dict[str, Any]
+def test_a_viewer_is_told_of_the_scanner(
+    monkeypatch: pytest.MonkeyPatch, report: ScannerReport, told: dict[str, Any]
 ) -> None:
     points = ((0.0,) * FEATURES,)
-    reference = DeviceReference("A", points[0], points * FEATURES, points, 1.0)
+    reference = ScannerReference("A", points[0], points * FEATURES, points, 1.0)
     target = replace(reference, name="B") if report.target is not None else None
-    device = DeviceSink(DeviceStatistics(1, reference, target), notify=print)
-    monkeypatch.setattr(device, "report", lambda: report)
-    with Stream(device=device) as stream, closing(Viewer(stream)) as viewer:
-        assert viewer.next("statistics")["device"] == told
+    scanner = ScannerSink(ScannerStatistics(1, reference, target), notify=print)
+    monkeypatch.setattr(scanner, "report", lambda: report)
+    with Stream(scanner=scanner) as stream, closing(Viewer(stream)) as viewer:
+        assert viewer.next("statistics")["scanner"] == told
 
 
 def test_statistics_come_without_frames_too(stream: Stream) -> None:

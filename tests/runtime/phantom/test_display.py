@@ -10,9 +10,9 @@ from metfa.runtime.phantom.display import HEIGHT, WIDTH, Screen
 from metfa.runtime.phantom.imaging import LINES, SAMPLES
 
 
-@pytest.mark.parametrize("device", ["A", "B"])
-def test_white_fills_the_sector_and_nothing_else(device: str) -> None:
-    profile = load_profile(device)
+@pytest.mark.parametrize("scanner", ["A", "B"])
+def test_white_fills_the_sector_and_nothing_else(scanner: str) -> None:
+    profile = load_profile(scanner)
     screen = Screen(profile.sector, profile.display)
     image = screen.show(np.zeros((SAMPLES, LINES)))
     assert image.shape == (HEIGHT, WIDTH)

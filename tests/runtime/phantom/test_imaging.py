@@ -17,12 +17,12 @@ from metfa.runtime.phantom.tissue import BONE, SIZE, SOFT, Brush, Pose
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from metfa.runtime.phantom import DeviceProfile
+    from metfa.runtime.phantom import ScannerProfile
 
 
 @pytest.fixture(params=["A", "B"])
-def clean(request: pytest.FixtureRequest) -> DeviceProfile:
-    """A device without noise and clutter, so that theory holds to the letter."""
+def clean(request: pytest.FixtureRequest) -> ScannerProfile:
+    """A scanner without noise and clutter, so that theory holds to the letter."""
     profile = load_profile(request.param)
     return replace(
         profile,
@@ -35,19 +35,19 @@ def soft_tissue() -> NDArray[np.uint8]:
     return np.tile(np.array(divmod(SOFT.code, 256)[::-1], np.uint8), (SIZE, SIZE, 1))
 
 
-def image(profile: DeviceProfile, tissue: NDArray[np.uint8], probe: Pose | None = None) -> NDArray[np.float64]:
+def image(profile: ScannerProfile, tissue: NDArray[np.uint8], probe: Pose | None = None) -> NDArray[np.float64]:
     rng = np.random.default_rng(3)
     return Imager(profile).envelope_db(tissue, draw_scatterers(rng), probe or Pose(), rng)
 
 
-def test_speckle_is_fully_developed(clean: DeviceProfile) -> None:
+def test_speckle_is_fully_developed(clean: ScannerProfile) -> None:
     # A Rayleigh distributed envelope has a mean of sqrt(π / (4 - π)) = 1.91 standard deviations.
     amplitude = 10.0 ** (image(clean, soft_tissue()) / 20.0)
     ratio = amplitude.mean(axis=1) / amplitude.std(axis=1)
     assert ratio.mean() == pytest.approx(1.91, rel=0.05)
 
 
-def test_depth_attenuates_by_what_the_gain_does_not_compensate(clean: DeviceProfile) -> None:
+def test_depth_attenuates_by_what_the_gain_does_not_compensate(clean: ScannerProfile) -> None:
     power = 10.0 ** (image(clean, soft_tissue()) / 10.0)
     level = 10.0 * np.log10(power.mean(axis=1))
     slope = np.polyfit(np.arange(SAMPLES) * clean.sector.depth_mm / SAMPLES / 10.0, level, 1)[0]
@@ -55,7 +55,7 @@ def test_depth_attenuates_by_what_the_gain_does_not_compensate(clean: DeviceProf
     assert slope == pytest.approx(clean.receiver.tgc_db_per_cm - loss, abs=0.3)
 
 
-def test_bone_casts_a_shadow(clean: DeviceProfile) -> None:
+def test_bone_casts_a_shadow(clean: ScannerProfile) -> None:
     raster = np.full((SIZE, SIZE), SOFT.code, "<u2")
     Brush(raster, np.random.default_rng(0)).tube([(-10.0, 30.0), (10.0, 30.0)], 3.0, BONE)
     level = image(clean, raster.view(np.uint8).reshape(SIZE, SIZE, 2))
@@ -74,7 +74,7 @@ def test_speckle_widens_away_from_the_probe() -> None:
     assert correlation(slice(-100, None)) > correlation(slice(50, 150))
 
 
-def test_speckle_moves_with_the_tissue(clean: DeviceProfile) -> None:
+def test_speckle_moves_with_the_tissue(clean: ScannerProfile) -> None:
     still = image(clean, soft_tissue())
     samples = 12
     moved = image(clean, soft_tissue(), Pose(y=samples * clean.sector.depth_mm / SAMPLES))

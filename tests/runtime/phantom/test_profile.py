@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("device", ["A", "B"])
-def test_a_profile_survives_a_round_trip_through_a_file(device: str, tmp_path: Path) -> None:
-    profile = load_profile(device)
+@pytest.mark.parametrize("scanner", ["A", "B"])
+def test_a_profile_survives_a_round_trip_through_a_file(scanner: str, tmp_path: Path) -> None:
+    profile = load_profile(scanner)
     path = tmp_path / "mine.json"
     path.write_text(to_json(profile), encoding="utf-8")
     assert load_profile(str(path)) == profile
-    assert profile.name == device
+    assert profile.name == scanner
 
 
-def test_an_unknown_device_is_refused_with_a_remedy() -> None:
-    with pytest.raises(ProfileError, match=r"expected the device A or B.*received 'C'.*docs/phantom\.md"):
+def test_an_unknown_scanner_is_refused_with_a_remedy() -> None:
+    with pytest.raises(ProfileError, match=r"expected the scanner A or B.*received 'C'.*docs/phantom\.md"):
         load_profile("C")
 
 

@@ -37,9 +37,9 @@ def test_frames_that_are_left_out_change_nothing() -> None:
         assert plane == same_plane
 
 
-@pytest.mark.parametrize("device", ["A", "B"])
-def test_speckle_moves_instead_of_flickering(device: str) -> None:
-    phantom = Phantom(load_profile(device))
+@pytest.mark.parametrize("scanner", ["A", "B"])
+def test_speckle_moves_instead_of_flickering(scanner: str) -> None:
+    phantom = Phantom(load_profile(scanner))
     frames = [frame.astype(float) for frame, _ in islice(phantom.scan(0), 16)]
     sector = np.mean(frames, axis=0) > 20
 

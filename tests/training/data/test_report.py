@@ -166,7 +166,7 @@ def test_what_there_is_too_little_of_is_told_with_what_to_do() -> None:
         "warning: no test images, so that the scores cannot tell of them: c; "
         "add some, or leave out what divides the images, to have them split",
         "warning: 11 training frames, fewer than the 15 in a batch, which repeats them; "
-        "add frames of the device, or give --images-per-class 3",
+        "add frames of the scanner, or give --images-per-class 3",
     ]
 
 

@@ -1,4 +1,4 @@
-"""On a workstation: labelled frames of a source device and unlabelled frames of a target device → an adapted bundle.
+"""On a workstation: labelled frames of a source scanner and unlabelled frames of a target scanner → an adapted bundle.
 
 ::
 

@@ -9,7 +9,7 @@ import numpy as np
 from metfa.runtime.bundle.contract import DecisionSpec, Rejection, RejectionScore
 from metfa.runtime.decisions.decider import rejection_score
 
-from .device_statistics import conformal_limit
+from .scanner_statistics import conformal_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ SCORE: RejectionScore = "energy"
 """What frames are rejected by: see ``docs/decisions.md`` for how the scores compare."""
 
 FALSE_REJECTIONS = 0.05
-"""So large a share of a device's frames of planes may be rejected at most, where all of its frames show planes."""
+"""So large a share of a scanner's frames of planes may be rejected at most, where all of its frames show planes."""
 
 _COLDEST, _HOTTEST = 0.01, 100.0
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CANDIDATES = "candidates"
 NORMALISATION = Normalisation(kind="per-image", scale=1.0, mean=None)
-"""Standardised per image, as the gain of two devices is never the same."""
+"""Standardised per image, as the gain of two scanners is never the same."""
 
 ROLES: tuple[Role, ...] = ("source", "target")
 

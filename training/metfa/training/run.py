@@ -26,12 +26,12 @@ from .data.report import DATA, report
 from .data.split_record import save_split
 from .data.store import spread
 from .development import NORMALISATION
-from .device_statistics import device_statistics
 from .evaluation.model import infer
 from .fit import METRICS
 from .methods import METHODS
 from .outcome import EVALUATION, Evaluation, evaluate_run
 from .parallel import make_fabric
+from .scanner_statistics import scanner_statistics
 from .selection.between import prefer
 from .weights import Reference, save_network, save_reference
 
@@ -132,8 +132,8 @@ def _choose_and_write(
         (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
         (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
         (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
-        devices = device_statistics(pair, adapted=_uses_target(config))
-        (stage / bundles.DEVICES).write_text(records.to_json(devices, indent=None), encoding="utf-8")
+        statistics = scanner_statistics(pair, adapted=_uses_target(config))
+        (stage / bundles.SCANNERS).write_text(records.to_json(statistics, indent=None), encoding="utf-8")
         (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
         save_split(pair.source, pair.target, stage)
         save_network(model.training.run.whole(exported).cpu(), stage)

@@ -1,4 +1,4 @@
-"""Markdown whose cells hold whatever a user called a class, a device or a file."""
+"""Markdown whose cells hold whatever a user called a class, a scanner or a file."""
 
 from __future__ import annotations
 

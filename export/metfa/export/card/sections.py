@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.contract import Roi
-from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEVICES, PARITY
+from metfa.runtime.bundle.directory import CARD, CARD_PAGE, PARITY, SCANNERS
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
-from metfa.runtime.decisions.device_check import DeviceStatistics
+from metfa.runtime.decisions.scanner_check import ScannerStatistics
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.listing import SPLITS
@@ -62,7 +62,7 @@ def _details(bundle: Bundle) -> Iterator[str]:
             ("Classes", ", ".join(contract.labels)),
             ("Method", provenance.method),
             ("Labelled source", provenance.source),
-            ("Adapted to", provenance.target or "no other device: the method uses no target"),
+            ("Adapted to", provenance.target or "no other scanner: the method uses no target"),
             (
                 "Input",
                 f"uint8, 1 × {size.height} × {size.width}, {size.resize}, normalisation {size.normalisation.kind}",
@@ -76,12 +76,12 @@ def _details(bundle: Bundle) -> Iterator[str]:
 
 def _use(bundle: Bundle) -> Iterator[str]:
     target = bundle.contract.provenance.target
-    device = plain(target if target is not None else bundle.contract.provenance.source)
-    yield f"To label frames of the device of {device} with one of the classes above, or none, in research."
+    scanner = plain(target if target is not None else bundle.contract.provenance.source)
+    yield f"To label frames of the scanner of {scanner} with one of the classes above, or none, in research."
     yield (
-        "Not for diagnosis, for measurement, or for devices, probes, presets or populations other than those of the "
+        "Not for diagnosis, for measurement, or for scanners, probes, presets or populations other than those of the "
         "data below; the scores say nothing about them. A frame of a plane that is not among the classes may be given "
-        "one of them. What the model does on your device is known once you have measured it: `metfa-evaluate`."
+        "one of them. What the model does on your scanner is known once you have measured it: `metfa-evaluate`."
     )
 
 
@@ -255,10 +255,10 @@ def _decisions(bundle: Bundle) -> Iterator[str]:
     )
 
 
-def _devices(statistics: DeviceStatistics, _: Sequence[str]) -> Iterator[str]:
-    for device in (statistics.source, statistics.target):
-        if device is not None:
-            yield f"{plain(device.name)}: {len(device.points)} training frames stand for what its pictures look like."
+def _scanners(statistics: ScannerStatistics, _: Sequence[str]) -> Iterator[str]:
+    for scanner in (statistics.source, statistics.target):
+        if scanner is not None:
+            yield f"{plain(scanner.name)}: {len(scanner.points)} training frames stand for what its pictures look like."
 
 
 def _parity(report: ParityReport, _: Sequence[str]) -> Iterator[str]:
@@ -322,7 +322,7 @@ SECTIONS: Mapping[str, Callable[[Bundle], Iterator[str]]] = {
     "How frequent the classes are": _recorded(EVALUATION, Evaluation, _shares),
     "Scores": _recorded(EVALUATION, Evaluation, _scores),
     "Decisions": _decisions,
-    "Devices": _recorded(DEVICES, DeviceStatistics, _devices),
+    "Scanners": _recorded(SCANNERS, ScannerStatistics, _scanners),
     "Parity with PyTorch": _recorded(PARITY, ParityReport, _parity),
     "Engines": _engines,
     "Files": _files,

@@ -73,7 +73,7 @@ class Region:
 
 
 Roi: TypeAlias = Region | Literal["auto"] | None
-"""What of a device's frames the model sees: a region, the sector that :mod:`.sector` finds in them, or all of it."""
+"""What of a scanner's frames the model sees: a region, the sector that :mod:`.sector` finds in them, or all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class InputSpec:
         width: pixels, the same.
         resize: how :mod:`metfa.runtime.imaging.preprocess` brings a frame to that size.
         normalisation: what the graph does first.
-        region: the part of the device's frames that the model was made for; ``auto`` for the sector that is found in
+        region: the part of the scanner's frames that the model was made for; ``auto`` for the sector that is found in
             them, None for all of it.
     """
 
@@ -132,7 +132,7 @@ class DecisionSpec:
             most ``MAX_TEMPERATURE`` and at least one over it.
         rejection: which frames show no known plane; None where every frame is taken to show one of the labels.
         background: the labels that are no planes.
-        max_validation_confidence: greatest probability of a plane among the held-out frames of the device that the
+        max_validation_confidence: greatest probability of a plane among the held-out frames of the scanner that the
             model is for, but of rejected ones; None where it was not measured.
         smoothing_ms: time constant of the exponential average of the probabilities, > 0.
         enter: smoothed probability from which a plane counts as seen; above 0.5, so that only one can be.

@@ -10,7 +10,7 @@
     model.int8.onnx         Q/DQ graph for CPUs
     model.int8.tensorrt.onnx  Q/DQ graph for TensorRT
     model.*.*.engine        TensorRT plans in FP16 and INT8, each beside its <name>.engine.json
-    devices.json            what the pictures of the training devices look like
+    scanners.json            what the pictures of the training scanners look like
     …                       records of training and export
 
 While files enter it, a bundle also holds a directory ``.stage-…``, where they are written, which then becomes
@@ -49,7 +49,7 @@ ONNX_INT8_TENSORRT = "model.int8.tensorrt.onnx"
 PARITY = "parity.json"
 CARD = "MODEL_CARD.md"
 CARD_PAGE = "MODEL_CARD.html"
-DEVICES = "devices.json"
+SCANNERS = "scanners.json"
 UNFINISHED = "unfinished"
 """The directory inside a bundle that holds a training run until it is finished."""
 
@@ -62,7 +62,7 @@ ENGINE_PATTERN_INT8 = "model.int8.*.engine"
 MAX_FILE_BYTES = 1 << 31
 """Bytes of a file in a bundle; an ONNX cannot be larger."""
 
-_SCHEMA = 1
+_SCHEMA = 2
 _EXCHANGE = ".exchange"
 
 

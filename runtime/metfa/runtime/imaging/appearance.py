@@ -1,4 +1,4 @@
-"""What a device's pictures look like, whatever they show: the distribution of grey levels, and the texture.
+"""What a scanner's pictures look like, whatever they show: the distribution of grey levels, and the texture.
 
 Grey map, dynamic range and the size of the black ground shape the first; frequency, bandwidth, aperture and speckle
 reduction the second.

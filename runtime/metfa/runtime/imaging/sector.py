@@ -55,7 +55,7 @@ def find_sector(images: Sequence[NDArray[np.uint8]]) -> Region | None:
     the live image. Of two images side by side the moving one is taken, or else the one with more texture.
 
     Args:
-        images: one or more frames of one device in one layout, uint8 [H, W] or [H, W, C] (C: 1, BGR or BGRA), all of
+        images: one or more frames of one scanner in one layout, uint8 [H, W] or [H, W, C] (C: 1, BGR or BGRA), all of
             one size.
 
     Returns:
@@ -91,7 +91,7 @@ class SectorTracker:
         self._reported: dict[tuple[int, int], Region | None] = {}
 
     def restart(self) -> None:
-        """Forget the frames seen so far: others follow, from another device or layout perhaps."""
+        """Forget the frames seen so far: others follow, from another scanner or layout perhaps."""
         self._screen = None
 
     def region(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:

@@ -1,7 +1,7 @@
-"""A numpy simulator of B-mode ultrasound: six fetal planes and background, as two or more devices would show them."""
+"""A numpy simulator of B-mode ultrasound: six fetal planes and background, as two or more scanners would show them."""
 
 from .anatomy import BACKGROUND, PLANES
-from .profile import DeviceProfile, load_profile
+from .profile import ScannerProfile, load_profile
 from .simulator import Phantom
 
-__all__ = ["BACKGROUND", "PLANES", "DeviceProfile", "Phantom", "load_profile"]
+__all__ = ["BACKGROUND", "PLANES", "Phantom", "ScannerProfile", "load_profile"]

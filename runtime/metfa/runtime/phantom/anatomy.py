@@ -48,7 +48,7 @@ def paint_slice(plane: str, depth_mm: float, rng: np.random.Generator) -> NDArra
 
     Args:
         plane: a key of ``PAINTERS``.
-        depth_mm: how deep the device looks; the anatomy is placed within it.
+        depth_mm: how deep the scanner looks; the anatomy is placed within it.
         rng: draws everything that is random.
     """
     raster = np.full((SIZE, SIZE), FLUID.code, "<u2")  # little-endian, so that its bytes come in the order of the codes

@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 480, 640
 
 
 class Screen:
-    """Shows envelopes as one device does. Everything after the first rounding is exact integer arithmetic."""
+    """Shows envelopes as one scanner does. Everything after the first rounding is exact integer arithmetic."""
 
     def __init__(self, sector: Sector, display: Display) -> None:
         self._display = display

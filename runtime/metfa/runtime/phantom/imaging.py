@@ -20,7 +20,7 @@ from .tissue import ATTENUATION_STEP, ECHOGENICITY_FLOOR_DB, ECHOGENICITY_STEP_D
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .profile import DeviceProfile
+    from .profile import ScannerProfile
 
 SAMPLES, LINES = 448, 192  # of the polar grid
 
@@ -59,9 +59,9 @@ def fixed_point_maps(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[ND
 
 
 class Imager:
-    """Images slices of tissue with the sector, the beam and the receiver of one device."""
+    """Images slices of tissue with the sector, the beam and the receiver of one scanner."""
 
-    def __init__(self, profile: DeviceProfile) -> None:
+    def __init__(self, profile: ScannerProfile) -> None:
         sector, beam, receiver = profile.sector, profile.beam, profile.receiver
         self._step_mm = sector.depth_mm / SAMPLES
         depth = np.linspace(0.5, SAMPLES - 0.5, SAMPLES, dtype=np.float64) * self._step_mm

@@ -1,4 +1,4 @@
-"""What a device draws around the sector: a logo block, captions, a ruler of depth and the grey bar."""
+"""What a scanner draws around the sector: a logo block, captions, a ruler of depth and the grey bar."""
 
 from __future__ import annotations
 

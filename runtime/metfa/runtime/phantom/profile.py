@@ -1,4 +1,4 @@
-"""The description of an ultrasound device, as far as its pictures show it: a frozen record, kept as strict JSON."""
+"""The description of an ultrasound scanner, as far as its pictures show it: a frozen record, kept as strict JSON."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..errors import ProfileError
 from .font import GLYPHS
 
 SCHEMA = 1
-_REMEDY = "name a built-in device, A or B, or start a profile from one of theirs (docs/phantom.md)"
+_REMEDY = "name a built-in scanner, A or B, or start a profile from one of theirs (docs/phantom.md)"
 
 
 @dataclass(frozen=True, slots=True)
 class Sector:
-    """Where the device looks, and where it shows it on the 640 × 480 screen.
+    """Where the scanner looks, and where it shows it on the 640 × 480 screen.
 
     Attributes:
         angle_deg: opening angle of the sector, degrees.
@@ -148,7 +148,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What the device draws outside the sector.
+    """What the scanner draws outside the sector.
 
     Attributes:
         logo: left, top, width and height of the logo's block, px.
@@ -170,8 +170,8 @@ class Overlay:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceProfile:
-    """An ultrasound device, as far as its pictures show it."""
+class ScannerProfile:
+    """An ultrasound scanner, as far as its pictures show it."""
 
     schema: int
     name: str
@@ -186,11 +186,11 @@ class DeviceProfile:
             raise ValueError(f"schema must be {SCHEMA}, not {self.schema}")
 
 
-def load_profile(name: str) -> DeviceProfile:
-    """Return the built-in device ``"A"`` or ``"B"``, or the one that the JSON file at path ``name`` describes.
+def load_profile(name: str) -> ScannerProfile:
+    """Return the built-in scanner ``"A"`` or ``"B"``, or the one that the JSON file at path ``name`` describes.
 
     Raises:
-        ProfileError: there is no such device or file, or the file does not describe a device.
+        ProfileError: there is no such scanner or file, or the file does not describe a scanner.
     """
     built_in = files(__package__).joinpath(f"profiles/{name}.json")
     source = built_in if name in ("A", "B") else Path(name)
@@ -198,9 +198,9 @@ def load_profile(name: str) -> DeviceProfile:
         text = source.read_bytes()
     except OSError as cause:
         raise ProfileError(
-            expected="the device A or B, or a readable JSON file", received=f"{name!r} ({cause})", remedy=_REMEDY
+            expected="the scanner A or B, or a readable JSON file", received=f"{name!r} ({cause})", remedy=_REMEDY
         ) from None
-    return from_json(DeviceProfile, text, origin=f"the profile {name}", remedy=_REMEDY, error=ProfileError)
+    return from_json(ScannerProfile, text, origin=f"the profile {name}", remedy=_REMEDY, error=ProfileError)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

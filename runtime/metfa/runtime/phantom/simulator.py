@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .profile import DeviceProfile
+    from .profile import ScannerProfile
 
 
 class Phantom:
-    """A simulated ultrasound device that looks at a simulated fetus.
+    """A simulated ultrasound scanner that looks at a simulated fetus.
 
     Args:
-        profile: the device; the maps and kernels that depend on it alone are computed once, here.
+        profile: the scanner; the maps and kernels that depend on it alone are computed once, here.
     """
 
-    def __init__(self, profile: DeviceProfile) -> None:
+    def __init__(self, profile: ScannerProfile) -> None:
         self.profile = profile
         self._imager = Imager(profile)
         self._screen = Screen(profile.sector, profile.display)

@@ -1,4 +1,4 @@
-"""Frames of a device, for ``metfa-train --target``: few alike, the least certain and most novel, in bounded space."""
+"""Frames of a scanner, for ``metfa-train --target``: few alike, the least certain and most novel, in bounded space."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from .gstreamer import open_pipeline
 from .images import Images
 from .opencv import without_credentials
 from .paced import PacedSource
-from .simulator import SimulatedDevice
+from .simulator import SimulatedScanner
 from .stdin import StandardInput
 from .stream_url import open_url
 from .video import SUFFIXES as RECORDINGS
@@ -37,21 +37,21 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
 
     Args:
         spec: a camera (``0`` or ``/dev/video0``), a video, image or DICOM file, a folder of images, a URL, ``-`` for
-            frames on standard input, ``gst:PIPELINE`` for GStreamer, ``phantom:NAME`` for the simulated device
+            frames on standard input, ``gst:PIPELINE`` for GStreamer, ``phantom:NAME`` for the simulated scanner
             with that profile, or ``NAME:…`` for what an installed package adds under that name.
         wanted: the format to ask a camera for, or that of raw frames on standard input.
         notify: told in a line when a live source is lost and when it is back, and what of a folder cannot be used.
 
     Raises:
         SourceError: there is no such source, it cannot be read, or it has a format of its own.
-        ProfileError: there is no such device profile of the phantom.
+        ProfileError: there is no such scanner profile of the phantom.
         PluginError: the package that adds the source cannot be imported.
     """
     if spec == "-":
         return StandardInput(wanted, notify)
     if spec.startswith("phantom:"):
         _refuse_format(spec, wanted)
-        return SimulatedDevice(spec.removeprefix("phantom:"))
+        return SimulatedScanner(spec.removeprefix("phantom:"))
     if spec.startswith("gst:"):
         _refuse_format(spec, wanted)
         return open_pipeline(spec.removeprefix("gst:"), notify)

@@ -61,7 +61,7 @@ class Source(ABC):
         return frame.index / self.rate if frame.time is None else frame.time
 
     def close(self) -> None:  # noqa: B027  # most sources hold nothing between two frames
-        """Let go of the device. May be called while another thread waits for a frame."""
+        """Let go of it. May be called while another thread waits for a frame."""
 
     def __enter__(self: _Source) -> _Source:
         return self

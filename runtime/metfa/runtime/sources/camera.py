@@ -23,16 +23,16 @@ _PIXELS = "MJPG"  # uncompressed 720p does not fit through USB 2 at 30 frames/s
 _SIZE, _RATE = (1280, 720), 30.0
 _SAME_RATE = 0.5  # frames/s
 _SUDDEN = 0.25  # of the time from one frame to the next: a buffer that comes earlier was not filled in the meantime
-_MAX_REPETITIONS = 30  # of such buffers, after which the device is dead
+_MAX_REPETITIONS = 30  # of such buffers, after which the camera is dead
 
 
 def open_camera(device: str, wanted: CaptureFormat, notify: Notify) -> LiveSource:
-    """Open a V4L2 device.
+    """Open a V4L2 camera.
 
     Args:
         device: its number or path; one in ``/dev/v4l/by-id`` still names it after it was plugged in again.
         wanted: the format to ask for: by default 1280x720 pixels, 30 frames/s, MJPG.
-        notify: told in a line what the device gives instead, when it is lost, and when it is back.
+        notify: told in a line what the camera gives instead, when it is lost, and when it is back.
 
     Raises:
         SourceError: there is no such camera, or it cannot be opened.
@@ -42,7 +42,7 @@ def open_camera(device: str, wanted: CaptureFormat, notify: Notify) -> LiveSourc
 
 
 class _Camera(OpenCVConnection):
-    """Tells the buffers of a device that is gone, which OpenCV goes on to hand out, from pictures."""
+    """Tells the buffers of a camera that is gone, which OpenCV goes on to hand out, from pictures."""
 
     def __init__(self, path: Path, wanted: CaptureFormat, notify: Notify) -> None:
         capture = cv2.VideoCapture(utf8(str(path)), cv2.CAP_V4L2)
@@ -76,16 +76,16 @@ class _Camera(OpenCVConnection):
         """Wait for the next picture.
 
         Raises:
-            LostError: the device is gone, or only repeats itself.
+            LostError: the camera is gone, or only repeats itself.
         """
         for _ in range(_MAX_REPETITIONS):
             image = super().read()
             read_at = time.monotonic()
             if not self._path.exists():
-                raise LostError("the device was pulled out")
+                raise LostError("the camera was pulled out")
             sudden = read_at - self._read_at < _SUDDEN * self._interval
             repeats = sudden and self._last is not None and bool((image == self._last).all())
             self._last, self._read_at = image, read_at
             if not repeats:
                 return image
-        raise LostError("the device only repeats its last frame")
+        raise LostError("the camera only repeats its last frame")

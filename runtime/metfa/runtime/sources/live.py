@@ -54,19 +54,19 @@ class Connection(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Let go of it."""
 
 
 class LiveSource(Source):
-    """Frames of a device or a network, connected again, for ever, when it is lost.
+    """Frames of a camera or a network, connected again, for ever, when it is lost.
 
     It is lost where reading says so, or where no frame comes for 2.5 s (or three frames' time). What a driver still
-    holds back is then left alone: its thread lets go of the device when it comes back. Frames of the next connection
+    holds back is then left alone: its thread lets go of it when it comes back. Frames of the next connection
     have the next ``session``; so have frames of another size. No frame is made up in between.
 
     Args:
         name: ``source`` of the frames.
-        connect: opens the device; called in other threads.
+        connect: opens the source; called in other threads.
         notify: told in a line when the source is lost, and when it is back.
 
     Raises:
@@ -115,7 +115,7 @@ class LiveSource(Source):
             yield Frame(picture.image, next_index - 1, picture.captured_at, self._name, session, losses)
 
     def close(self) -> None:
-        """Let go of the device, or leave it to the thread that still waits for it."""
+        """Let go of the source, or leave it to the thread that still waits for it."""
         self._closed.set()
         self._reader.abandon()
         self._reader.join(_CLOSE_SECONDS)
@@ -240,7 +240,7 @@ def connecting_to(name: str) -> Iterator[None]:
 
 def _no_answer(name: str, received: str) -> SourceError:
     return SourceError(
-        expected=f"an answer of {name}", received=received, remedy="check the device or the network, and the driver"
+        expected=f"an answer of {name}", received=received, remedy="check the camera or the network, and the driver"
     )
 
 

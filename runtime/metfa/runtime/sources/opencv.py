@@ -47,7 +47,7 @@ class OpenCVConnection:
         raise LostError("it delivers nothing any more")
 
     def close(self) -> None:
-        """Release the device."""
+        """Release the camera."""
         self._capture.release()
 
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class SimulatedDevice(Source):
-    """An endless scan of the phantom with one device, in real time.
+class SimulatedScanner(Source):
+    """An endless scan of the phantom with one scanner, in real time.
 
     Args:
-        profile: name of the device's profile.
+        profile: name of the scanner's profile.
 
     Raises:
         ProfileError: there is no such profile.
@@ -29,7 +29,7 @@ class SimulatedDevice(Source):
     def __init__(self, profile: str) -> None:
         self._name = f"phantom:{profile}"
         self._phantom = Phantom(load_profile(profile))
-        self.description = f"phantom scanned with device {profile}, {self.rate:g} frames/s"
+        self.description = f"phantom scanned with scanner {profile}, {self.rate:g} frames/s"
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield a frame every 1/rate s, or as fast as they are drawn where that is slower."""

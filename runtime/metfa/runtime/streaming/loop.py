@@ -59,7 +59,7 @@ class Classifier(Protocol):
         ...
 
     def restart(self) -> None:
-        """Be prepared for frames of another device."""
+        """Be prepared for frames of another scanner."""
         ...
 
 

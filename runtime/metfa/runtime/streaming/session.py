@@ -17,10 +17,10 @@ from ..bundle.directory import Bundle
 from ..classifier import PlaneClassifier
 from ..command import Interruption, say
 from ..decisions.decider import why_nothing_is_shown
-from ..decisions.device_check import read_device_statistics
+from ..decisions.scanner_check import read_scanner_statistics
 from ..errors import MetfaError, OutputError
 from ..plugins import load, names_in
-from ..sinks import CollectionSink, DeviceSink, StatusLineSink, WindowSink
+from ..sinks import CollectionSink, ScannerSink, StatusLineSink, WindowSink
 from ..sources import CaptureFormat, PacedSource, open_source
 from ..text import printable
 from .outputs import OutputFiles
@@ -79,14 +79,14 @@ def run_session(options: StreamOptions) -> None:
     files = OutputFiles(options.output, options.events, options.table, options.snapshots)
     files.refuse_to_overwrite(options.device, overwrite=options.overwrite)
     statistics = StreamStatistics()
-    device_check: DeviceSink | None = None
+    scanner_check: ScannerSink | None = None
     collection: CollectionSink | None = None
 
     def open_sinks() -> Iterator[Sink]:
         nonlocal collection
         labels = classifier.contract.labels
         if options.serve is not None:
-            yield _open_dashboard(options.serve, source, classifier, statistics, device_check)
+            yield _open_dashboard(options.serve, source, classifier, statistics, scanner_check)
         yield from files.open(source, labels)
         for name, value in options.added:
             yield _open_added(name, value, source, labels)
@@ -95,8 +95,8 @@ def run_session(options: StreamOptions) -> None:
         if options.collect is not None:
             collection = CollectionSink(options.collect, options.collect_limit)
             yield collection
-        if device_check is not None:
-            yield device_check
+        if scanner_check is not None:
+            yield scanner_check
         if options.window is not False:
             yield from _open_window(options.device, labels, required=options.window)
 
@@ -109,7 +109,7 @@ def run_session(options: StreamOptions) -> None:
             _say(f"source: {source.description}")
             # Up to here nothing was done that a signal could not simply end.
             interruption = stack.enter_context(Interruption())
-            device_check = _open_device_check(options.bundle)
+            scanner_check = _open_scanner_check(options.bundle)
             run_stream(
                 source,
                 classifier,
@@ -122,9 +122,9 @@ def run_session(options: StreamOptions) -> None:
             )
     except MetfaError:
         if statistics.frames:
-            _summarise(statistics, device_check, live=source.live)
+            _summarise(statistics, scanner_check, live=source.live)
         raise
-    _summarise(statistics, device_check, live=source.live)
+    _summarise(statistics, scanner_check, live=source.live)
     if collection is not None:
         roi = classifier.contract.input.region if options.region == "contract" else options.region
         _tell_of_collection(collection, options.collect, roi)
@@ -215,16 +215,16 @@ def _report_sector(region: Region | None, width: int, height: int) -> None:
     _say(f"sector: {found}")
 
 
-def _open_device_check(directory: Path) -> DeviceSink | None:
+def _open_scanner_check(directory: Path) -> ScannerSink | None:
     """Return what compares the stream's pictures with those of training; None where the bundle knows none."""
-    known = read_device_statistics(Bundle.open(directory))
-    return None if known is None else DeviceSink(known, _say)
+    known = read_scanner_statistics(Bundle.open(directory))
+    return None if known is None else ScannerSink(known, _say)
 
 
-def _summarise(statistics: StreamStatistics, device_check: DeviceSink | None, *, live: bool) -> None:
+def _summarise(statistics: StreamStatistics, scanner_check: ScannerSink | None, *, live: bool) -> None:
     say(statistics.summary().describe(live=live).splitlines())
-    if device_check is not None and statistics.frames:
-        say(device_check.describe().splitlines())
+    if scanner_check is not None and statistics.frames:
+        say(scanner_check.describe().splitlines())
 
 
 def _open_dashboard(
@@ -232,13 +232,13 @@ def _open_dashboard(
     source: Source,
     classifier: PlaneClassifier,
     statistics: StreamStatistics,
-    device_check: DeviceSink | None,
+    scanner_check: ScannerSink | None,
 ) -> DashboardSink:
     from ..sinks.dashboard import About, DashboardSink
 
     about = About(source.description, source.live, classifier.backend_choice, classifier.contract.labels)
     token = os.environ.pop("METFA_TOKEN", None) or None  # no program that this one starts is to know it
-    dashboard = DashboardSink(address, about, statistics, device=device_check, token=token)
+    dashboard = DashboardSink(address, about, statistics, scanner=scanner_check, token=token)
     _say(f"dashboard: {dashboard.url}{'?token=… of your METFA_TOKEN' if token else ''}")
     return dashboard
 

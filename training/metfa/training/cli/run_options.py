@@ -152,7 +152,7 @@ run_options = together(
         in_section("Run", "--device", default=None, help="cpu, cuda or cuda:N.  [default: cuda where there is one]"),
     ]
 )
-"""What a run is, and on which device it is carried out."""
+"""What a run is, and on which compute device it is carried out."""
 
 
 def make_config(

@@ -1,4 +1,4 @@
-"""``metfa-train``: labelled frames of one device and unlabelled frames of another → an adapted bundle."""
+"""``metfa-train``: labelled frames of one scanner and unlabelled frames of another → an adapted bundle."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def main(
     preview: Path | None,
     **options: Any,
 ) -> None:
-    """Adapt an ultrasound plane classifier to a new device, without labels for it.
+    """Adapt an ultrasound plane classifier to a new scanner, without labels for it.
 
-    With no arguments, from the phantom's device A to its device B.
+    With no arguments, from the phantom's scanner A to its scanner B.
     """
     require_extra("train", "torch", "lightning_fabric", "safetensors", "sklearn", "tqdm")
     from ..data.pair import list_pair

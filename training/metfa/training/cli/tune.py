@@ -1,4 +1,4 @@
-"""``metfa-tune``: hyper-parameters for a new device, found without labels for it → options for metfa-train."""
+"""``metfa-tune``: hyper-parameters for a new scanner, found without labels for it → options for metfa-train."""
 
 from __future__ import annotations
 

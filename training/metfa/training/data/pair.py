@@ -166,7 +166,7 @@ def _labels(source: PreparedDomain, target: PreparedDomain) -> tuple[str, ...]:
             raise DataError(
                 expected=f"at least {least + 1} training images in {domain.name}, one of them for validation",
                 received=f"{counts['train'] + counts['val']} of one group",
-                remedy="add frames of the device",
+                remedy="add frames of the scanner",
             )
     _require_same_classes(labels, target.name, target.classes)
     return labels

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedDomain:
-    """The pictures of one device, in the order of their digests: no file name and no class decides it.
+    """The pictures of one scanner, in the order of their digests: no file name and no class decides it.
 
     Attributes:
         name: how the user named it.

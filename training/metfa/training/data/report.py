@@ -190,7 +190,7 @@ def _few_of_target(pair: DomainPair) -> Iterator[str]:
     if frames < size:
         yield (
             f"  warning: {frames} training frames, fewer than the {size} in a batch, which repeats them; "
-            f"{_more_or_fewer('frames of the device', frames // classes)}"
+            f"{_more_or_fewer('frames of the scanner', frames // classes)}"
         )
 
 

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from ...files import utf8
-from ..device import sentence
+from ..scanner import sentence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...frame import Observation, PlaneEvent
     from ...streaming.summary import StreamStatistics
-    from ..device import DeviceSink
+    from ..scanner import ScannerSink
 
 HISTORY_SECONDS = 120
 """How far back the timeline goes."""
@@ -75,7 +75,7 @@ class Board:
     Args:
         about: what does not change.
         statistics: that the stream's observations and events are added to.
-        device: the check of the device, where there is one.
+        scanner: the scanner check, where there is one.
 
     Attributes:
         frame: what the page is told of the shown frame, or None before the first. Its number is how often another one
@@ -83,12 +83,12 @@ class Board:
         statistics: what the page is told twice a second of the run.
     """
 
-    def __init__(self, about: About, statistics: StreamStatistics, device: DeviceSink | None) -> None:
+    def __init__(self, about: About, statistics: StreamStatistics, scanner: ScannerSink | None) -> None:
         self.frame: dict[str, Any] | None = None
         self.statistics: dict[str, Any] = {}
         self._about = about
         self._source = statistics
-        self._device = device
+        self._scanner = scanner
         self._began = time.monotonic()
         self._newest: Observation | None = None
         self._shown: tuple[int, Observation] | None = None  # replaced in one step, as other threads read it
@@ -129,7 +129,7 @@ class Board:
             self.statistics = {
                 "time": round(now, 3),
                 **asdict(self._source.summary()),
-                "device": self._describe_device(),
+                "scanner": self._describe_scanner(),
             }
 
     def greeting(self) -> dict[str, Any]:
@@ -185,17 +185,17 @@ class Board:
             "latency_ms": round(observation.latency_ms, 2),
         }
 
-    def _describe_device(self) -> dict[str, Any] | None:
-        if self._device is None:
+    def _describe_scanner(self) -> dict[str, Any] | None:
+        if self._scanner is None:
             return None
-        report = self._device.report()
+        report = self._scanner.report()
         distances = [distance for distance in (report.source, report.target) if distance is not None]
         return {
             "verdict": report.verdict,
-            "text": utf8(sentence(report, self._device.names)),
-            "devices": [
+            "text": utf8(sentence(report, self._scanner.names)),
+            "scanners": [
                 {"name": utf8(name), "distance": round(distance, 3) if math.isfinite(distance) else None}
-                for name, distance in zip(self._device.names, distances, strict=True)
+                for name, distance in zip(self._scanner.names, distances, strict=True)
             ],
         }
 

@@ -1,4 +1,4 @@
-// What /events says, on the page. All text goes in as text, never as HTML: labels and names come from files and devices.
+// What /events says, on the page. All text goes in as text, never as HTML: labels and names come from files and scanners.
 
 const COLOURS = [
   "#4cc9f0", "#ffb454", "#5ee0a0", "#ff7b9c", "#b69cff", "#ffe066", "#5c96ff",
@@ -113,7 +113,7 @@ function onStatistics(summary) {
   setNumber("dropped", summary.dropped, "", rate("dropped") > 0);
   setNumber("stale", summary.stale, "", rate("stale") > 0);
   setNumber("losses", summary.losses);
-  if (summary.device) showDevice(summary.device);
+  if (summary.scanner) showScanner(summary.scanner);
   showState();
 }
 
@@ -122,18 +122,18 @@ function setNumber(id, value, unit = "", warn = false) {
   element(id).classList.toggle("warn", warn);
 }
 
-function showDevice({ verdict, text, devices: inFull }) {
-  // Of a path, the end tells the devices apart.
-  const devices = inFull.map((device) => ({ ...device, name: device.name.split("/").pop() }));
-  element("device").hidden = false;
+function showScanner({ verdict, text, scanners: inFull }) {
+  // Of a path, the end tells the scanners apart.
+  const scanners = inFull.map((scanner) => ({ ...scanner, name: scanner.name.split("/").pop() }));
+  element("scanner").hidden = false;
   const place = ["source", "target"].indexOf(verdict);
   element("verdict").textContent = text;
   element("verdict").className = verdict === "unknown" ? "warn" : "";
-  element("distances").replaceChildren(...devices.map(({ name, distance }, index) => {
+  element("distances").replaceChildren(...scanners.map(({ name, distance }, index) => {
     const row = make("li", "", index === place ? "best" : "");
     const track = make("span");
     const bar = make("i");
-    // The middle of the track is the limit that 95 % of the device's own pictures keep.
+    // The middle of the track is the limit that 95 % of the scanner's own pictures keep.
     bar.style.transform = `scaleX(${Math.min((distance ?? 0) / 2, 1)})`;
     track.append(bar);
     row.append(make("span", name), make("span", distance === null ? "–" : distance.toFixed(1)), track);

@@ -13,7 +13,7 @@ from .server import DashboardServer
 if TYPE_CHECKING:
     from ...frame import Observation, PlaneEvent
     from ...streaming.summary import StreamStatistics
-    from ..device import DeviceSink
+    from ..scanner import ScannerSink
     from .access import Address
     from .board import About
 
@@ -25,7 +25,7 @@ class DashboardSink(Sink):
         address: where it is served.
         about: what does not change while the stream goes on.
         statistics: that the stream's observations and events are added to.
-        device: the check of the device, where there is one.
+        scanner: the scanner check, where there is one.
         token: what viewers must know. None: on a loopback address nothing, on any other a token that is made up.
 
     Raises:
@@ -43,7 +43,7 @@ class DashboardSink(Sink):
         about: About,
         statistics: StreamStatistics,
         *,
-        device: DeviceSink | None = None,
+        scanner: ScannerSink | None = None,
         token: str | None = None,
     ) -> None:
         listening = address.listen()
@@ -53,7 +53,7 @@ class DashboardSink(Sink):
             listening.close()
             raise
         self.url = access.url
-        self._board = Board(about, statistics, device)
+        self._board = Board(about, statistics, scanner)
         self._server = DashboardServer(listening, access, self._board)
 
     def write(self, observation: Observation) -> None:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from metfa.runtime.bundle import records
-from metfa.runtime.phantom import BACKGROUND, PLANES, DeviceProfile, Phantom, load_profile
+from metfa.runtime.phantom import BACKGROUND, PLANES, Phantom, ScannerProfile, load_profile
 
 from ..listing import Entry, Listing
 
@@ -40,7 +40,7 @@ _FIRST_TEST_SCAN, _FIRST_SCAN = 900, 1000  # seeds; the benchmarks tune and scor
 class PhantomFrame:
     """A simulated frame of one plane; see :class:`~metfa.training.data.listing.Medium`."""
 
-    profile: DeviceProfile
+    profile: ScannerProfile
     plane: str
     seed: int
 
@@ -62,7 +62,7 @@ class PhantomFrame:
 class PhantomScan:
     """Some frames of a simulated live scan; see :class:`~metfa.training.data.listing.Medium`."""
 
-    profile: DeviceProfile
+    profile: ScannerProfile
     seed: int
 
     @property
@@ -100,7 +100,7 @@ def list_phantom(specification: Specification) -> Listing:
     return Listing(specification.name, tuple(entries), ())
 
 
-def _stills(profile: DeviceProfile) -> Iterator[Entry]:
+def _stills(profile: ScannerProfile) -> Iterator[Entry]:
     first_seed = 0
     for split, count in PHANTOM_IMAGES.items():
         for plane in (*PLANES, BACKGROUND):
@@ -110,7 +110,7 @@ def _stills(profile: DeviceProfile) -> Iterator[Entry]:
         first_seed += count
 
 
-def _scans(profile: DeviceProfile, count: int) -> Iterator[Entry]:
+def _scans(profile: ScannerProfile, count: int) -> Iterator[Entry]:
     """Yield scans to train on, without labels, and a few to test on, with them."""
     for number in range(count):
         yield Entry(PhantomScan(profile, _FIRST_SCAN + number), None, "train", f"recording {number + 1}")
@@ -120,16 +120,16 @@ def _scans(profile: DeviceProfile, count: int) -> Iterator[Entry]:
 
 
 @lru_cache(maxsize=2)
-def _phantom(profile: DeviceProfile) -> Phantom:
+def _phantom(profile: ScannerProfile) -> Phantom:
     return Phantom(profile)
 
 
 @lru_cache(maxsize=2 * TEST_SCANS)
-def _planes(profile: DeviceProfile, seed: int) -> tuple[str, ...]:
+def _planes(profile: ScannerProfile, seed: int) -> tuple[str, ...]:
     """Return what each frame of a scan shows; a second of calculation."""
     return tuple(islice(_phantom(profile).planes(seed), 0, TAKEN * SCAN_FRAMES, TAKEN))
 
 
 @lru_cache(maxsize=2)
-def _json(profile: DeviceProfile) -> str:
+def _json(profile: ScannerProfile) -> str:
     return records.to_json(profile)

@@ -1,4 +1,4 @@
-"""What is kept of the training pictures of each device."""
+"""What is kept of the training pictures of each scanner."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime.bundle import records
-from metfa.runtime.decisions.device_check import FALSE_ALARMS, DeviceSpace
+from metfa.runtime.decisions.scanner_check import FALSE_ALARMS, ScannerSpace
 from metfa.runtime.imaging.appearance import FEATURES, appearance
 from metfa.training.data.pair import read_pair
-from metfa.training.device_statistics import POINTS, conformal_limit, describe_device, device_statistics, whiten
+from metfa.training.scanner_statistics import POINTS, conformal_limit, describe_scanner, scanner_statistics, whiten
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,9 +57,9 @@ def test_the_limit_is_the_smallest_that_keeps_its_promise(distances: list[float]
         assert limit == max(distances)
 
 
-def test_new_pictures_of_the_device_are_beyond_the_limit_as_rarely_as_promised() -> None:
-    reference = describe_device("device", pictures(300, seed=0), pictures(200, seed=1))
-    space = DeviceSpace(reference.centre, reference.whitening, reference.points)
+def test_new_pictures_of_the_scanner_are_beyond_the_limit_as_rarely_as_promised() -> None:
+    reference = describe_scanner("scanner", pictures(300, seed=0), pictures(200, seed=1))
+    space = ScannerSpace(reference.centre, reference.whitening, reference.points)
     beyond = np.mean([space.distance(appearance(frame)) > reference.limit for (frame,) in pictures(400, seed=2)])
     assert 0 < beyond < 2 * FALSE_ALARMS
     others = np.mean([space.distance(appearance(frame)) > reference.limit for (frame,) in pictures(50, 3, spread=9)])
@@ -67,7 +67,7 @@ def test_new_pictures_of_the_device_are_beyond_the_limit_as_rarely_as_promised()
 
 
 def test_the_description_is_compact() -> None:
-    reference = describe_device("device", pictures(POINTS + 50, seed=0), pictures(20, seed=1))
+    reference = describe_scanner("scanner", pictures(POINTS + 50, seed=0), pictures(20, seed=1))
     assert len(reference.points) == POINTS
     assert len(records.to_json(reference, indent=None)) < 100_000
 
@@ -75,22 +75,22 @@ def test_the_description_is_compact() -> None:
 @pytest.mark.parametrize("count", [2, 5])
 def test_few_or_equal_pictures_suffice(count: int) -> None:
     frames = np.repeat(pictures(1, seed=0), count, axis=0)
-    assert describe_device("device", frames, frames[:1]).limit > 0
+    assert describe_scanner("scanner", frames, frames[:1]).limit > 0
 
 
 def test_labels_take_no_part(config: TrainingConfig, source: Path, target: Path) -> None:
     run = replace(config, source=str(source), target=str(target))
-    statistics = device_statistics(read_pair(run), adapted=True)
+    statistics = scanner_statistics(read_pair(run), adapted=True)
     assert statistics.target is not None
     assert statistics.target.name == str(target)
     unlabelled = target.with_name("unlabelled")
     unlabelled.mkdir()
     for path in sorted(target.rglob("*.png")):
         path.rename(unlabelled / f"{path.parent.name}-{path.name}")
-    without = device_statistics(read_pair(replace(run, target=str(unlabelled))), adapted=True)
+    without = scanner_statistics(read_pair(replace(run, target=str(unlabelled))), adapted=True)
     assert without.target == replace(statistics.target, name=str(unlabelled))
 
 
-def test_a_model_that_was_not_adapted_knows_one_device(config: TrainingConfig, source: Path, target: Path) -> None:
+def test_a_model_that_was_not_adapted_knows_one_scanner(config: TrainingConfig, source: Path, target: Path) -> None:
     run = replace(config, source=str(source), target=str(target))
-    assert device_statistics(read_pair(run), adapted=False).target is None
+    assert scanner_statistics(read_pair(run), adapted=False).target is None

@@ -1,4 +1,4 @@
-"""What pictures look like, how far that is from what a device's look like, and what a stream amounts to."""
+"""What pictures look like, how far that is from what a scanner's look like, and what a stream amounts to."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from hypothesis import strategies as st
 from metfa.runtime import Bundle, Decision, Frame, Observation
 from metfa.runtime.bundle import directory as bundles
 from metfa.runtime.bundle import records
-from metfa.runtime.decisions.device_check import (
+from metfa.runtime.decisions.scanner_check import (
     MIN_LOOKS,
     SCHEMA,
     WINDOW_SECONDS,
-    DeviceCheck,
-    DeviceReference,
-    DeviceReport,
-    DeviceSpace,
-    DeviceStatistics,
-    read_device_statistics,
+    ScannerCheck,
+    ScannerReference,
+    ScannerReport,
+    ScannerSpace,
+    ScannerStatistics,
+    read_scanner_statistics,
 )
 from metfa.runtime.errors import BundleError
 from metfa.runtime.frame import Unusable
 from metfa.runtime.imaging.appearance import FEATURES, appearance
-from metfa.runtime.sinks import DeviceSink, Feeds
-from metfa.runtime.sinks.device import sentence
+from metfa.runtime.sinks import Feeds, ScannerSink
+from metfa.runtime.sinks.scanner import sentence
 
 from .conftest import make_observation, make_prediction
 
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 
 
 def speckle(seed: int, grain: float, height: int = 40, width: int = 56, brightness: float = 60) -> NDArray[np.uint8]:
-    """A picture of speckle whose grain is that of a device."""
+    """A picture of speckle whose grain is that of a scanner."""
     noise = np.random.default_rng(seed).rayleigh(1.0, (height, width))
     smooth = cv2.GaussianBlur(noise, (0, 0), grain)
     return np.asarray(np.clip(smooth * brightness, 0, 255), np.uint8)
 
 
-def reference(name: str, grain: float, limit: float = 4.0) -> DeviceReference:
-    """A device described without whitening: ten pictures of its grain."""
+def reference(name: str, grain: float, limit: float = 4.0) -> ScannerReference:
+    """A scanner described without whitening: ten pictures of its grain."""
     points = np.stack([appearance(speckle(seed, grain)) for seed in range(10)]).astype(np.float64)
-    return DeviceReference(
+    return ScannerReference(
         name=name,
         centre=(0.0,) * FEATURES,
         whitening=tuple(map(tuple, (np.eye(FEATURES) * 20).tolist())),
@@ -62,7 +62,7 @@ def reference(name: str, grain: float, limit: float = 4.0) -> DeviceReference:
 
 
 FINE, COARSE, COARSEST = 0.6, 1.5, 4.0
-KNOWN = DeviceStatistics(SCHEMA, reference("fine", FINE), reference("coarse", COARSE))
+KNOWN = ScannerStatistics(SCHEMA, reference("fine", FINE), reference("coarse", COARSE))
 
 
 def naive_appearance(picture: NDArray[np.uint8]) -> list[float]:
@@ -110,10 +110,10 @@ def test_the_distance_is_to_the_third_nearest_point(data: st.DataObject) -> None
     whitening, points = generator.normal(size=(4, 4)), generator.normal(size=(count, 4))
     place = [sum((features[i] - centre[i]) * whitening[i, j] for i in range(4)) for j in range(4)]
     distances = sorted(math.sqrt(sum((a - b) ** 2 for a, b in zip(place, point, strict=True)) / 4) for point in points)
-    assert DeviceSpace(centre, whitening, points).distance(features) == pytest.approx(distances[min(3, count) - 1])
+    assert ScannerSpace(centre, whitening, points).distance(features) == pytest.approx(distances[min(3, count) - 1])
 
 
-def look(check: DeviceCheck, grains: list[float], start: float = 0.0) -> None:
+def look(check: ScannerCheck, grains: list[float], start: float = 0.0) -> None:
     for number, grain in enumerate(grains):
         assert check.update(speckle(1000 + number, grain), start + 0.2 * number)
 
@@ -132,7 +132,7 @@ def look(check: DeviceCheck, grains: list[float], start: float = 0.0) -> None:
     ],
 )
 def test_the_verdict(grains: list[float], verdict: str) -> None:
-    check = DeviceCheck(KNOWN)
+    check = ScannerCheck(KNOWN)
     look(check, grains)
     report = check.report()
     assert (report.verdict, report.looks) == (verdict, len(grains))
@@ -142,8 +142,8 @@ def test_the_verdict(grains: list[float], verdict: str) -> None:
         assert min(distances, key=distances.__getitem__) == verdict
 
 
-def test_without_a_target_there_are_one_device_and_others() -> None:
-    check = DeviceCheck(replace(KNOWN, target=None))
+def test_without_a_target_there_are_one_scanner_and_others() -> None:
+    check = ScannerCheck(replace(KNOWN, target=None))
     look(check, [COARSE] * MIN_LOOKS)
     report = check.report()
     assert (report.verdict, report.target) == ("unknown", None)
@@ -151,13 +151,13 @@ def test_without_a_target_there_are_one_device_and_others() -> None:
 
 
 def test_no_picture_is_no_verdict() -> None:
-    report = DeviceCheck(KNOWN).report()
+    report = ScannerCheck(KNOWN).report()
     assert (report.verdict, report.looks) == ("not enough yet", 0)
     assert math.isnan(report.source)
 
 
 def test_only_the_last_half_minute_counts() -> None:
-    check = DeviceCheck(KNOWN)
+    check = ScannerCheck(KNOWN)
     look(check, [COARSEST] * MIN_LOOKS)
     look(check, [FINE] * MIN_LOOKS, start=WINDOW_SECONDS + 6)
     assert (check.report().verdict, check.report().looks) == ("source", MIN_LOOKS)
@@ -166,13 +166,13 @@ def test_only_the_last_half_minute_counts() -> None:
 
 
 def test_pictures_a_moment_apart_are_one() -> None:
-    check = DeviceCheck(KNOWN)
+    check = ScannerCheck(KNOWN)
     looked = [check.update(speckle(number, FINE), number / 30) for number in range(11)]
     assert [number for number, was in enumerate(looked) if was] == [0, 5, 10]
 
 
 def test_a_recording_that_begins_anew_is_looked_at() -> None:
-    check = DeviceCheck(KNOWN)
+    check = ScannerCheck(KNOWN)
     assert check.update(speckle(0, FINE), 100.0)
     assert check.update(speckle(1, FINE), 0.0)
 
@@ -183,9 +183,9 @@ def observe(grain: float, number: int, session: int = 0) -> Observation:
     return make_observation(Frame(picture, number, 1.0, "scan", session), prediction, time=0.2 * number)
 
 
-def test_a_stream_says_once_what_its_device_is_like() -> None:
+def test_a_stream_says_once_what_its_scanner_is_like() -> None:
     said: list[str] = []
-    with DeviceSink(KNOWN, said.append) as sink:
+    with ScannerSink(KNOWN, said.append) as sink:
         assert sink.describe().endswith(
             "Too few images yet to tell whether they look like those the model was trained on."
         )
@@ -193,7 +193,7 @@ def test_a_stream_says_once_what_its_device_is_like() -> None:
             sink.write(observe(COARSE, number))
             assert len(said) == (number >= MIN_LOOKS - 1)
         assert said[0].startswith(
-            "device check: These images look like those of coarse, which the model was trained on."
+            "scanner check: These images look like those of coarse, which the model was trained on."
         )
         assert re.search(r"\(Distance \d+\.\d from fine, 0\.\d from coarse; the limit is 1\.\)$", said[0])
         assert sink.report().verdict == "target"
@@ -203,25 +203,25 @@ def test_a_stream_says_once_what_its_device_is_like() -> None:
     unlike = (
         "These images look unlike those the model was trained on (scanner, preset or gain). Treat its labels with care."
     )
-    assert said[1].startswith(f"device check: {unlike} To adapt to them, collect frames with --collect DIR, then ")
+    assert said[1].startswith(f"scanner check: {unlike} To adapt to them, collect frames with --collect DIR, then ")
     assert sink.describe() != said[1]  # which tells of the last half minute
 
 
 def test_a_mistake_in_the_check_does_not_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(DeviceCheck, "update", None)
+    monkeypatch.setattr(ScannerCheck, "update", None)
     with Feeds(live=False, notify=said.append) as feeds:
-        feeds.add(DeviceSink(KNOWN, said.append))
+        feeds.add(ScannerSink(KNOWN, said.append))
         for number in range(3):
             feeds.put(observe(FINE, number))
     assert not feeds.failed
     (line,) = said
-    assert line.startswith("device check: left out from here on: ")
+    assert line.startswith("scanner check: left out from here on: ")
 
 
-def test_a_new_session_may_be_another_device() -> None:
+def test_a_new_session_may_be_another_scanner() -> None:
     said: list[str] = []
-    with DeviceSink(replace(KNOWN, target=None), said.append) as sink:
+    with ScannerSink(replace(KNOWN, target=None), said.append) as sink:
         for number in range(MIN_LOOKS):
             sink.write(observe(FINE, number))
         sink.write(observe(COARSE, MIN_LOOKS, session=1))
@@ -232,31 +232,31 @@ def test_a_new_session_may_be_another_device() -> None:
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("phantom:A", "phantom:A"), ("/data/scans/E8/", "E8"), ("all.csv?device=E8", "all.csv?device=E8"), ("/", "/")],
+    [("phantom:A", "phantom:A"), ("/data/scans/E8/", "E8"), ("all.csv?scanner=E8", "all.csv?scanner=E8"), ("/", "/")],
 )
-def test_a_device_is_called_by_the_end_of_its_path(name: str, shown: str) -> None:
-    text = sentence(DeviceReport("source", 0.5, None, MIN_LOOKS), [name])
+def test_a_scanner_is_called_by_the_end_of_its_path(name: str, shown: str) -> None:
+    text = sentence(ScannerReport("source", 0.5, None, MIN_LOOKS), [name])
     assert text == f"These images look like those of {shown}, which the model was trained on."
     assert not re.search(r"\d\.\d", text)
 
 
 @pytest.mark.parametrize("status", get_args(Unusable))
 def test_pictures_that_show_nothing_tell_nothing(status: Unusable) -> None:
-    with DeviceSink(KNOWN, print) as sink:
+    with ScannerSink(KNOWN, print) as sink:
         sink.write(replace(observe(FINE, 0), decision=Decision(status, None, 0.0)))
     assert sink.report().looks == 0
 
 
-def with_devices(bundle: Path, content: bytes) -> Bundle:
+def with_scanners(bundle: Path, content: bytes) -> Bundle:
     with bundles.updating(bundle, keep=lambda _: True) as stage:
-        (stage / bundles.DEVICES).write_bytes(content)
+        (stage / bundles.SCANNERS).write_bytes(content)
     return Bundle.open(bundle)
 
 
 def test_the_statistics_come_back_from_a_bundle(bundle: Path) -> None:
-    assert read_device_statistics(Bundle.open(bundle)) is None
+    assert read_scanner_statistics(Bundle.open(bundle)) is None
     content = records.to_json(KNOWN, indent=None).encode()
-    assert read_device_statistics(with_devices(bundle, content)) == KNOWN
+    assert read_scanner_statistics(with_scanners(bundle, content)) == KNOWN
 
 
 def edited(**changes: Any) -> bytes:
@@ -264,9 +264,9 @@ def edited(**changes: Any) -> bytes:
     return text.encode()
 
 
-def _unchecked(record: DeviceReference, **changes: Any) -> DeviceReference:
+def _unchecked(record: ScannerReference, **changes: Any) -> ScannerReference:
     """A copy whose values nobody has looked at."""
-    copy = object.__new__(DeviceReference)
+    copy = object.__new__(ScannerReference)
     for name in ("name", "centre", "whitening", "points", "limit"):
         object.__setattr__(copy, name, changes.get(name, getattr(record, name)))
     return copy
@@ -286,4 +286,4 @@ def _unchecked(record: DeviceReference, **changes: Any) -> DeviceReference:
 )
 def test_damaged_statistics_are_refused(bundle: Path, content: bytes, message: str) -> None:
     with pytest.raises(BundleError, match=message):
-        read_device_statistics(with_devices(bundle, content))
+        read_scanner_statistics(with_scanners(bundle, content))

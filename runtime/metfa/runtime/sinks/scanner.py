@@ -1,10 +1,10 @@
-"""The check of the device, beside the stream."""
+"""The check of the scanner, beside the stream."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from ..decisions.device_check import DeviceCheck, DeviceReport, DeviceStatistics
+from ..decisions.scanner_check import ScannerCheck, ScannerReport, ScannerStatistics
 from ..frame import Unusable
 from .base import Sink
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from ..frame import Observation
 
 
-class DeviceSink(Sink):
-    """Says in a line which device the stream's pictures are like, and once more where that changes to unknown.
+class ScannerSink(Sink):
+    """Says in a line which scanner the stream's pictures are like, and once more where that changes to unknown.
 
     Args:
         statistics: the bundle's.
         notify: takes the line.
 
     Attributes:
-        names: of the devices of training, in the order of the report's distances.
+        names: of the scanners of training, in the order of the report's distances.
     """
 
-    name = "device check"
+    name = "scanner check"
     kind = "pictures"  # of a recording every one counts
 
-    def __init__(self, statistics: DeviceStatistics, notify: Callable[[str], object]) -> None:
-        self.names = device_names(statistics)
+    def __init__(self, statistics: ScannerStatistics, notify: Callable[[str], object]) -> None:
+        self.names = scanner_names(statistics)
         self._notify = notify
-        self._check = DeviceCheck(statistics)
+        self._check = ScannerCheck(statistics)
         self._report = self._check.report()
         self._session = 0
         self._said: set[str] = {"not enough yet"}
@@ -50,8 +50,8 @@ class DeviceSink(Sink):
             self._said.add(self._report.verdict)
             self._notify(self.describe())
 
-    def report(self) -> DeviceReport:
-        """Return how far the device is from those of training; from any thread."""
+    def report(self) -> ScannerReport:
+        """Return how far the scanner is from those of training; from any thread."""
         return self._report
 
     def describe(self) -> str:
@@ -62,12 +62,12 @@ class DeviceSink(Sink):
         """Nothing is kept."""
 
 
-def device_names(statistics: DeviceStatistics) -> list[str]:
-    """Return the names of the devices of training: source and, where there is one, target."""
-    return [device.name for device in (statistics.source, statistics.target) if device is not None]
+def scanner_names(statistics: ScannerStatistics) -> list[str]:
+    """Return the names of the scanners of training: source and, where there is one, target."""
+    return [scanner.name for scanner in (statistics.source, statistics.target) if scanner is not None]
 
 
-def sentence(report: DeviceReport, names: Sequence[str]) -> str:
+def sentence(report: ScannerReport, names: Sequence[str]) -> str:
     """Return what whoever scans should know of a report, without numbers."""
     if report.verdict == "not enough yet":
         return "Too few images yet to tell whether they look like those the model was trained on."
@@ -80,10 +80,10 @@ def sentence(report: DeviceReport, names: Sequence[str]) -> str:
     return f"These images look like those of {_end(name)}, which the model was trained on."
 
 
-def describe(report: DeviceReport, names: Sequence[str]) -> str:
-    """Return the sentence, what to do where the device is unknown, and the distances."""
+def describe(report: ScannerReport, names: Sequence[str]) -> str:
+    """Return the sentence, what to do where the scanner is unknown, and the distances."""
     distances = [distance for distance in (report.source, report.target) if distance is not None]
-    parts = [f"device check: {sentence(report, names)}"]
+    parts = [f"scanner check: {sentence(report, names)}"]
     if report.verdict == "unknown":
         parts.append("To adapt to them, collect frames with --collect DIR, then metfa-train --target DIR.")
     if report.looks:
@@ -93,5 +93,5 @@ def describe(report: DeviceReport, names: Sequence[str]) -> str:
 
 
 def _end(name: str) -> str:
-    """Return the end of a path, which tells devices apart."""
+    """Return the end of a path, which tells scanners apart."""
     return name.rstrip("/").rpartition("/")[2] or name

@@ -1,4 +1,4 @@
-"""What the benchmark of the device check counts."""
+"""What the benchmark of the scanner check counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from benchmarks.studies.devices import SparsePhantom, scan_row, still_row
+from benchmarks.studies.scanners import SparsePhantom, scan_row, still_row
 
 from metfa.runtime.phantom import load_profile
 

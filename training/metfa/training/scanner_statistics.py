@@ -1,4 +1,4 @@
-"""What the pictures of the two devices look like, for the check of the device while streaming; no label takes part."""
+"""What the pictures of the two scanners look like, for the scanner check while streaming; no label takes part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.covariance import ledoit_wolf
 
-from metfa.runtime.decisions.device_check import FALSE_ALARMS, SCHEMA, DeviceReference, DeviceSpace, DeviceStatistics
+from metfa.runtime.decisions.scanner_check import (
+    FALSE_ALARMS,
+    SCHEMA,
+    ScannerReference,
+    ScannerSpace,
+    ScannerStatistics,
+)
 from metfa.runtime.imaging.appearance import appearance
 
 if TYPE_CHECKING:
@@ -27,8 +33,8 @@ _MIN_SPREAD = 1e-3  # of a feature; a smaller one is rounding
 _MIN_VARIANCE = 1e-3  # of a direction, relative to a feature's
 
 
-def device_statistics(pair: DomainPair, *, adapted: bool) -> DeviceStatistics:
-    """Describe the devices of a run.
+def scanner_statistics(pair: DomainPair, *, adapted: bool) -> ScannerStatistics:
+    """Describe the scanners of a run.
 
     Args:
         pair: its domains; training and validation frames are read.
@@ -38,18 +44,18 @@ def device_statistics(pair: DomainPair, *, adapted: bool) -> DeviceStatistics:
         DataError, SourceError, OutputError: frames cannot be read.
     """
 
-    def describe(role: Role, name: str) -> DeviceReference:
-        return describe_device(name, pair.frames(role, "train").frames, pair.frames(role, "val").frames)
+    def describe(role: Role, name: str) -> ScannerReference:
+        return describe_scanner(name, pair.frames(role, "train").frames, pair.frames(role, "val").frames)
 
-    return DeviceStatistics(
+    return ScannerStatistics(
         schema=SCHEMA,
         source=describe("source", pair.source.name),
         target=describe("target", pair.target.name) if adapted else None,
     )
 
 
-def describe_device(name: str, training: FrameSequence, held_out: FrameSequence) -> DeviceReference:
-    """Describe one device.
+def describe_scanner(name: str, training: FrameSequence, held_out: FrameSequence) -> ScannerReference:
+    """Describe one scanner.
 
     Args:
         name: the domain, as the user named it.
@@ -59,9 +65,9 @@ def describe_device(name: str, training: FrameSequence, held_out: FrameSequence)
     features = _features(training)
     centre, whitening = whiten(features)
     points = ((features - centre) @ whitening)[_spread(len(features), POINTS)]
-    space = DeviceSpace(centre, whitening, points)
+    space = ScannerSpace(centre, whitening, points)
     distances = [space.distance(vector) for vector in _features(held_out)]
-    return DeviceReference(
+    return ScannerReference(
         name=name,
         centre=_rounded(centre),
         whitening=tuple(map(_rounded, whitening)),

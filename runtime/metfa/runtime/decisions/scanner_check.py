@@ -1,8 +1,8 @@
-"""Is this device one that the model knows? Compares what its pictures look like with those of training.
+"""Is this scanner one that the model knows? Compares what its pictures look like with those of training.
 
-A picture's distance to a device is that to the third nearest of the device's training pictures, in the space of
-:func:`~metfa.runtime.imaging.appearance.appearance`, whitened with the device's own covariance. It is measured in
-units of a limit that at most 5 % of the device's pictures exceed: the quantile of held-out ones that split conformal
+A picture's distance to a scanner is that to the third nearest of the scanner's training pictures, in the space of
+:func:`~metfa.runtime.imaging.appearance.appearance`, whitened with the scanner's own covariance. It is measured in
+units of a limit that at most 5 % of the scanner's pictures exceed: the quantile of held-out ones that split conformal
 prediction takes (Lei et al., JASA 113:1094, 2018).
 
 Without clock and without I/O: the same pictures at the same times give the same report.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from ..bundle import records
-from ..bundle.directory import DEVICES
+from ..bundle.directory import SCANNERS
 from ..errors import BundleError
 from ..imaging.appearance import FEATURES, appearance
 
@@ -30,30 +30,30 @@ if TYPE_CHECKING:
     from ..bundle.directory import Bundle
 
 SCHEMA = 1
-"""Version of the fields of :class:`DeviceStatistics`."""
+"""Version of the fields of :class:`ScannerStatistics`."""
 
 FALSE_ALARMS = 0.05
-"""The share of a device's own pictures that may lie beyond its limit."""
+"""The share of a scanner's own pictures that may lie beyond its limit."""
 
 WINDOW_SECONDS = 30.0
 MIN_LOOKS = 30
 """Pictures that a verdict rests on, at least: five seconds of a live stream."""
 
-_MAX_SHARE_BEYOND = 0.6  # of a known device's pictures; a scan has frames between the planes, which training did not
+_MAX_SHARE_BEYOND = 0.6  # of a known scanner's pictures; a scan has frames between the planes, which training did not
 _NEIGHBOUR = 3
 _INTERVAL_SECONDS = 0.15  # between two pictures that are looked at; closer ones hardly differ
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceReference:
-    """What the training pictures of one device look like.
+class ScannerReference:
+    """What the training pictures of one scanner look like.
 
     Attributes:
         name: the domain, as the user named it.
         centre: [F], the mean appearance.
         whitening: [F, F]; (appearance − centre) times it has about unit covariance.
         points: [K, F], whitened appearances of training pictures.
-        limit: the distance that at most ``FALSE_ALARMS`` of the device's pictures exceed, > 0.
+        limit: the distance that at most ``FALSE_ALARMS`` of the scanner's pictures exceed, > 0.
     """
 
     name: str
@@ -71,43 +71,43 @@ class DeviceReference:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceStatistics:
-    """What a bundle knows of the devices that its model was trained on; ``devices.json``.
+class ScannerStatistics:
+    """What a bundle knows of the scanners that its model was trained on; ``scanners.json``.
 
     Attributes:
         schema: version of these fields.
-        source: the labelled device.
-        target: the device that the model was adapted to; None where it was not.
+        source: the labelled scanner.
+        target: the scanner that the model was adapted to; None where it was not.
     """
 
     schema: int
-    source: DeviceReference
-    target: DeviceReference | None
+    source: ScannerReference
+    target: ScannerReference | None
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema {self.schema} where this version of metfa reads schema {SCHEMA}")
 
 
-def read_device_statistics(bundle: Bundle) -> DeviceStatistics | None:
-    """Return the device statistics of a bundle; None where it has none, as its model was not trained here.
+def read_scanner_statistics(bundle: Bundle) -> ScannerStatistics | None:
+    """Return the scanner statistics of a bundle; None where it has none, as its model was not trained here.
 
     Raises:
         BundleError: they are damaged.
     """
-    if DEVICES not in bundle.files:
+    if SCANNERS not in bundle.files:
         return None
     return records.from_json(
-        DeviceStatistics,
-        bundle.read(DEVICES),
-        origin=str(bundle.directory / DEVICES),
+        ScannerStatistics,
+        bundle.read(SCANNERS),
+        origin=str(bundle.directory / SCANNERS),
         remedy="make the bundle again with metfa-train",
         error=BundleError,
     )
 
 
-class DeviceSpace:
-    """Measures distances to one device.
+class ScannerSpace:
+    """Measures distances to one scanner.
 
     Args:
         centre: float [F].
@@ -137,13 +137,13 @@ Verdict: TypeAlias = Literal["source", "target", "unknown", "not enough yet"]
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceReport:
-    """How far the device of a stream is from those of training.
+class ScannerReport:
+    """How far the scanner of a stream is from those of training.
 
     Attributes:
         verdict: which of them its pictures are like; unknown where more than 60 % of them lie beyond every limit.
-        source: median distance to the labelled device, in units of its limit; NaN before the first picture.
-        target: the same to the device that the model was adapted to; None where it was not.
+        source: median distance to the labelled scanner, in units of its limit; NaN before the first picture.
+        target: the same to the scanner that the model was adapted to; None where it was not.
         looks: how many pictures of the last 30 seconds that rests on.
     """
 
@@ -159,9 +159,9 @@ class _Look(NamedTuple):
 
 
 def judge(distances: NDArray[np.float64]) -> Verdict:
-    """Return which device pictures are like, from their distances to source and target, in units of their limits.
+    """Return which scanner pictures are like, from their distances to source and target, in units of their limits.
 
-    Where a picture of a known device lies beyond its limit with a chance of 5 %, more than 60 % of them do with a
+    Where a picture of a known scanner lies beyond its limit with a chance of 5 %, more than 60 % of them do with a
     chance of at most 8.3 % (Markov's inequality), however much the pictures of a stream resemble each other.
 
     Args:
@@ -174,28 +174,28 @@ def judge(distances: NDArray[np.float64]) -> Verdict:
     return "source" if np.median(distances, axis=0).argmin() == 0 else "target"
 
 
-class DeviceCheck:
+class ScannerCheck:
     """Follows the pictures of a stream.
 
     Args:
         statistics: the bundle's.
     """
 
-    def __init__(self, statistics: DeviceStatistics) -> None:
-        self._devices = [
-            (DeviceSpace(device.centre, device.whitening, device.points), device.limit)
-            for device in (statistics.source, statistics.target)
-            if device is not None
+    def __init__(self, statistics: ScannerStatistics) -> None:
+        self._scanners = [
+            (ScannerSpace(scanner.centre, scanner.whitening, scanner.points), scanner.limit)
+            for scanner in (statistics.source, statistics.target)
+            if scanner is not None
         ]
         self._looks: deque[_Look] = deque()
 
     def distances(self, picture: NDArray[np.uint8]) -> tuple[float, ...]:
         """Return a picture's distance, uint8 [H, W], to source and, where there is one, target, over their limits."""
         features = appearance(picture)
-        return tuple(space.distance(features) / limit for space, limit in self._devices)
+        return tuple(space.distance(features) / limit for space, limit in self._scanners)
 
     def restart(self) -> None:
-        """Forget the pictures up to now: others follow, of another device perhaps."""
+        """Forget the pictures up to now: others follow, of another scanner perhaps."""
         self._looks.clear()
 
     def update(self, picture: NDArray[np.uint8], time: float) -> bool:
@@ -215,10 +215,10 @@ class DeviceCheck:
             self._looks.popleft()
         return True
 
-    def report(self) -> DeviceReport:
+    def report(self) -> ScannerReport:
         """Return how far the pictures of the last 30 seconds are from those of training."""
         if not self._looks:
-            return DeviceReport("not enough yet", math.nan, math.nan if len(self._devices) > 1 else None, 0)
+            return ScannerReport("not enough yet", math.nan, math.nan if len(self._scanners) > 1 else None, 0)
         distances = np.array([look.distances for look in self._looks])
         source, *target = np.median(distances, axis=0).tolist()
-        return DeviceReport(judge(distances), source, target[0] if target else None, len(distances))
+        return ScannerReport(judge(distances), source, target[0] if target else None, len(distances))

@@ -1,10 +1,10 @@
-"""How often the device check warns of a device that it does not know, and of one that it does.
+"""How often the scanner check warns of a scanner that it does not know, and of one that it does.
 
-Devices are those of the phantom and four more with other probes or settings, and those of the real data that
+Scanners are those of the phantom and four more with other probes or settings, and those of the real data that
 ``METFA_DATA`` names. The same is measured with the embedding in the place of the appearance, where a bundle that was
 adapted from phantom:A to phantom:B is given::
 
-    python -m benchmarks.studies.devices --bundle runs/metfa
+    python -m benchmarks.studies.scanners --bundle runs/metfa
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 
 from metfa.runtime import Bundle, open_source
 from metfa.runtime.command import Command
-from metfa.runtime.decisions.device_check import (
+from metfa.runtime.decisions.scanner_check import (
     FALSE_ALARMS,
     MIN_LOOKS,
     SCHEMA,
     WINDOW_SECONDS,
-    DeviceCheck,
-    DeviceSpace,
-    DeviceStatistics,
+    ScannerCheck,
+    ScannerSpace,
+    ScannerStatistics,
     judge,
 )
 from metfa.runtime.files import write_text
@@ -42,8 +42,8 @@ from metfa.runtime.phantom.scan import FRAMES_PER_SECOND, sweep
 from metfa.training.data.decoding import Preparation
 from metfa.training.data.prepared import read_domain
 from metfa.training.data.readers import list_domain
-from metfa.training.device_statistics import conformal_limit, describe_device, whiten
 from metfa.training.evaluation.model import infer
+from metfa.training.scanner_statistics import conformal_limit, describe_scanner, whiten
 from metfa.training.weights import load_network
 
 from ..machine import host
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from metfa.runtime.bundle.contract import Region
-    from metfa.runtime.phantom import DeviceProfile
+    from metfa.runtime.phantom import ScannerProfile
     from metfa.training.data.listing import Split
 
 Images: TypeAlias = list[NDArray[np.uint8]]
@@ -73,17 +73,17 @@ DRAWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Pictures of one device against a pair of known ones.
+    """Pictures of one scanner against a pair of known ones.
 
     Attributes:
         source: one of the pair.
         target: the other.
         by: what describes a picture.
         pictures: what was looked at.
-        known: whether its device is one of the pair.
+        known: whether its scanner is one of the pair.
         number: of pictures.
         beyond: the share of them beyond both limits.
-        unknown: the share of windows whose verdict is that the device is unknown: draws of 30 stills, or the last 30
+        unknown: the share of windows whose verdict is that the scanner is unknown: draws of 30 stills, or the last 30
             seconds of a scan or a clip at each picture from the 30th; None where there are fewer.
     """
 
@@ -100,7 +100,7 @@ class Row:
 @click.command(cls=Command)
 @click.option("--bundle", "directory", type=click.Path(path_type=Path), help="For the embedding.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/devices.json"), show_default=True
+    "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/scanners.json"), show_default=True
 )
 def main(directory: Path | None, output: Path) -> None:
     """Measure all pairs, and print a table."""
@@ -108,9 +108,9 @@ def main(directory: Path | None, output: Path) -> None:
     data = os.environ.get("METFA_DATA")
     if data:
         rows += real_rows(Path(data) / "ultrasound")
-    report = {"benchmark": "devices", "host": host(), "input": [HEIGHT, WIDTH], "rows": [asdict(row) for row in rows]}
+    report = {"benchmark": "scanners", "host": host(), "input": [HEIGHT, WIDTH], "rows": [asdict(row) for row in rows]}
     write_text(output, json.dumps(report, indent=2) + "\n")
-    click.echo("| known devices | by | pictures | | beyond both limits | windows: unknown |\n|---|---|---|---|---|---|")
+    click.echo("| known | by | pictures | | beyond both limits | windows: unknown |\n|---|---|---|---|---|---|")
     for row in rows:
         unknown = "" if row.unknown is None else f"{row.unknown:.0%}"
         click.echo(
@@ -120,7 +120,7 @@ def main(directory: Path | None, output: Path) -> None:
 
 
 def phantom_rows(directory: Path | None) -> list[Row]:
-    """Return what the check says of the phantom's devices, and of others."""
+    """Return what the check says of the phantom's scanners, and of others."""
     profiles = {name: load_profile(name) for name in "AB"}
     known = {name: {part: stills(profiles[name], STILLS[part]) for part in STILLS} for name in profiles}
     measures = {"appearance": by_appearance(known["A"], known["B"])}
@@ -151,8 +151,8 @@ class SparsePhantom(Phantom):
             yield self._render(*view.slice(), view.probe, generator)
 
 
-def other_profiles(a: DeviceProfile, b: DeviceProfile) -> dict[str, DeviceProfile]:
-    """Return devices that are neither: two with other probes, one between A and B, and A with another grey map."""
+def other_profiles(a: ScannerProfile, b: ScannerProfile) -> dict[str, ScannerProfile]:
+    """Return scanners that are neither: two with other probes, one between A and B, and A with another grey map."""
     return {
         "C, 7 MHz, wide": replace(
             a,
@@ -181,13 +181,13 @@ def real_rows(data: Path) -> list[Row]:
     """Return what the check says of fetal heads of five machines, and of clips against all organs."""
     table = data / "organs" / "manifest.csv"
     rows = []
-    e8, e6 = (split_pictures(f"{table}?{query}") for query in ("label=fetal_head&domain=A", "device=Voluson E6"))
+    e8, e6 = (split_pictures(f"{table}?{query}") for query in ("label=fetal_head&domain=A", "scanner=Voluson E6"))
     names = ("GE Voluson E8/730", "Voluson E6", "appearance")
     measure = by_appearance(e8, e6)
     for name, images in (("E8/730", e8["test"]), ("E6", e6["test"])):
         rows.append(still_row(*names, f"fetal heads, {name}", True, measure(images)))
     for name in ("Aloka", "Voluson S10", "Other"):
-        images = [image for part in split_pictures(f"{table}?device={name}").values() for image in part]
+        images = [image for part in split_pictures(f"{table}?scanner={name}").values() for image in part]
         rows.append(still_row(*names, f"fetal heads, {name}", False, measure(images)))
     a, b = (split_pictures(f"{table}?domain={domain}") for domain in "AB")
     names = ("organs A", "organs B", "appearance")
@@ -203,7 +203,7 @@ def real_rows(data: Path) -> list[Row]:
     return rows
 
 
-def stills(profile: DeviceProfile, seeds: Iterable[int]) -> Images:
+def stills(profile: ScannerProfile, seeds: Iterable[int]) -> Images:
     """Return stills of all planes."""
     phantom = Phantom(profile)
     return [phantom.image(plane, seed) for seed in seeds for plane in PLANES]
@@ -230,10 +230,10 @@ def prepared(images: Sequence[NDArray[np.uint8]], height: int, width: int) -> ND
 def by_appearance(source: dict[str, Images], target: dict[str, Images]) -> Measure:
     """Return the measure that ``metfa-stream`` uses."""
     references = [
-        describe_device("", prepared(images["train"], HEIGHT, WIDTH), prepared(images["held out"], HEIGHT, WIDTH))
+        describe_scanner("", prepared(images["train"], HEIGHT, WIDTH), prepared(images["held out"], HEIGHT, WIDTH))
         for images in (source, target)
     ]
-    check = DeviceCheck(DeviceStatistics(SCHEMA, *references))
+    check = ScannerCheck(ScannerStatistics(SCHEMA, *references))
     return lambda images: np.array([check.distances(picture) for (picture,) in prepared(images, HEIGHT, WIDTH)])
 
 
@@ -244,10 +244,10 @@ def by_embedding(bundle: Bundle, source: dict[str, Images], target: dict[str, Im
     def embed(images: Images) -> NDArray[np.float32]:
         return infer(network, prepared(images, size.height, size.width)).embedding
 
-    def fit(images: dict[str, Images]) -> tuple[DeviceSpace, float]:
+    def fit(images: dict[str, Images]) -> tuple[ScannerSpace, float]:
         features = embed(images["train"])
         centre, whitening = whiten(features)
-        space = DeviceSpace(centre, whitening, (features - centre) @ whitening)
+        space = ScannerSpace(centre, whitening, (features - centre) @ whitening)
         return space, conformal_limit([space.distance(vector) for vector in embed(images["held out"])], FALSE_ALARMS)
 
     spaces = [fit(source), fit(target)]
