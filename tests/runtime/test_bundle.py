@@ -76,7 +76,7 @@ def test_an_edited_file_is_refused(bundle: Path, name: str, edit: str) -> None:
 
 @pytest.mark.parametrize(
     "manifest",
-    ["", "{}", "[]", '{"schema": 2, "files": {}}', '{"schema": 1, "files": {"../secret": "0"}}', '{"schema": 1}'],
+    ["", "{}", "[]", '{"schema": 3, "files": {}}', '{"schema": 2, "files": {"../secret": "0"}}', '{"schema": 2}'],
 )
 def test_a_damaged_manifest_is_refused(bundle: Path, manifest: str) -> None:
     (bundle / bundles.MANIFEST).write_text(manifest)
