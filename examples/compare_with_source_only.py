@@ -19,7 +19,7 @@ def main(source: str, target: str, bundle: str, **settings: Any) -> None:
         return
     for each in evaluation.compared:
         score = "no labels" if each.target is None else f"macro F1 {each.target.f1:.3f}"
-        print(f"{each.judged.method}: target {score}, reverse accuracy {each.judged.reverse_accuracy:.3f}")
+        print(f"{each.judged.method}: target {score}, consistency {each.judged.consistency:.3f}")
     if evaluation.verdict is not None:
         print(evaluation.verdict.reason)
 

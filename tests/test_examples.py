@@ -87,7 +87,7 @@ def test_every_public_name_is_there_and_says_what_it_is(module: ModuleType) -> N
 def test_methods_are_compared(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load("compare_with_source_only").main(str(folder / "A"), str(folder / "B"), str(tmp_path / "bundle"), **SMALL)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in lines if "reverse accuracy" in line] == [
+    assert [line.partition(":")[0] for line in lines if "consistency" in line] == [
         "source-only",
         "adabn",
         "metfa-vi",

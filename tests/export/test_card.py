@@ -63,7 +63,11 @@ EVALUATED = Evaluation(
     selected_step=400,
     candidates=(CandidateScores(400, VALIDATORS, 0.91, 0.61),),
     compared=(
-        Compared(Judged("metfa-v", 0.87, 100, VALIDATORS), 400, Scores(50, 0.6, 0.611, 0.622, 0.633, confusion(6, 1))),
+        Compared(
+            Judged("metfa-v", 0.95, 90, 0.87, 100, VALIDATORS),
+            400,
+            Scores(50, 0.6, 0.611, 0.622, 0.633, confusion(6, 1)),
+        ),
     ),
     diverged={},
     class_shares=ClassShares(

@@ -198,8 +198,8 @@ def test_without_target_labels_validators_are_compared(source: Path, target: Pat
     assert [line.split()[0] for line in lines[:3]] == ["source-only", "adabn", "metfa-v"]
     first = compared[0]["judged"]
     assert (
-        f"reverse accuracy {first['reverse_accuracy']:.3f}, agreement (AMI) {first['validators']['ami']:.3f}"
-        in lines[0]
+        f"consistency {first['consistency']:.3f}, reverse accuracy {first['reverse_accuracy']:.3f}, "
+        f"agreement (AMI) {first['validators']['ami']:.3f}" in lines[0]
     )
     assert "by their labels" not in result.stdout
 

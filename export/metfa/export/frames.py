@@ -14,6 +14,7 @@ from metfa.runtime.errors import SourceError
 from metfa.runtime.imaging.preprocess import preprocess
 from metfa.runtime.imaging.sector import SectorTracker
 from metfa.training.data.readers import list_domain
+from metfa.training.data.store import spread
 from metfa.training.weights import REFERENCE, load_reference
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def read_frames(spec: str, size: InputSpec, region: Roi, limit: int = LIMIT) -> 
     of_each = -(-limit // len(entries))
     tracker = SectorTracker(region)
     frames: list[NDArray[np.uint8]] = []
-    for number in np.linspace(0, len(entries) - 1, min(limit, len(entries))).round().astype(int).tolist():
+    for number in spread(len(entries), limit):
         entry = entries[number]
         frames += [
             preprocess(image, height=size.height, width=size.width, region=tracker.region(image, entry.region))

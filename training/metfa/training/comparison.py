@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,13 @@ from metfa.runtime.bundle.directory import CHECKPOINT
 from metfa.runtime.errors import DivergenceError
 
 from .data.store import spread
-from .development import Development, develop
-from .evaluation.model import infer
+from .development import ROLES, Development, develop
+from .evaluation.model import infer, label_augmented
 from .methods import METHODS
 from .selection.between import Judged, reverse_accuracy
 from .selection.rule import choose
 from .selection.validators import Validators, validate
+from .views import make_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -189,17 +190,28 @@ def _contender(
 ) -> Contender:
     run = training.run
     network, _ = _networks(run, method, selected, fabric)
-    source, classes = spread(run.trained_on(pair.frames("source", "train")), JUDGED_FRAMES)
-    target, _ = spread(run.trained_on(pair.frames("target", "train")), JUDGED_FRAMES)  # not their labels
-    said = infer(network, target)
-    reverse = reverse_accuracy(said.embedding, said.logits.argmax(axis=1), infer(network, source).embedding, classes)
+    source, target = (run.trained_on(pair.frames(role, "train")) for role in ROLES)
+    of_source, of_target = (spread(len(store.frames), JUDGED_FRAMES) for store in (source, target))
+    said = infer(network, target.frames[of_target])
+    labels, classes = said.logits.argmax(axis=1), source.labels[of_source]
+    reverse = reverse_accuracy(said.embedding, labels, infer(network, source.frames[of_source]).embedding, classes)
+    augmentation = replace(run.method.config.augmentation, extended=True)
+    views = make_views(target.frames, network.normalise, augmentation, fabric.device)
+    augmented = label_augmented(network, views, of_target)
     return Contender(
         training,
         validators,
         selected,
         on_validation=infer(network, run.seen(pair.frames("target", "val")).frames),
         on_training=said,
-        judged=Judged(method, reverse, len(classes), validators[selected]),
+        judged=Judged(
+            method,
+            consistency=float(np.mean(labels == augmented)),
+            target_frames=len(labels),
+            reverse_accuracy=reverse,
+            source_frames=len(classes),
+            validators=validators[selected],
+        ),
     )
 
 

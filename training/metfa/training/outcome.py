@@ -176,8 +176,9 @@ def _class_shares(
     if unadapted:
         before = estimate(unadapted[0], unadapted[0].selected, unadapted[0].on_training)
     else:
-        frames, _ = spread(run.trained_on(pair.frames("target", "train")), JUDGED_FRAMES)
-        before = estimate(model, 0, infer(model.networks(0, fabric)[0], frames))
+        frames = run.trained_on(pair.frames("target", "train")).frames
+        said = infer(model.networks(0, fabric)[0], frames[spread(len(frames), JUDGED_FRAMES)])
+        before = estimate(model, 0, said)
     return ClassShares(
         source=by_label(labels, shares_of(pair.frames("source", "train").labels, len(labels))),
         before=before,

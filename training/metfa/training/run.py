@@ -196,8 +196,8 @@ def _clear(directory: Path, *, overwrite: bool) -> None:
 
 def _reference(pair: DomainPair) -> Reference:
     def frames(store: FrameStore) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen, labels = spread(store, REFERENCE_FRAMES)
-        return torch.from_numpy(chosen), torch.from_numpy(labels)
+        chosen = spread(len(store.frames), REFERENCE_FRAMES)
+        return torch.from_numpy(store.frames[chosen]), torch.from_numpy(store.labels[chosen])
 
     target, _ = frames(pair.frames("target", "test"))
     source, source_labels = frames(pair.frames("source", "val"))

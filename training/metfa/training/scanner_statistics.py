@@ -17,6 +17,8 @@ from metfa.runtime.decisions.scanner_check import (
 )
 from metfa.runtime.imaging.appearance import appearance
 
+from .data.store import spread
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -64,7 +66,7 @@ def describe_scanner(name: str, training: FrameSequence, held_out: FrameSequence
     """
     features = _features(training)
     centre, whitening = whiten(features)
-    points = ((features - centre) @ whitening)[_spread(len(features), POINTS)]
+    points = ((features - centre) @ whitening)[spread(len(features), POINTS)]
     space = ScannerSpace(centre, whitening, points)
     distances = [space.distance(vector) for vector in _features(held_out)]
     return ScannerReference(
@@ -98,12 +100,7 @@ def conformal_limit(distances: list[float], level: float) -> float:
 
 
 def _features(frames: FrameSequence) -> NDArray[np.float32]:
-    return np.stack([appearance(frame) for (frame,) in frames[_spread(len(frames), MAX_FRAMES)]])
-
-
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """Return up to ``most`` indices, evenly spread over ``count``."""
-    return np.asarray(np.linspace(0, count - 1, min(most, count)).round(), np.int64)
+    return np.stack([appearance(frame) for (frame,) in frames[spread(len(frames), MAX_FRAMES)]])
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:

@@ -53,12 +53,12 @@ def give_verdict(judged: Sequence[Judged], model: MethodName, run: Sequence[Vali
 
 def _beside_others(judged: Sequence[Judged], model: MethodName) -> Verdict:
     best = prefer(judged)
-    scores = ", ".join(f"{each.method} {each.reverse_accuracy:.2f}" for each in judged)
+    scores = ", ".join(f"{each.method} {each.consistency:.2f}" for each in judged)
     expected = "is expected to help here"
     if best.method in WITHOUT_ADAPTATION:
         expected = f"is not expected to help here beyond {best.method}"
     advice = f"this is {model}" if best.method == model else f"take {best.method} in place of {model}"
-    return Verdict(best.method, f"Adaptation {expected}: {advice}. Reverse accuracy: {scores}.")
+    return Verdict(best.method, f"Adaptation {expected}: {advice}. Consistency: {scores}.")
 
 
 def _alone(model: Judged, run: Sequence[Validators]) -> Verdict:

@@ -152,11 +152,12 @@ def _comparison(evaluation: Evaluation, _: Sequence[str]) -> Iterator[str]:
         yield plain(evaluation.verdict.reason)
     yield "By validators that see no target label; see `docs/selection.md`."
     yield table(
-        ("method", "step", "reverse accuracy", "source accuracy", "AMI", "diversity"),
+        ("method", "step", "consistency", "reverse accuracy", "source accuracy", "AMI", "diversity"),
         [
             (
                 each.judged.method,
                 f"{each.selected_step}",
+                f"{each.judged.consistency:.3f}",
                 f"{each.judged.reverse_accuracy:.3f}",
                 f"{each.judged.validators.supervised_accuracy:.1%}",
                 f"{each.judged.validators.ami:.3f}",

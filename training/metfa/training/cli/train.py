@@ -297,8 +297,9 @@ def _comparison(evaluation: Evaluation) -> Iterator[str]:
     for each in evaluation.compared:
         judged = each.judged
         yield (
-            f"    {judged.method:{width}}  reverse accuracy {judged.reverse_accuracy:.3f}, agreement (AMI) "
-            f"{judged.validators.ami:.3f}, diversity {judged.validators.diversity:.3f}"
+            f"    {judged.method:{width}}  consistency {judged.consistency:.3f}, reverse accuracy "
+            f"{judged.reverse_accuracy:.3f}, agreement (AMI) {judged.validators.ami:.3f}, diversity "
+            f"{judged.validators.diversity:.3f}"
         )
 
 

@@ -72,7 +72,6 @@ class FrameStore:
     labels: NDArray[np.int64]
 
 
-def spread(store: FrameStore, number: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return up to ``number`` frames, spread evenly over the store, and their labels."""
-    rows = np.linspace(0, len(store.frames) - 1, min(number, len(store.frames))).round().astype(np.int64)
-    return store.frames[rows], store.labels[rows]
+def spread(count: int, number: int) -> NDArray[np.int64]:
+    """Return up to ``number`` of the rows 0 to ``count`` − 1, evenly spread."""
+    return np.linspace(0, count - 1, min(number, count)).round().astype(np.int64)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from metfa.runtime.bundle import records
 from metfa.runtime.files import write_text
 
+from ..data.store import spread
 from .figures import draw_confusion, draw_embedding, draw_rejection, draw_reliability, save_figure, tsne
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _embedding(evaluation: BundleEvaluation) -> Figure:
     points, classes, domains = [], [], []
     for letter, embeddings in shown.items():
         count = min(len(embeddings.points), EMBEDDED_IMAGES // len(shown))
-        chosen = np.linspace(0, len(embeddings.points) - 1, count).round().astype(int)
+        chosen = spread(len(embeddings.points), count)
         points.append(embeddings.points[chosen])
         classes.append(embeddings.classes[chosen])
         domains += [f"{letter}: {_short(embeddings.domain)}, {_images(count)}"] * count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from metfa.runtime.backends import Inference
@@ -12,8 +13,11 @@ from ..data.store import UNLABELLED
 from .scores import Scores, score
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..data.store import FrameSequence, FrameStore
     from ..model import Network
+    from ..views import Views
 
 BATCH = 64
 
@@ -29,6 +33,25 @@ def infer(network: Network, frames: FrameSequence) -> Inference:
         ]
     logits, embedding = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
     return Inference(logits, embedding)
+
+
+def label_augmented(network: Network, views: Views, chosen: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
+    """Return what the network says of an augmented copy of each frame, int64 [n]; the same for every network.
+
+    Args:
+        network: asked at the mean embedding.
+        views: of the frames.
+        chosen: which of them, int64 [n].
+        seed: of the augmentation.
+    """
+    noise = torch.Generator(next(network.parameters()).device).manual_seed(seed)
+    network.eval()
+    with torch.inference_mode():
+        labels = [
+            network.classifier(network.embedding.mean(network.encoder(views.augmented(part, noise)))).argmax(dim=1)
+            for part in np.array_split(chosen, -(-len(chosen) // BATCH))
+        ]
+    return torch.cat(labels).cpu().numpy()
 
 
 def evaluate(network: Network, store: FrameStore) -> Scores:

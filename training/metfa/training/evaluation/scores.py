@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.store import spread
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -179,7 +181,7 @@ def rejection_curve(confidence: NDArray[np.float64], correct: NDArray[np.bool_])
     order = np.argsort(confidence)
     ascending = confidence[order]
     right_from = np.cumsum(correct[order][::-1])[::-1]  # right answers at this rank and above
-    ranks = np.linspace(0, len(order) - 1, min(len(order), REJECTION_POINTS)).round().astype(int)
+    ranks = spread(len(order), REJECTION_POINTS)
     points = []
     for threshold in np.unique(ascending[ranks]):
         first = int(np.searchsorted(ascending, threshold, side="left"))

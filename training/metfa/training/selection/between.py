@@ -1,9 +1,14 @@
-"""Which of several methods is to be taken: decided without target labels, by reverse validation.
+"""Which of several methods is to be taken: decided without target labels, by consistency and reverse validation.
 
 What chooses between the steps of one run does not compare methods: one that makes clusters agrees better with clusters
-than one that does not, right or wrong. So the target's pseudo-labels are put to a test that has an answer: a classifier
-that learns them from the target's embeddings labels the source's, whose classes are known (Zhong et al. 2010; Ganin et
-al. 2016). See ``docs/selection.md`` for how it compares with others.
+than one that does not, right or wrong. Two other questions do:
+
+- Does a method label target frames alike as they are and augmented? One that guesses does not.
+- Do its labels mean the source's classes? A classifier that learns them from the target's embeddings labels the
+  source's, whose classes are known (reverse validation: Zhong et al. 2010; Ganin et al. 2016). A network that has
+  collapsed is consistent, and fails here.
+
+See ``docs/selection.md`` for how they compare with others.
 """
 
 from __future__ import annotations
@@ -26,10 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STANDARD_ERRORS = 2.0
-"""By so many must the best method's reverse accuracy exceed the simplest's to be preferred to it."""
+"""By so many must the best method's consistency exceed the simplest's to be preferred to it. By no more may its reverse
+accuracy fall below."""
 
-ERRORS_LEFT = 0.5
-"""Of the simplest method's reverse errors may the best have this share, and no more, to be preferred to it."""
+CHANGES_LEFT = 0.5
+"""Of the target labels that change under augmentation with the simplest method, the best may change this share."""
 
 PENALTY = 0.15
 """Of the squared weights, halved, of the classifier that learns pseudo-labels, beside its mean cross-entropy."""
@@ -43,28 +49,39 @@ class Judged:
 
     Attributes:
         method: its name.
+        consistency: the share of target frames that it labels alike as they are and augmented.
+        target_frames: which that was measured on.
         reverse_accuracy: see :func:`reverse_accuracy`.
-        frames: of the source, which that was measured on.
+        source_frames: which that was measured on.
         validators: of the candidate that its own rule chooses; for the report.
     """
 
     method: MethodName
+    consistency: float
+    target_frames: int
     reverse_accuracy: float
-    frames: int
+    source_frames: int
     validators: Validators
 
 
 def prefer(judged: Sequence[Judged]) -> Judged:
-    """Return the method of the highest reverse accuracy, or the simplest where it exceeds that by too little.
+    """Return the most consistent method, or the simplest where it exceeds that by too little.
+
+    A method whose reverse accuracy is below that of the simplest is left out.
 
     Args:
         judged: from the simplest to the most complex, which is their order in the tables; at least one.
     """
-    simplest, best = judged[0], max(judged, key=lambda each: each.reverse_accuracy)
-    right, wrong = simplest.reverse_accuracy, 1 - simplest.reverse_accuracy
-    certain = best.reverse_accuracy > right + STANDARD_ERRORS * math.sqrt(right * wrong / simplest.frames)
-    large = 1 - best.reverse_accuracy <= ERRORS_LEFT * wrong
+    simplest = judged[0]
+    least = simplest.reverse_accuracy - _margin(simplest.reverse_accuracy, simplest.source_frames)
+    best = max((each for each in judged if each.reverse_accuracy >= least), key=lambda each: each.consistency)
+    certain = best.consistency > simplest.consistency + _margin(simplest.consistency, simplest.target_frames)
+    large = 1 - best.consistency <= CHANGES_LEFT * (1 - simplest.consistency)
     return best if certain and large else simplest
+
+
+def _margin(share: float, frames: int) -> float:
+    return STANDARD_ERRORS * math.sqrt(share * (1 - share) / frames)
 
 
 def reverse_accuracy(
