@@ -91,7 +91,8 @@ class Tilted:
 
     def augmented(self, chosen: NDArray[np.int64], noise: torch.Generator, *, strongly: bool = False) -> torch.Tensor:
         assert not strongly
-        return self._network.normalise(255 - torch.from_numpy(self._frames[chosen]))
+        frames: torch.Tensor = self._network.normalise(255 - torch.from_numpy(self._frames[chosen]))
+        return frames
 
 
 def test_augmented_frames_are_labelled_by_the_mean_embedding(network: Network) -> None:
