@@ -23,16 +23,15 @@ import fcntl
 import hashlib
 import os
 import shlex
-import shutil
 import stat
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BundleError, OutputError
-from ..files import make_directory, remove_empty, sha256, sync, umask, writing_to
+from ..files import sha256, sync, umask, writing_to
+from ..lock import lock, own_directory, remove_abandoned
 from . import records
 from .contract import ModelContract
 from .onnx_file import require_harmless
@@ -177,64 +176,21 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
         OutputError: the directory cannot be written, by the block either.
     """
     before = _files_before(directory)
-    with writing_to(directory):
-        made = make_directory(directory)
-        _remove_abandoned(directory)
-        stage, lock = _make_stage(directory)
-    try:
-        with _writing_bundle(directory, stage):
-            yield stage
-            new = {path.name: sha256(path) for path in stage.iterdir()}
-            kept = {name: digest for name, digest in before.items() if keep(name)}
-            manifest = _Manifest(_SCHEMA, dict(sorted({**kept, **new}.items())))
-            (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8")
-            for name in (*new, MANIFEST):
-                (stage / name).chmod(0o666 & ~umask())
-                sync(stage / name)
-            sync(stage)
-            # From here on nothing needs space on the disk, and whatever happens, it can be finished.
-            stage.rename(directory / _EXCHANGE)
-            sync(directory)
-            _exchange(directory)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        os.close(lock)
-        remove_empty(made)
-
-
-def _make_stage(directory: Path) -> tuple[Path, int]:
-    """Return a new stage, and its lock, which says that its process lives."""
-    while True:
-        stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=directory))
-        with suppress(FileNotFoundError, BlockingIOError):  # where another process took it for an abandoned one
-            return stage, _lock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _remove_abandoned(directory: Path) -> None:
-    """Remove the stages of processes that were killed."""
-    for stage in directory.glob(f"{_STAGE}*"):
-        with suppress(OSError):  # it is in use
-            lock = _lock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(stage, ignore_errors=True)
-            os.close(lock)
-
-
-def _lock(directory: Path, how: int) -> int:
-    """Lock a directory that is still there; return the descriptor that holds the lock as long as it is open.
-
-    Raises:
-        BlockingIOError: another process holds it, and ``how`` says not to wait.
-        FileNotFoundError: the directory is gone.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, how)
-        if directory.stat().st_ino != os.fstat(descriptor).st_ino:
-            raise FileNotFoundError(directory)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+    remove_abandoned(directory, _STAGE)
+    with own_directory(directory, _STAGE) as stage, _writing_bundle(directory, stage):
+        yield stage
+        new = {path.name: sha256(path) for path in stage.iterdir()}
+        kept = {name: digest for name, digest in before.items() if keep(name)}
+        manifest = _Manifest(_SCHEMA, dict(sorted({**kept, **new}.items())))
+        (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8")
+        for name in (*new, MANIFEST):
+            (stage / name).chmod(0o666 & ~umask())
+            sync(stage / name)
+        sync(stage)
+        # From here on nothing needs space on the disk, and whatever happens, it can be finished.
+        stage.rename(directory / _EXCHANGE)
+        sync(directory)
+        _exchange(directory)
 
 
 def _finish_exchange(directory: Path) -> None:
@@ -246,7 +202,7 @@ def _finish_exchange(directory: Path) -> None:
     if not os.path.isdir(directory / _EXCHANGE):  # noqa: PTH112  # where that may not be asked, there is none
         return
     try:
-        lock = _lock(directory / _EXCHANGE, fcntl.LOCK_EX)
+        descriptor = lock(directory / _EXCHANGE, fcntl.LOCK_EX)
     except FileNotFoundError:
         return  # another process has just finished it
     except OSError as cause:
@@ -256,7 +212,7 @@ def _finish_exchange(directory: Path) -> None:
     except OSError as cause:
         raise _unfinished(directory, cause) from None
     finally:
-        os.close(lock)
+        os.close(descriptor)
 
 
 def _exchange(directory: Path) -> None:
