@@ -13,7 +13,7 @@
     ├── DataError           images that cannot be trained on
     ├── TrainingError       training cannot go on
     │   └── DivergenceError its objective or its network is no longer finite
-    ├── StudyError          a study directory that is damaged, in use, or of another study
+    ├── StudyError          a study that is damaged, of another run, or cannot be reached
     └── ExportError         an artefact cannot be made
         └── ParityError     it does not compute what the model computes
 """
@@ -82,7 +82,7 @@ class CompilationError(TrainingError):
 
 
 class StudyError(MetfaError):
-    """A study directory that is damaged, in use, or of another study."""
+    """A study that is damaged, of another run, or cannot be reached."""
 
 
 class ExportError(MetfaError):
