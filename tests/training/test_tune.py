@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
 
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.contract import Region
-from metfa.runtime.errors import CompilationError, StudyError, TrainingError
+from metfa.runtime.errors import CompilationError, TrainingError
 from metfa.training.cli.run_options import make_config
 from metfa.training.cli.train import main as train
 from metfa.training.cli.tune import main
@@ -33,10 +32,13 @@ from metfa.training.methods import METHODS
 from metfa.training.outcome import EVALUATION
 from metfa.training.parallel import make_fabric
 from metfa.training.selection.validators import Validators
-from metfa.training.tuning.space import configure, first, space
-from metfa.training.tuning.study import JOURNAL, RUNNING, Model, Trial, open_study, value, winner
+from metfa.training.tuning.database import FILE
+from metfa.training.tuning.space import configure, first, suggest
+from metfa.training.tuning.study import FORMER, RUNNING, open_study
+from metfa.training.tuning.trials import Model, Trial, value, winner
 
 from .conftest import write_classes
+from .studies import SMALL, run, trials_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,30 +48,12 @@ if TYPE_CHECKING:
     from metfa.training.data.store import FrameStore
     from metfa.training.methods import Role
 
-SMALL = [
-    *("--preset", "small", "--input-size", "28x28", "--steps", "6", "--candidates", "2"),
-    *("--images-per-class", "2", "--threads", "1", "--device", "cpu"),
-]
 CPU = make_fabric("cpu")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     return tmp_path / "study"
-
-
-def trials_of(study: Path) -> list[Any]:
-    """What a study holds of its finished trials, as Optuna's own tools read it."""
-    storage = JournalStorage(JournalFileBackend(str(study / JOURNAL)))
-    return [
-        (trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs)
-        for trial in optuna.load_study(study_name=None, storage=storage).trials
-        if trial.state != TrialState.FAIL or trial.user_attrs
-    ]
 
 
 def test_what_was_found_trains_the_same_model(source: Path, target: Path, study: Path, tmp_path: Path) -> None:
@@ -78,7 +62,7 @@ def test_what_was_found_trains_the_same_model(source: Path, target: Path, study:
     assert result.exit_code == 0, result.output
     assert [f"trial {number} of 3: " in result.output for number in (1, 2, 3)] == [True] * 3
     assert "chosen: trial" in result.output
-    assert sorted(path.name for path in study.iterdir()) == [JOURNAL, "tuned.json"]
+    assert sorted(path.name for path in study.iterdir()) == [FILE, "tuned.json"]
 
     bundle = tmp_path / "bundle"
     arguments = ["--config", str(study / "tuned.json"), "--bundle", str(bundle), "--device", "cpu"]
@@ -139,7 +123,7 @@ def test_no_frame_of_a_test_split_is_used(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_terminated_search_goes_on_to_the_same_end(source: Path, target: Path, tmp_path: Path) -> None:
     common = ["--source", str(source), "--target", str(target), *SMALL, "--steps", "40", "--trials", "3"]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole, cut = tmp_path / "whole" / "study", tmp_path / "cut" / "study"
     assert run(*common, "--study", whole).exit_code == 0
 
     command = [sys.executable, "-c", "from metfa.training.cli.tune import main; main()"]
@@ -148,14 +132,13 @@ def test_a_terminated_search_goes_on_to_the_same_end(source: Path, target: Path,
     ) as process:
         assert process.stdout is not None
         assert "trial 1 of 3" in process.stdout.readline()
-        while process.poll() is None and not (cut / RUNNING).exists():  # of the second trial
+        while process.poll() is None and not list(cut.glob(f"{RUNNING}*/trial")):  # the second
             time.sleep(0.005)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1] == "Interrupted; the same command goes on"
-    assert not (cut / RUNNING).exists()
-    assert not (cut / "tuned.json").exists()
+    assert [path.name for path in cut.iterdir()] == [FILE]
 
     resumed = run(*common, "--study", cut)
     assert resumed.exit_code == 0, resumed.output
@@ -165,28 +148,10 @@ def test_a_terminated_search_goes_on_to_the_same_end(source: Path, target: Path,
     assert resumed.output.endswith(run(*common, "--study", cut).output)  # there is nothing left to run
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.55, 0.97])
-def test_a_power_cut_at_any_byte_loses_no_finished_trial(
-    source: Path, target: Path, tmp_path: Path, share: float
-) -> None:
-    common = ["--source", source, "--target", target, *SMALL, "--trials", "2"]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run(*common, "--study", whole).exit_code == 0
-    (cut / RUNNING).mkdir(parents=True)
-    (cut / RUNNING / "metrics.jsonl").touch()
-    journal = (whole / JOURNAL).read_bytes()
-    (cut / JOURNAL).write_bytes(journal[: int(share * len(journal))])
-    resumed = run(*common, "--study", cut)
-    assert resumed.exit_code == 0, resumed.output
-    assert not (cut / RUNNING).exists()
-    assert (cut / "tuned.json").read_bytes() == (whole / "tuned.json").read_bytes()
-    assert trials_of(cut) == trials_of(whole)
-
-
 def small(source: Path, target: Path) -> TrainingConfig:
     """The run that ``SMALL`` describes."""
     with main.make_context("metfa-tune", ["--source", str(source), "--target", str(target), *SMALL]) as context:
-        others = {"directory", "trials", "output", "device"}
+        others = {"directory", "storage", "trials", "output", "device"}
         return make_config(**{name: option for name, option in context.params.items() if name not in others})
 
 
@@ -202,7 +167,7 @@ def test_a_pruned_trial_leaves_nothing_and_does_not_win(
     assert result.exit_code == 0, result.output
     assert "trial 1 of 2: pruned at step 3" in result.output
     assert "chosen: trial 2" in result.output
-    assert not (study / RUNNING).exists()
+    assert not list(study.glob(f"{RUNNING}*"))
 
 
 def test_a_run_that_diverges_is_a_failed_trial(source: Path, target: Path, study: Path) -> None:
@@ -211,8 +176,7 @@ def test_a_run_that_diverges_is_a_failed_trial(source: Path, target: Path, study
         result = run(*common, "--trials", 1)
         assert result.exit_code == 1
         assert "Error: expected a trial that comes to its end, received 1 that did not" in result.output
-        assert not (study / RUNNING).exists()
-        assert not (study / "tuned.json").exists()
+        assert [path.name for path in study.iterdir()] == [FILE]
 
 
 def test_a_compiler_that_is_missing_fails_no_trial(
@@ -289,7 +253,9 @@ def test_a_method_is_searched_by_the_terms_that_it_has(config: TrainingConfig) -
 @pytest.mark.parametrize(("embedding", "learning_rate"), [(128, 1e-3), (4096, 1e-5), (16, 0.5)])
 def test_the_ranges_hold_where_the_search_begins(config: TrainingConfig, embedding: int, learning_rate: float) -> None:
     begun = replace(config, embedding=embedding, learning_rate=learning_rate)
-    distributions = space(begun)
+    trial = optuna.create_study().ask()
+    suggest(trial, begun)
+    distributions = trial.distributions
     assert first(begun).keys() == distributions.keys()
     for name, number in first(begun).items():
         distribution = distributions[name]
@@ -308,11 +274,6 @@ def test_trials_try_other_parameters_after_a_new_start(
     assert rates[0] == 1e-3
 
 
-def test_one_process_has_a_study(config: TrainingConfig, study: Path) -> None:
-    with open_study(config, study), pytest.raises(StudyError, match="no other process"), open_study(config, study):
-        pass
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -324,8 +285,9 @@ def test_one_process_has_a_study(config: TrainingConfig, study: Path) -> None:
         (["--target", "missing"], "expected a folder, a table"),
         (["--study", "file/study"], "expected to be able to write"),
         (["--study", "file"], "expected to be able to write"),
-        (["--study", "torn"], "expected a JSON object in line 2"),
-        (["--study", "foreign"], "operations that it cannot repeat"),
+        (["--study", "damaged"], "received database disk image is malformed; restore the file, or delete it"),
+        (["--study", "foreign"], "received file is not a database; restore the file, or delete it"),
+        (["--study", "former"], "received one of an earlier version (journal.jsonl); name another directory"),
         (["--study", "other"], "received another method (metfa-vi, not adabn)"),
         (["--study", "edited"], "received an unknown field 'validators.variety'"),
         (["--device", "cuda:99"], "expected the device cuda:99"),
@@ -342,16 +304,18 @@ def test_bad_input_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("not a directory")
-    for name, text in (("torn", "{}\n{\n{}\n"), ("foreign", '{"op_code": 99}\n')):
+    for name, file in (("damaged", FILE), ("foreign", FILE), ("former", FORMER)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / JOURNAL).write_text(text)
+        (tmp_path / name / file).write_text("of no database, and longer than the header of one. " * 10)
     begun = replace(small(source, target), source="source", target="target")
     for name, config in (("edited", begun), ("other", replace(begun, method="adabn"))):
         with open_study(config, tmp_path / name) as study:
             if name == arguments[1]:
-                study.run_trial(read_pair(config), CPU)
-    journal = tmp_path / "edited" / JOURNAL
-    journal.write_text(journal.read_text().replace('"diversity"', '"variety"'))
+                study.run_trial(read_pair(config), CPU, 1)
+    with closing(sqlite3.connect(tmp_path / "edited" / FILE)) as database, database:
+        database.execute("UPDATE trial_user_attributes SET value_json = replace(value_json, 'diversity', 'variety')")
+    whole = (tmp_path / "edited" / FILE).read_bytes()
+    (tmp_path / "damaged" / FILE).write_bytes(whole[: len(whole) // 2])
     defaults = {"--source": "source", "--target": "target", "--study": "study", "--trials": "1"}
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
     result = run(*SMALL, *(part for pair in {**defaults, **given}.items() for part in pair))

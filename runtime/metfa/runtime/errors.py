@@ -15,7 +15,7 @@
     ├── TrainingError       training cannot go on
     │   ├── DivergenceError its objective or its network is no longer finite
     │   └── CompilationError the encoder cannot be compiled
-    ├── StudyError          a study directory that is damaged, in use, or of another study
+    ├── StudyError          a study that is damaged, of another run, or cannot be reached
     └── ExportError         an artefact cannot be made
         └── ParityError     it does not compute what the model computes
 """
@@ -88,7 +88,7 @@ class CompilationError(TrainingError):
 
 
 class StudyError(MetfaError):
-    """A study directory that is damaged, in use, or of another study."""
+    """A study that is damaged, of another run, or cannot be reached."""
 
 
 class ExportError(MetfaError):

@@ -19,6 +19,7 @@ While files enter it, a bundle also holds a directory ``.stage-…``, where they
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shlex
@@ -28,12 +29,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BundleError
-from ..files import sha256, sync, umask
+from ..errors import BundleError, OutputError
+from ..files import sha256, sync, umask, writing_to
+from ..lock import lock, own_directory, remove_abandoned
 from . import records
 from .contract import ModelContract
 from .onnx_file import require_harmless
-from .stage import lock_directory, staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ MAX_FILE_BYTES = 1 << 31
 """Bytes of a file in a bundle; an ONNX cannot be larger."""
 
 _SCHEMA = 2
-_EXCHANGE = ".exchange"
+_STAGE, _EXCHANGE = ".stage-", ".exchange"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,8 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
         OutputError: the directory cannot be written, by the block either.
     """
     before = _files_before(directory)
-    with staged(directory) as stage:
+    remove_abandoned(directory, _STAGE)
+    with own_directory(directory, _STAGE) as stage, _writing_bundle(directory, stage):
         yield stage
         new = {path.name: sha256(path) for path in stage.iterdir()}
         kept = {name: digest for name, digest in before.items() if keep(name)}
@@ -191,6 +193,18 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
         _exchange(directory)
 
 
+@contextmanager
+def _writing_bundle(directory: Path, stage: Path) -> Iterator[None]:
+    """Name the bundle's files where those of ``stage``, which users have never seen, cannot be written."""
+    try:
+        with writing_to(directory):
+            yield
+    except OutputError as error:
+        raise OutputError(
+            expected=error.expected.replace(str(stage), str(directory)), received=error.received, remedy=error.remedy
+        ) from None
+
+
 def _finish_exchange(directory: Path) -> None:
     """Finish an exchange of files whose process was killed; wait for one that goes on.
 
@@ -200,7 +214,7 @@ def _finish_exchange(directory: Path) -> None:
     if not os.path.isdir(directory / _EXCHANGE):  # noqa: PTH112  # where that may not be asked, there is none
         return
     try:
-        lock = lock_directory(directory / _EXCHANGE, wait=True)
+        descriptor = lock(directory / _EXCHANGE, fcntl.LOCK_EX)
     except FileNotFoundError:
         return  # another process has just finished it
     except OSError as cause:
@@ -210,7 +224,7 @@ def _finish_exchange(directory: Path) -> None:
     except OSError as cause:
         raise _unfinished(directory, cause) from None
     finally:
-        os.close(lock)
+        os.close(descriptor)
 
 
 def _exchange(directory: Path) -> None:

@@ -10,13 +10,14 @@ import click
 
 from metfa.runtime.command import Command, InterruptedCommand, require_extra, say
 from metfa.runtime.files import write_text
+from metfa.runtime.text import aligned
 
 from .run_options import in_section, make_config, plain_options, run_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..tuning.study import Trial
+    from ..tuning.trials import Trial
 
 TUNED = "tuned.json"
 BEST = 5
@@ -35,23 +36,38 @@ BEST = 5
 )
 @in_section(
     "Run",
+    "--storage",
+    help="URL of the database of the search, for several machines: postgresql://user@host/name.  [default: a file in "
+    "--study]",
+)
+@in_section(
+    "Run",
     "--trials",
     type=click.IntRange(min=1),
     default=30,
-    help="Training runs of the search, those of earlier calls included.",
+    help="Training runs of the search, those of earlier calls and of other processes included.",
 )
 @in_section(
     "Run", "--output", type=click.Path(path_type=Path), help=f"File of options to write.  [default: {TUNED} in --study]"
 )
 @click.pass_context
 def main(
-    ctx: click.Context, /, *, directory: Path, trials: int, output: Path | None, device: str | None, **options: Any
+    ctx: click.Context,
+    /,
+    *,
+    directory: Path,
+    storage: str | None,
+    trials: int,
+    output: Path | None,
+    device: str | None,
+    **options: Any,
 ) -> None:
     """Search the weights of the method's terms, the learning rate and the size of the embedding, without target labels.
 
-    The search begins at the values of their options; all other options hold for every trial.
+    The search begins at the values of their options; all other options hold for every trial. Several processes with
+    the same options share the trials.
     """
-    require_extra("tune", "torch", "safetensors", "sklearn", "tqdm", "optuna")
+    require_extra("tune", "torch", "safetensors", "sklearn", "tqdm", "optuna", "sqlalchemy")
     from ..data.pair import list_pair, read_pair
 
     config = make_config(**options)
@@ -63,7 +79,8 @@ def main(
 
     from ..methods import METHODS
     from ..parallel import make_fabric
-    from ..tuning.study import open_study, winner
+    from ..tuning.study import open_study
+    from ..tuning.trials import winner
 
     if "target" in METHODS[config.method].supervision:
         raise click.UsageError(
@@ -72,14 +89,16 @@ def main(
     fabric = make_fabric(device, precision=config.precision)
     pair = read_pair(config, listed)
     try:
-        with open_study(config, directory) as study:
+        with open_study(config, directory, storage) as study:
             finished = study.finished()
             with tqdm(total=trials, initial=len(finished), desc="tuning", unit="trial", disable=None) as bar:
                 while len(finished) < trials:
-                    finished.append(study.run_trial(pair, fabric))
-                    bar.update()
-                    with bar.external_write_mode():
-                        say([_line(finished[-1], trials)])
+                    trial = study.run_trial(pair, fabric, trials)
+                    finished = study.finished()
+                    bar.update(len(finished) - bar.n)
+                    if trial is not None:
+                        with bar.external_write_mode():
+                            say([_line(trial, trials)])
             best = winner(finished, adapts=study.adapts)
             say(_summary(finished, best, adapts=study.adapts))
     except KeyboardInterrupt:
@@ -103,7 +122,7 @@ def _line(trial: Trial, trials: int) -> str:
 def _summary(trials: Sequence[Trial], best: Trial, *, adapts: bool) -> Iterator[str]:
     """Yield a table of the best trials, and why one of them is chosen."""
     from ..selection.rule import is_sound
-    from ..tuning.study import best_accuracy, models, value
+    from ..tuning.trials import best_accuracy, models, value
 
     accuracy = best_accuracy(models(trials))
     ended = [(trial, trial.model.validators) for trial in trials if trial.model is not None]
@@ -119,9 +138,7 @@ def _summary(trials: Sequence[Trial], best: Trial, *, adapts: bool) -> Iterator[
         )
         for trial, judged in ended[:BEST]
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(["", *(cell.rjust(width) for cell, width in zip(row, widths, strict=True))])
+    yield from aligned(rows, indent=2)
     yield f"{len(trials)} trials, {len(ended)} to their end"
     sound = sum(is_sound(judged, accuracy) for _, judged in ended)
     if adapts and sound:

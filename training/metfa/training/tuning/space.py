@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-
 from ..config import Weights
 from ..methods import TERMS
 from ..settings import settable_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import optuna
 
     from ..config import TrainingConfig
 
@@ -47,17 +47,14 @@ def first(config: TrainingConfig) -> dict[str, float | int]:
     }
 
 
-def space(config: TrainingConfig) -> dict[str, BaseDistribution]:
-    """Return where each parameter is searched."""
+def suggest(trial: optuna.Trial, config: TrainingConfig) -> None:
+    """Have a trial's sampler choose each parameter, where it is searched."""
     low, high = LEARNING_RATES
-    distributions: dict[str, BaseDistribution] = {
-        LEARNING_RATE: FloatDistribution(min(low, config.learning_rate), max(high, config.learning_rate), log=True),
-        EMBEDDING: CategoricalDistribution(sorted({*EMBEDDINGS, config.embedding})),
-    }
+    trial.suggest_float(LEARNING_RATE, min(low, config.learning_rate), max(high, config.learning_rate), log=True)
+    trial.suggest_categorical(EMBEDDING, sorted({*EMBEDDINGS, config.embedding}))
     for option, weight in first(config).items():
         if option in LAMBDAS:
-            distributions[option] = FloatDistribution(weight / LAMBDA_FACTOR, weight * LAMBDA_FACTOR, log=True)
-    return distributions
+            trial.suggest_float(option, weight / LAMBDA_FACTOR, weight * LAMBDA_FACTOR, log=True)
 
 
 def configure(config: TrainingConfig, parameters: Mapping[str, float]) -> TrainingConfig:
