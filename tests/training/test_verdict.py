@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metfa.training.cli.train import _how_chosen
+from metfa.training.config import TrainingConfig
 from metfa.training.evaluation.model import infer, label_augmented
 from metfa.training.names import DEFAULTS, MethodName
 from metfa.training.selection.between import Judged, prefer, reverse_accuracy
@@ -168,7 +171,8 @@ def test_the_verdict_on_what_was_compared_names_the_method_to_take(
         (
             0.97,
             (0.9, 0.98),
-            "Nothing speaks against the adapted model (reverse accuracy 0.97, accuracy on the source 0.98)",
+            "Nothing speaks against the adapted model (reverse accuracy 0.97, accuracy on the source's validation "
+            "frames 0.98)",
         ),
         (0.50, (0.9, 0.98), "may have done harm: what it says of the target does not teach the source"),
         (
@@ -199,3 +203,17 @@ def test_there_is_no_verdict_on_what_has_seen_target_labels() -> None:
     """However it compares."""
     methods: tuple[MethodName, ...] = ("source-only", "adabn", "fine-tuned")
     assert give_verdict(judged(0.5, 0.6, 0.9, methods=methods), "fine-tuned", [NOTHING]) is None
+
+
+@pytest.mark.parametrize(
+    ("diversity", "method", "how"),
+    [
+        (0.9, "mcc", "by validators that see no target label"),
+        (0.2, "mcc", "by the accuracy on the source alone, as all candidates name too few classes"),
+        (0.2, "source-only", "by validators that see no target label"),
+    ],
+)
+def test_the_summary_says_where_no_candidate_was_sound(diversity: float, method: MethodName, how: str) -> None:
+    candidate = SimpleNamespace(validators=replace(NOTHING, diversity=diversity))
+    evaluation = SimpleNamespace(method=method, candidates=[candidate])
+    assert _how_chosen(evaluation, TrainingConfig()).startswith(how)  # type: ignore[arg-type]

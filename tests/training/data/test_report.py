@@ -74,6 +74,17 @@ def test_the_report_counts_images_and_groups_and_is_in_the_bundle_without_names(
         assert not any(name in path.read_bytes() for name in (b"Doe", b"Smith", b".png")), path
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_labelled_domain_that_names_no_patient_is_warned_of(here: Path, named: bool) -> None:
+    """Not the target, which has no labels, and so no scores that could be too good."""
+    if not named:
+        rows = [line.rpartition(",")[0] for line in (here / "table.csv").read_text().splitlines()]
+        (here / "table.csv").write_text("\n".join(rows))
+    result = CliRunner().invoke(main, [*COMMAND.split(), *BUNDLE])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("no patient is named: held-out images may be of patients") == (not named)
+
+
 def test_groups_are_counted_by_what_makes_them_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 

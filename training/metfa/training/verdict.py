@@ -73,6 +73,6 @@ def _alone(model: Judged, run: Sequence[Validators]) -> Verdict:
         return Verdict(None, f"Adaptation may have done harm: {' and '.join(against)}.")
     return Verdict(
         None,
-        f"Nothing speaks against the adapted model (reverse accuracy {reverse:.2f}, accuracy on the source "
-        f"{known:.2f}), but nothing was trained beside it.",
+        f"Nothing speaks against the adapted model (reverse accuracy {reverse:.2f}, accuracy on the source's "
+        f"validation frames {known:.2f}), but nothing was trained beside it.",
     )

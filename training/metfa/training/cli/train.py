@@ -255,14 +255,12 @@ def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> st
             lines.append(f"  {role} {name}: {_scores(scores)} on {scores.images} frames")
     if evaluation.source != evaluation.source_as_exported:
         lines.append(
-            "  (on the source with its own batch-norm statistics; as exported for the target, "
-            f"{_scores(evaluation.source_as_exported)})"
+            f"  source as exported, with the target's batch-norm statistics: {_scores(evaluation.source_as_exported)}"
         )
     lines += _comparison(evaluation)
     lines += _class_shares(evaluation.class_shares)
     lines.append(
-        f"  model of step {evaluation.selected_step} of {config.steps}, chosen "
-        + ("as the last" if config.selection == "last" else "by validators that see no target label")
+        f"  model of step {evaluation.selected_step} of {config.steps}, chosen " + _how_chosen(evaluation, config)
     )
     if evaluation.verdict is not None:
         lines.append(evaluation.verdict.reason)
@@ -272,6 +270,18 @@ def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> st
     if doubt := why_nothing_is_shown(Bundle.open(bundle).contract.decision):
         lines.append(f"{doubt}: raise --steps, or lower that on the stream with --enter")
     return "\n".join(lines)
+
+
+def _how_chosen(evaluation: Evaluation, config: TrainingConfig) -> str:
+    from ..development import adapts
+    from ..methods import METHODS
+    from ..selection.rule import sound_ones
+
+    if config.selection == "last":
+        return "as the last"
+    if adapts(METHODS[evaluation.method]) and not sound_ones([each.validators for each in evaluation.candidates]):
+        return "by the accuracy on the source alone, as all candidates name too few classes or have lost accuracy"
+    return "by validators that see no target label"
 
 
 def _scores(scores: Scores) -> str:

@@ -142,6 +142,11 @@ def describe_groups(groups: Mapping[GroupKind, int]) -> str:
     return f"{total} group{'' if total == 1 else 's'}: {each}"
 
 
+def names_patients(domain: DomainReport) -> bool:
+    """Return whether patients or recordings are known, so that those that are held out are strangers."""
+    return any(kind in domain.groups for kind in ("patient", "recording", "joined"))
+
+
 def describe(pair: DomainPair) -> Iterator[str]:
     """Yield the lines that tell the user what the run is about to be trained on."""
     counted = report(pair)
@@ -152,6 +157,11 @@ def describe(pair: DomainPair) -> Iterator[str]:
             yield (
                 f"  {of_domain.divided} of these groups in more than one split, as the data come split like this: "
                 "held-out images are no strangers"
+            )
+        if domain.classes and not names_patients(of_domain) and not domain.name.startswith("phantom:"):
+            yield (
+                "  no patient is named: held-out images may be of patients that are trained on, and scores too good; "
+                "name them in a table (docs/data.md)"
             )
         if of_domain.recordings_divided:
             yield "  too few recordings to hold one out: their images are divided, near-duplicates kept together"
