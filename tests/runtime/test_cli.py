@@ -330,7 +330,8 @@ def test_without_its_extra_the_dashboard_is_refused_in_one_line() -> None:
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
-        "Error: expected the package h11, received a Python environment without it; pip install 'metfa[web]'\n"
+        "Error: expected the package h11, received a Python environment without it; "
+        "pip install '.[web]' in a clone of metfa\n"
     )
 
 

@@ -175,7 +175,7 @@ def require_extra(extra: str, *modules: str) -> None:
             raise MissingExtraError(
                 expected=f"the package {module}",
                 received="a Python environment without it",
-                remedy=f"pip install 'metfa[{extra}]'",
+                remedy=f"pip install '.[{extra}]' in a clone of metfa",
             )
 
 
