@@ -116,7 +116,9 @@ def test_a_gpu_is_known_by_its_driver(
 
 
 def test_an_absent_precision_names_the_file_and_the_command(bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"model\.fp16\.onnx in the bundle .*; make it again with metfa-export"):
+    with pytest.raises(
+        BundleError, match=r"model\.fp16\.onnx in the bundle .*; make it again with metfa-export --fp16$"
+    ):
         load_backend(Bundle.open(bundle), "cpu", "fp16")
 
 
