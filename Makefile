@@ -11,7 +11,9 @@ INSTALLED := $(VENV)/.installed
 # Every link must lead somewhere; with --quiet, none would be checked. The variable silences what the theme says of its successor.
 BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: demo test check docs format clean
+.PHONY: install demo test check docs format clean
+
+install: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks.demo

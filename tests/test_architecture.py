@@ -47,7 +47,7 @@ def test_the_edge_imports_no_engine_and_no_training_library(statement: str) -> N
 
 
 def test_help_waits_for_nothing_heavy() -> None:
-    code = "import metfa.runtime.cli, sys\nprint(*sorted({'numpy', 'cv2'} & set(sys.modules)))"
+    code = "import metfa.runtime.cli, sys\nprint(*sorted({'numpy', 'cv2', 'importlib.metadata'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
 

@@ -140,6 +140,8 @@ def test_help_shows_values_as_they_are_typed() -> None:
     said = run("--help").stdout
     for option in ("--roi auto|full|x,y,w,h ", "--size WIDTHxHEIGHT ", "--serve HOST:PORT "):
         assert option in said
+    titles = re.findall(r"^(\w+):$", said, re.MULTILINE)
+    assert titles == ["Source", "Model", "Decision", "Output", "Run", "Options"]
 
 
 def test_only_images_have_a_table_of_labels(bundle: Path, clip: Path, tmp_path: Path) -> None:
@@ -330,7 +332,8 @@ def test_without_its_extra_the_dashboard_is_refused_in_one_line() -> None:
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
-        "Error: expected the package h11, received a Python environment without it; pip install 'metfa[web]'\n"
+        "Error: expected the package h11, received a Python environment without it; "
+        "pip install '.[web]' in a clone of metfa\n"
     )
 
 

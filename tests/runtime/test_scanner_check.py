@@ -192,9 +192,7 @@ def test_a_stream_says_once_what_its_scanner_is_like() -> None:
         for number in range(2 * MIN_LOOKS):
             sink.write(observe(COARSE, number))
             assert len(said) == (number >= MIN_LOOKS - 1)
-        assert said[0].startswith(
-            "scanner check: These images look like those of coarse, which the model was trained on."
-        )
+        assert said[0].startswith("scanner check: In grey levels and texture, these images look like those of coarse, ")
         assert re.search(r"\(Distance \d+\.\d from fine, 0\.\d from coarse; the limit is 1\.\)$", said[0])
         assert sink.report().verdict == "target"
         for number in range(60, 400):
@@ -236,7 +234,10 @@ def test_a_new_session_may_be_another_scanner() -> None:
 )
 def test_a_scanner_is_called_by_the_end_of_its_path(name: str, shown: str) -> None:
     text = sentence(ScannerReport("source", 0.5, None, MIN_LOOKS), [name])
-    assert text == f"These images look like those of {shown}, which the model was trained on."
+    assert text == (
+        f"In grey levels and texture, these images look like those of {shown}, which the model was trained on; "
+        "what they show is not checked."
+    )
     assert not re.search(r"\d\.\d", text)
 
 

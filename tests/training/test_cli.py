@@ -661,6 +661,10 @@ def test_a_finished_bundle_is_replaced_only_when_told(source: Path, target: Path
             ["--source", "missing"],
             "received 'missing', which is not there; check the path",
         ),
+        (
+            ["--source", "phanton:A?scans=3"],
+            "received 'phanton:A?scans=3', which is not there; did you mean 'phantom'? check the path",
+        ),
         (["--source", "one"], "expected at least 2 classes"),
         (["--source", "source/blob"], "received images without labels"),
         (["--target", "other"], "expected the source's classes (bars, blob, ring)"),

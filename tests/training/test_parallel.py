@@ -246,8 +246,8 @@ def test_alone_gradients_stay_as_they_are() -> None:
     ("device", "processes", "message"),
     [
         ("cuda:99", 1, "expected the device cuda:99, received .*; use --device cpu"),
-        ("tpu", 1, "expected the device tpu"),
-        ("meta", 1, "received a device of type meta"),
+        ("gpu", 1, "expected the device cpu, cuda or cuda:N, received 'gpu'; correct --device or leave it out"),
+        ("meta", 1, "expected the device cpu, cuda or cuda:N, received 'meta'"),
     ],
 )
 def test_devices_that_are_not_there_are_named(device: str, processes: int, message: str) -> None:

@@ -114,6 +114,8 @@ def main(  # click passes the options by name
 ) -> None:
     """Turn the weights in BUNDLE into what an edge device runs, and prove that it computes the same.
 
+    BUNDLE is the directory that metfa-train wrote, by default runs/metfa.
+
     Whatever differs from PyTorch beyond the tolerance stays out of the bundle, and the exit code is 1.
     """
     if bundle and named:

@@ -60,8 +60,8 @@ def find_targets(compute_capabilities: Sequence[str]) -> tuple[dict[Flavour, Tar
             notes.append(f"no {flavour} engine was built: {refusal}")
     if not installed_flavours():
         notes.append(
-            "no engine was built: neither TensorRT (pip install 'metfa[tensorrt]', on the device) nor TensorRT for RTX "
-            "(pip install 'metfa[rtx]', on any machine) is installed"
+            "no engine was built: neither TensorRT nor TensorRT for RTX is installed "
+            "(in a clone of metfa, pip install '.[tensorrt]' on the device or '.[rtx]' on any machine)"
         )
     if compute_capabilities and not targets:
         raise ExportError(

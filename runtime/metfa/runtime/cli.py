@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,23 @@ import click
 from . import command
 from .bundle.directory import DEFAULT_DIRECTORY
 from .command import Command
-from .parameters import BACKEND, AddressType, CollectionLimitType, NumberRange, RoiType, SinkType, SizeType
+from .parameters import (
+    BACKEND,
+    AddressType,
+    CollectionLimitType,
+    NumberRange,
+    RoiType,
+    SectionedOption,
+    SinkType,
+    SizeType,
+)
+
+# Options under the title of a section.
+_source = partial(click.option, cls=SectionedOption, section="Source")
+_model = partial(click.option, cls=SectionedOption, section="Model")
+_decision = partial(click.option, cls=SectionedOption, section="Decision")
+_output = partial(click.option, cls=SectionedOption, section="Output")
+_run = partial(click.option, cls=SectionedOption, section="Run")
 
 
 def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...]) -> str:
@@ -20,7 +37,7 @@ def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...])
 
 
 @click.command(cls=Command)
-@click.option(
+@_source(
     "--device",
     required=True,
     multiple=True,
@@ -29,22 +46,23 @@ def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...])
     help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, gst:PIPELINE, phantom:NAME, "
     "- for frames on standard input, or NAME:… of an installed package.",
 )
-@click.option("--size", type=SizeType(), help="What the camera is asked for, or that of raw frames on standard input.")
-@click.option("--rate", type=NumberRange(min=0, min_open=True), metavar="N", help="Frames per second, likewise.")
-@click.option(
+@_source("--size", type=SizeType(), help="What the camera is asked for, or that of raw frames on standard input.")
+@_source("--rate", type=NumberRange(min=0, min_open=True), metavar="N", help="Frames per second, likewise.")
+@_source(
     "--format",
     "pixels",
     type=click.Choice(["MJPG", "YUYV", "gray", "bgr24"]),
     help="Pixels, likewise: MJPG or YUYV of a camera, gray or bgr24 of raw frames.",
 )
-@click.option(
+@_source("--realtime", is_flag=True, help="Play a recording at its own pace, not as fast as it can be classified.")
+@_model(
     "--bundle",
     type=click.Path(path_type=Path),
     default=DEFAULT_DIRECTORY,
     show_default=True,
     help="What metfa-train and metfa-export made.",
 )
-@click.option(
+@_model(
     "--roi",
     "region",
     type=RoiType(contract=True),
@@ -52,85 +70,88 @@ def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...])
     show_default=True,
     help="The part of each frame that the model sees: auto finds the ultrasound in it.",
 )
-@click.option(
+@_model(
     "--backend",
     type=BACKEND,
     default="auto",
     show_default=True,
     help="What runs the model.",
 )
-@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True)
-@click.option(
+@_model(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "fp16", "int8"]),
+    default="auto",
+    show_default=True,
+    help="What the model computes in: auto is FP16 on a GPU, where the bundle has it, and FP32 elsewhere.",
+)
+@_model("--rebuild", is_flag=True, help="Build a TensorRT engine here, where the bundle has none that fits.")
+@_decision(
     "--enter",
     type=NumberRange(0.5, 1, min_open=True),
     metavar="P",
     help="Smoothed probability from which a plane counts as seen.  [default: the bundle's]",
 )
-@click.option(
+@_decision(
     "--exit",
     "leave",
     type=NumberRange(0, 1, min_open=True),
     metavar="P",
     help="The same below which it no longer does; at most that of --enter.  [default: the bundle's]",
 )
-@click.option(
+@_decision(
     "--dwell",
     type=NumberRange(min=0),
     metavar="MS",
     help="Milliseconds that a plane must have been seen before it is shown.  [default: the bundle's]",
 )
-@click.option("--rebuild", is_flag=True, help="Build a TensorRT engine here, where the bundle has none that fits.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Write the annotated video.")
-@click.option(
+@_output("--window/--no-window", default=None, help="Show the annotated video; by default, where there is a display.")
+@_output(
+    "--serve",
+    type=AddressType(),
+    help="Show the stream to browsers, such as on 127.0.0.1:8080. On an address that other machines reach, they need a "
+    "token: that of METFA_TOKEN, or else one that is made up and printed.",
+)
+@_output("--output", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Write the annotated video.")
+@_output(
     "--events", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write a record for each frame and event."
 )
-@click.option(
+@_output(
     "--labels",
     "table",
     type=click.Path(path_type=Path),
     metavar="FILE.csv",
     help="Write a row for each image of a folder: name, label, confidence, status and the probability of each class.",
 )
-@click.option(
+@_output(
     "--snapshots",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Save the best frame of each plane that was held, as PNG with its JSON.",
 )
-@click.option(
+@_output(
     "--collect",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Save frames, few alike, the least certain and most novel first, for metfa-train --target DIR.",
 )
-@click.option(
+@_output(
     "--collect-limit",
     type=CollectionLimitType(),
     default="1000",
     show_default=True,
     help="Frames, or MB or GB (500MB), that DIR may hold.",
 )
-@click.option(
-    "--window/--no-window", default=None, help="Show the annotated video; by default, where there is a display."
-)
-@click.option(
-    "--serve",
-    type=AddressType(),
-    help="Show the stream to browsers, such as on 127.0.0.1:8080. On an address that other machines reach, they need a "
-    "token: that of METFA_TOKEN, or else one that is made up and printed.",
-)
-@click.option(
+@_output(
     "--sink",
     "added",
     type=SinkType(),
     multiple=True,
     help="Give the stream to a sink of an installed package, too; may be given more than once.",
 )
-@click.option("--realtime", is_flag=True, help="Play a recording at its own pace, not as fast as it can be classified.")
-@click.option("--overwrite", is_flag=True, help="Replace the files of --output, --events and --labels.")
-@click.option("--verbose", is_flag=True, help="Say why no faster backend runs the model.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
-@click.option("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
+@_output("--overwrite", is_flag=True, help="Replace the files of --output, --events and --labels.")
+@_run("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
+@_run("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
+@_run("--verbose", is_flag=True, help="Say why no faster backend runs the model.")
 def main(**options: Any) -> None:
     """Classify live frames: which plane does the scanner show?
 

@@ -28,6 +28,25 @@ INTERRUPTED = 130
 _TYPED = "metfa.typed"
 
 
+def _print_version(ctx: click.Context, _: click.Parameter, given: bool) -> None:  # click passes it so
+    if not given or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version  # takes 15 ms
+
+    click.echo(f"{ctx.info_name} {version('metfa')}")
+    ctx.exit()
+
+
+_VERSION = click.Option(
+    ["--version"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+
+
 class Command(click.Command):
     """A click command that ends with one line and exit code 1 where a :class:`MetfaError` is raised.
 
@@ -55,12 +74,16 @@ class Command(click.Command):
         context.meta[_TYPED] = typed
         return context
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters, ``--help`` and ``--version``."""
+        return [*super().get_params(ctx), _VERSION]
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under the titles of their sections, in the order in which those first appear."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):  # the docstring describes arguments
                 sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
@@ -175,7 +198,7 @@ def require_extra(extra: str, *modules: str) -> None:
             raise MissingExtraError(
                 expected=f"the package {module}",
                 received="a Python environment without it",
-                remedy=f"pip install 'metfa[{extra}]'",
+                remedy=f"pip install '.[{extra}]' in a clone of metfa",
             )
 
 

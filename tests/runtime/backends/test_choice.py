@@ -31,7 +31,7 @@ def test_the_choice_says_why_it_is_not_a_faster_one(bundle: Path) -> None:
         "not tensorrt: expected FP16 or INT8, which TensorRT engines compute in, received FP32; "
         "choose another precision, or another backend",
         "not cuda: expected an ONNX Runtime with CUDA, received one without; "
-        "with an NVIDIA GPU, pip uninstall onnxruntime and pip install 'metfa[cuda]'",
+        "with an NVIDIA GPU, pip uninstall onnxruntime and pip install '.[cuda]' in a clone of metfa",
     )
 
 
@@ -116,15 +116,17 @@ def test_a_gpu_is_known_by_its_driver(
 
 
 def test_an_absent_precision_names_the_file_and_the_command(bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"model\.fp16\.onnx in the bundle .*; make it again with metfa-export"):
+    with pytest.raises(
+        BundleError, match=r"model\.fp16\.onnx in the bundle .*; make it again with metfa-export --fp16$"
+    ):
         load_backend(Bundle.open(bundle), "cpu", "fp16")
 
 
 def test_a_host_without_any_engine_is_told_what_to_install(bundle: Path, without: set[str]) -> None:
     without.add("onnxruntime")
-    with pytest.raises(BackendError, match=r"none \(.*; cpu: a Python .* without it\); pip install 'metfa\[cpu\]'"):
+    with pytest.raises(BackendError, match=r"none \(.*; cpu: a Python .* without it\); pip install '\.\[cpu\]'"):
         load_backend(Bundle.open(bundle))
-    with pytest.raises(BackendError, match=r"expected the package onnxruntime, .*; pip install 'metfa\[cpu\]'"):
+    with pytest.raises(BackendError, match=r"expected the package onnxruntime, .*; pip install '\.\[cpu\]'"):
         load_backend(Bundle.open(bundle), "cpu")
 
 

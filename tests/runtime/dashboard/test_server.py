@@ -271,7 +271,8 @@ def test_a_viewer_is_told_what_happens(stream: Stream) -> None:
             ScannerReport("target", 1.23456, 0.5, 40),
             {
                 "verdict": "target",
-                "text": "These images look like those of B, which the model was trained on.",
+                "text": "In grey levels and texture, these images look like those of B, "
+                "which the model was trained on; what they show is not checked.",
                 "scanners": [{"name": "A", "distance": 1.235}, {"name": "B", "distance": 0.5}],
             },
         ),

@@ -130,7 +130,7 @@ class TrainingConfig:
         0.8,
         "--confidence",
         "Method",
-        "From which on a pseudo-label of the mean teacher counts (metfa-vi).",
+        "The least confidence of the mean teacher at which its pseudo-label counts (metfa-vi).",
         low=0,
         high=1,
     )

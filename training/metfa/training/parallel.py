@@ -8,6 +8,7 @@ the batch norms' statistics are, too, and the objective is that of one process.
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import contextmanager, nullcontext
 from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any
@@ -41,10 +42,12 @@ def make_fabric(device: str | None, processes: int = 1, precision: TrainingPreci
     from lightning_fabric import Fabric  # takes seconds to import, and only training needs it
     from lightning_fabric.accelerators.cuda import CUDAAccelerator
 
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise TrainingError(
+            expected="the device cpu, cuda or cuda:N", received=repr(device), remedy="correct --device or leave it out"
+        )
     try:
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if found.type not in {"cpu", "cuda"}:
-            raise RuntimeError(f"a device of type {found.type}")
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as cause:
         raise TrainingError(

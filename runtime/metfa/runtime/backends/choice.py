@@ -66,7 +66,7 @@ def load_backend(
     raise BackendError(
         expected=f"an inference engine that runs {bundle.directory} on this host",
         received="none (" + "; ".join(f"{name}: {refusal.received}" for name, refusal in refusals.items()) + ")",
-        remedy="pip install 'metfa[cpu]' (or 'metfa[cuda]', 'metfa[tensorrt]' with an NVIDIA GPU)",
+        remedy="pip install '.[cpu]' in a clone of metfa (or '.[cuda]', '.[tensorrt]' with an NVIDIA GPU)",
     )
 
 
@@ -95,13 +95,13 @@ def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool
         raise BackendError(
             expected=f"{' or '.join(FLAVOURS)}, to run {engines[0] if engines else 'an engine'}",
             received="a Python environment without them",
-            remedy="pip install 'metfa[tensorrt]' (or 'metfa[rtx]')",
+            remedy="pip install '.[tensorrt]' (or '.[rtx]') in a clone of metfa",
         )
     if not cuda_bindings_installed():
         raise BackendError(
             expected="cuda-python beside TensorRT",
             received="a Python environment without it",
-            remedy="pip install 'metfa[tensorrt]' (or 'metfa[rtx]')",
+            remedy="pip install '.[tensorrt]' (or '.[rtx]') in a clone of metfa",
         )
     from .tensorrt import load_engine
 
@@ -144,7 +144,7 @@ def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
         raise BackendError(
             expected="an ONNX Runtime with CUDA",
             received="one without",
-            remedy="with an NVIDIA GPU, pip uninstall onnxruntime and pip install 'metfa[cuda]'",
+            remedy="with an NVIDIA GPU, pip uninstall onnxruntime and pip install '.[cuda]' in a clone of metfa",
         )
     if precision == "int8":
         raise BackendError(
@@ -165,7 +165,7 @@ def _require_onnxruntime() -> None:
         raise BackendError(
             expected="the package onnxruntime",
             received="a Python environment without it",
-            remedy="pip install 'metfa[cpu]' (or 'metfa[cuda]' with an NVIDIA GPU)",
+            remedy="pip install '.[cpu]' in a clone of metfa (or '.[cuda]' with an NVIDIA GPU)",
         )
 
 

@@ -65,7 +65,7 @@ def find_target(flavour: Flavour, requested: Sequence[str]) -> Target:
             raise BackendError(
                 expected="cuda-python, to ask for the GPU",
                 received="a Python environment without it",
-                remedy="pip install 'metfa[tensorrt]'",
+                remedy="pip install '.[tensorrt]' in a clone of metfa",
             )
         from .gpu import current_device
 

@@ -77,7 +77,7 @@ def _flavour() -> Flavour:
         raise BackendError(
             expected="TensorRT and cuda-python, to rebuild the engine",
             received="a Python environment without them",
-            remedy="pip install 'metfa[tensorrt]'",
+            remedy="pip install '.[tensorrt]' in a clone of metfa",
         )
     return installed_flavours()[0]
 

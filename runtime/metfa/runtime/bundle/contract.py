@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Literal, TypeAlias
 
 from ..errors import ContractError
@@ -241,4 +240,6 @@ def is_label(text: str) -> bool:
 
 def software() -> str:
     """Return the name and version of this package, for :class:`Provenance` and reports."""
+    from importlib.metadata import version  # here, as it takes as long to import as click
+
     return f"metfa {version('metfa')}"

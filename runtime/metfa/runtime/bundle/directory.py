@@ -281,7 +281,7 @@ def _verified(directory: Path, name: str, files: dict[str, str]) -> bytes:
     path = directory / name
     if name not in files or not _is_file(path):
         raise BundleError(
-            expected=f"{name} in the bundle {directory}", received="no such file", remedy=_remedy_for(name)
+            expected=f"{name} in the bundle {directory}", received="no such file", remedy=_remedy_for(name, files)
         )
     content = _read(path)
     actual = hashlib.sha256(content).hexdigest()
@@ -289,7 +289,7 @@ def _verified(directory: Path, name: str, files: dict[str, str]) -> bytes:
         raise BundleError(
             expected=f"{path} as it was written (SHA-256 {files[name][:12]}…)",
             received=f"a file that was changed or truncated since (SHA-256 {actual[:12]}…)",
-            remedy=_remedy_for(name),
+            remedy=_remedy_for(name, files),
         )
     return content
 
@@ -322,5 +322,9 @@ def _read(path: Path) -> bytes:
     )
 
 
-def _remedy_for(name: str) -> str:
-    return f"make it again with {'metfa-export' if is_exported(name) else 'metfa-train'}"
+def _remedy_for(name: str, files: dict[str, str]) -> str:
+    """Return how to have a file again; an export replaces the last, and so asks for all precisions of its files."""
+    if not is_exported(name):
+        return "make it again with metfa-train"
+    precisions = [each for each in ("fp16", "int8") if any(f".{each}." in known for known in (name, *files))]
+    return " --".join(["make it again with metfa-export", *precisions])

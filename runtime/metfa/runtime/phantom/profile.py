@@ -198,7 +198,9 @@ def load_profile(name: str) -> ScannerProfile:
         text = source.read_bytes()
     except OSError as cause:
         raise ProfileError(
-            expected="the scanner A or B, or a readable JSON file", received=f"{name!r} ({cause})", remedy=_REMEDY
+            expected="the scanner A or B, or a readable JSON file",
+            received=f"{name!r} ({cause.strerror})",
+            remedy=_REMEDY,
         ) from None
     return from_json(ScannerProfile, text, origin=f"the profile {name}", remedy=_REMEDY, error=ProfileError)
 

@@ -77,7 +77,10 @@ def sentence(report: ScannerReport, names: Sequence[str]) -> str:
             "Treat its labels with care."
         )
     name = names[("source", "target").index(report.verdict)]
-    return f"These images look like those of {_end(name)}, which the model was trained on."
+    return (
+        f"In grey levels and texture, these images look like those of {_end(name)}, which the model was trained on; "
+        "what they show is not checked."
+    )
 
 
 def describe(report: ScannerReport, names: Sequence[str]) -> str:

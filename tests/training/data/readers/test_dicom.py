@@ -280,7 +280,7 @@ def test_what_cannot_be_decoded_is_an_error_that_names_the_file(tmp_path: Path, 
 def test_without_pydicom_the_command_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "IM0001", make(GREY))
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'metfa\[dicom\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[dicom\]' in a clone of metfa"):
         list_domain(str(tmp_path))
 
 

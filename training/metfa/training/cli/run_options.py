@@ -134,7 +134,11 @@ run_options = together(
             "--preset",
             type=click.Choice(list(PRESETS)),
             default="edge",
-            help="Encoder, embedding and input size.",
+            help="Encoder, embedding and input size: "
+            + ", ".join(
+                f"{name} ({of.encoder}, {of.embedding}, {of.height}x{of.width})" for name, of in PRESETS.items()
+            )
+            + ".",
         ),
         in_section("Model", "--input-size", type=InputSizeType(), help="What the model sees.  [default: the preset's]"),
         *_of_section("Model"),

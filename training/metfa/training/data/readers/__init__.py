@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from metfa.runtime.errors import DataError
 
+from ..spelling import did_you_mean
 from .fetal_planes import is_fetal_planes, list_fetal_planes
 from .files import Files
 from .folder import list_folder
 from .manifest import is_manifest, list_manifest, manifest_classes
 from .phantom import list_phantom
 from .recording import RATE
-from .specification import is_there, parse
+from .specification import SCHEMES, is_there, parse
 
 if TYPE_CHECKING:
     from ..listing import Listing
@@ -73,13 +74,14 @@ def _list(specification: Specification) -> Listing:
         return list_fetal_planes(specification)
     if is_manifest(path):
         return list_manifest(specification)
-    specification.refuse_options("rate")
     if not is_there(path):
+        scheme, _, _ = specification.path.partition(":")
         raise DataError(
             expected="a folder, a table (.csv, .tsv), a recording, DICOM, fetal-planes-db:FOLDER or phantom:NAME",
             received=f"{specification.name!r}, which is not there",
-            remedy="check the path",
+            remedy=f"{did_you_mean(scheme, SCHEMES)}check the path",
         )
+    specification.refuse_options("rate")
     files = Files(specification.rate(RATE))
     if path.is_dir():
         list_folder(path, files)
