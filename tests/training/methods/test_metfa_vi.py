@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metfa.training import losses
-from metfa.training.config import TrainingConfig, Weights
+from metfa.training.config import InitialWeights, TrainingConfig, Weights
 from metfa.training.methods import MetFA, MetFAVI
 
 from .examples import make_batch, make_method, noise, state
@@ -70,6 +70,15 @@ def test_without_what_it_adds_it_is_metfa_v(config: TrainingConfig) -> None:
         states.append({key: value for key, value in state(method).items() if not key.startswith("teacher")})
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_where_the_encoder_is_frozen_it_keeps_sgd(config: TrainingConfig) -> None:
+    weights = InitialWeights("SonoNet16.npz", "0", "SonoNet", None)
+    frozen = TrainingConfig(method="metfa-vi", freeze_encoder=True, initial_weights=weights)
+    assert (frozen.learning_rate, frozen.weight_decay) == (1e-3, 1e-5)
+    assert TrainingConfig(method="metfa-vi").weight_decay == 1e-2
+    (optimiser,) = make_metfa_vi(replace(config, freeze_encoder=True, initial_weights=weights)).optimisers
+    assert isinstance(optimiser, torch.optim.SGD)
 
 
 def test_frames_are_labelled_by_the_teacher_batch_by_batch(config: TrainingConfig) -> None:

@@ -250,7 +250,7 @@ class TrainingConfig:
         check(self)
         if self.freeze_encoder and self.initial_weights is None:
             raise ValueError("expected initial_weights with freeze_encoder, received none")
-        own = defaults_of(self.method)
+        own = defaults_of(self.method, frozen=self.freeze_encoder)
 
         def fill(name: str, value: object) -> None:
             object.__setattr__(self, name, value)  # as the record is frozen only when it is whole
@@ -270,7 +270,7 @@ class TrainingConfig:
         A value that differs from what this record's method would take was chosen, and stays. So do the augmentation,
         as methods are compared with the same, and everything else. There are no rivals.
         """
-        usual, own = defaults_of(self.method), defaults_of(method)
+        usual, own = (defaults_of(name, frozen=self.freeze_encoder) for name in (self.method, method))
 
         def value(given: float, of_this: float, of_other: float) -> float:
             return of_other if given == of_this else given

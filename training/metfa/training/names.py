@@ -79,12 +79,22 @@ cross-entropy of the others, theirs has weight 1. MetFA-VI has AdamW in place of
 class confusion in place of the minimax entropy."""
 
 
-def defaults_of(method: MethodName) -> Defaults:
+FROZEN_DEFAULTS: Mapping[MethodName, Defaults] = {"metfa-vi": _OWN}
+"""The same where the encoder is frozen: there MetFA-VI has SGD, as AdamW fits the little that learns too closely."""
+
+
+def defaults_of(method: MethodName, *, frozen: bool) -> Defaults:
     """Return what a method takes unless the user says otherwise; of an added one, its class knows.
+
+    Args:
+        method: its name.
+        frozen: whether the encoder is.
 
     Raises:
         PluginError: an added method cannot be imported.
     """
+    if frozen and method in FROZEN_DEFAULTS:
+        return FROZEN_DEFAULTS[method]
     if method in DEFAULTS:
         return DEFAULTS[method]
     defaults: Defaults = load("metfa.methods", method).defaults

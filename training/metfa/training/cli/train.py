@@ -17,7 +17,7 @@ from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, requ
 from metfa.runtime.errors import DivergenceError, MetfaError
 from metfa.runtime.text import aligned, printable
 
-from ..names import DEFAULTS
+from ..names import defaults_of
 from .run_options import in_section, make_config, run_options
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _divergent(config: TrainingConfig, *, resume: bool) -> Iterator[None]:
     try:
         yield
     except DivergenceError as cause:
-        usual = DEFAULTS[config.method].learning_rate
+        usual = defaults_of(config.method, frozen=config.freeze_encoder).learning_rate
         slower = f"--learning-rate {usual if config.learning_rate > usual else config.learning_rate / 3:.1g}"
         anew = (
             f"its own command and {slower}"

@@ -46,7 +46,9 @@ class MetFAVI(MetFA):
             self.relabels_from = round(BEGIN * config.steps)
 
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Return AdamW (Loshchilov and Hutter 2019), which needs half the steps that SGD does (docs/benchmarks.md)."""
+        """Return AdamW (Loshchilov and Hutter 2019), which needs fewer steps; SGD where the encoder is frozen."""
+        if self.config.freeze_encoder:
+            return super().optimiser(parameters)
         return torch.optim.AdamW(list(parameters), lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
 
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
