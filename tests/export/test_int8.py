@@ -228,6 +228,7 @@ def test_cpus_without_vnni_and_without_avx_compute_the_same_int8(
     frames = make_frames(4, 0)
     np.save(tmp_path / "frames.npy", frames)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ORT_DISABLE_TELEMETRY": "1"}
+    environment.pop("OPENBLAS_CORETYPE", None)  # which would have NumPy take this machine's instructions for the CPU's
     logits = []
     for emulator in ([], ["qemu-x86_64", "-cpu", cpu]):
         python = Path(sys.executable).resolve()  # not the environment's link: QEMU hides it from Python
