@@ -181,8 +181,13 @@ def test_a_name_that_nobody_adds_is_refused(
             "expected a sink that an installed package adds (outside), received 'nowhere'; correct --sink",
         ),
         (("--device", "outside:7", "--rate", "5"), "received 'outside:7', which has a format of its own"),
+        (("--device", "outside:many"), "expected the outside of metfa.sources to open, received ValueError"),
+        (
+            ("--device", "outside:7", "--sink", "outside=/"),
+            "expected the counts to go on, received IsADirectoryError",
+        ),
     ],
-    ids=["source", "sink", "format"],
+    ids=["source", "sink", "format", "source that fails", "sink that fails"],
 )
 def test_a_stream_without_what_was_asked_for_is_refused(
     package: Path, source: Path, target: Path, tmp_path: Path, arguments: tuple[str, ...], message: str

@@ -7,7 +7,7 @@
     ├── BundleError         a bundle directory, or a file of it, that is missing, damaged or edited
     ├── BackendError        no inference engine can run the model on this host
     ├── MissingExtraError   an optional package is not installed
-    ├── PluginError         what another package adds cannot be imported
+    ├── PluginError         what another package adds cannot be imported or opened
     ├── ProfileError        a phantom scanner profile that cannot be read
     ├── SourceError         frames cannot be read
     ├── OutputError         a result cannot be written
@@ -56,7 +56,7 @@ class MissingExtraError(MetfaError):
 
 
 class PluginError(MetfaError):
-    """What another package adds cannot be imported."""
+    """What another package adds cannot be imported or opened."""
 
 
 class ProfileError(MetfaError):

@@ -79,8 +79,13 @@ def own_directory(parent: Path, prefix: str) -> Iterator[Path]:
 def _make_own(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
         directory = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        with suppress(FileNotFoundError, BlockingIOError):  # where another process took it for an abandoned one
+        try:
             return directory, lock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (FileNotFoundError, BlockingIOError):  # another process took it for an abandoned one
+            continue
+        except OSError:  # no locks here
+            directory.rmdir()
+            raise
 
 
 def remove_abandoned(parent: Path, prefix: str) -> list[Path]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from .errors import PluginError
+from .errors import MetfaError, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from importlib.metadata import EntryPoint
 
 Group = Literal["metfa.sources", "metfa.sinks", "metfa.backends", "metfa.methods", "metfa.encoders"]
@@ -41,6 +41,25 @@ def load(group: Group, name: str) -> Any:
             received=f"{type(cause).__name__}: {cause}",
             remedy="mend the package that adds it, or uninstall it",
         ) from None
+
+
+def call(group: Group, name: str, opens: Callable[..., _Kind], *arguments: object) -> _Kind:
+    """Return what ``opens``, which an installed package adds, makes of the arguments.
+
+    Raises:
+        MetfaError: as the package raises it.
+        PluginError: anything else that it raises.
+    """
+    try:
+        return opens(*arguments)
+    except MetfaError:
+        raise
+    except Exception as cause:
+        raise PluginError(
+            expected=f"the {name} of {group} to open",
+            received=f"{type(cause).__name__}: {cause}",
+            remedy="correct what it was given, or mend the package that adds it",
+        ) from cause
 
 
 def _points(group: Group) -> Iterable[EntryPoint]:

@@ -196,14 +196,19 @@ class TrainingConfig:
         0.9,
         "--momentum",
         "Optimisation",
-        "Of SGD; metfa-vi and adda have none.",
+        "Of SGD, which adda does not have, nor metfa-vi unless the encoder is frozen.",
         low=0,
         high=1,
         low_open=True,
         high_open=True,
     )
     weight_decay: float = setting(
-        None, "--weight-decay", "Optimisation", "L2; with metfa-vi, AdamW's.", low=0, shown="the method's own"
+        None,
+        "--weight-decay",
+        "Optimisation",
+        "L2; of AdamW with metfa-vi, unless the encoder is frozen.",
+        low=0,
+        shown="the method's own",
     )
     weights: Weights = field(default_factory=Weights)
 

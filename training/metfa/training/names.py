@@ -92,10 +92,14 @@ def defaults_of(method: MethodName, *, frozen: bool) -> Defaults:
 
     Raises:
         PluginError: an added method cannot be imported.
+        ValueError: there is no such method.
     """
     if frozen and method in FROZEN_DEFAULTS:
         return FROZEN_DEFAULTS[method]
     if method in DEFAULTS:
         return DEFAULTS[method]
-    defaults: Defaults = load("metfa.methods", method).defaults
+    added = load("metfa.methods", method)
+    if added is None:
+        raise ValueError(f"expected method to be one of {', '.join(DEFAULTS)}, received {method!r}")
+    defaults: Defaults = added.defaults
     return defaults

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ..bundle import directory as bundles
 from ..bundle.engine_record import FLAVOURS, cuda_bindings_installed, installed_flavours
 from ..errors import BackendError, BundleError, MetfaError
-from ..plugins import Registry
+from ..plugins import Registry, call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def load_backend(
     refusals: dict[str, MetfaError] = {}
     for name in loaders if backend is None else (backend,):
         try:
-            loaded = loaders[name](bundle, precision)
+            loaded = _loader(loaders, name)(bundle, precision)
         except MetfaError as refusal:
             if backend is not None or (name == "cpu" and _onnxruntime_installed()):
                 raise
@@ -68,6 +68,20 @@ def load_backend(
         received="none (" + "; ".join(f"{name}: {refusal.received}" for name, refusal in refusals.items()) + ")",
         remedy="pip install '.[cpu]' in a clone of metfa (or '.[cuda]', '.[tensorrt]' with an NVIDIA GPU)",
     )
+
+
+def _loader(
+    loaders: Registry[Callable[[Bundle, Precision | None], Backend]], name: str
+) -> Callable[[Bundle, Precision | None], Backend]:
+    try:
+        loader = loaders[name]
+        return loader if name in tuple(loaders) else partial(call, "metfa.backends", name, loader)
+    except KeyError:
+        raise BackendError(
+            expected=f"{', '.join(loaders)}, or a backend that an installed package adds",
+            received=repr(name),
+            remedy="correct the name of the backend",
+        ) from None
 
 
 def has_nvidia_gpu() -> bool:

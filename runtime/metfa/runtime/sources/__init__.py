@@ -11,7 +11,7 @@ from ..errors import SourceError
 from ..files import reading
 from ..imaging.images import SUFFIXES
 from ..imaging.media import files_in, is_dicom
-from ..plugins import load
+from ..plugins import call, load
 from .base import CaptureFormat, Notify, Source
 from .camera import open_camera
 from .folder import Folder
@@ -21,7 +21,7 @@ from .opencv import without_credentials
 from .paced import PacedSource
 from .simulator import SimulatedScanner
 from .stdin import StandardInput
-from .stream_url import open_url
+from .stream_url import LIVE_SCHEMES, open_url
 from .video import SUFFIXES as RECORDINGS
 from .video import Recording
 
@@ -30,6 +30,7 @@ __all__ = ["CaptureFormat", "Notify", "PacedSource", "Source", "open_source"]
 _ANY = CaptureFormat()
 _URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # anything else is a path, whatever colons are in it
 _NAMED = re.compile("([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+_OWN_SCHEMES = frozenset({"file", "http", "https", *LIVE_SCHEMES})
 
 
 def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lambda _: None) -> Source:
@@ -55,9 +56,9 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
     if spec.startswith("gst:"):
         _refuse_format(spec, wanted)
         return open_pipeline(spec.removeprefix("gst:"), notify)
-    if (named := _NAMED.match(spec)) and not _exists(spec) and (opens := load("metfa.sources", named[1])):
+    if (name := _name_of_added(spec)) and (opens := load("metfa.sources", name)):
         _refuse_format(spec, wanted)
-        added: Source = opens(spec, notify)
+        added: Source = call("metfa.sources", name, opens, spec, notify)
         return added
     if _URL.match(spec) and not spec.lower().startswith("file://"):
         _refuse_format(spec, wanted)
@@ -87,11 +88,15 @@ def _refuse_format(spec: str, wanted: CaptureFormat) -> None:
         )
 
 
-def _exists(spec: str) -> bool:
+def _name_of_added(spec: str) -> str | None:
+    """Return the name before a colon, unless it is that of metfa's own sources, or the colon is in a file's name."""
+    named = _NAMED.match(spec)
+    if named is None or named[1].lower() in _OWN_SCHEMES:
+        return None
     try:
-        return Path(spec).exists()
+        return None if Path(spec).exists() else named[1]
     except OSError:  # a URL that is too long for a file's name
-        return False
+        return named[1]
 
 
 def _may_hold_frames(path: Path) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .base import Notify, Source
     from .pyav import Video
 
-_LIVE_SCHEMES = ("rtmp", "rtp", "rtsp", "rtsps", "srt", "udp")
+LIVE_SCHEMES = ("rtmp", "rtp", "rtsp", "rtsps", "srt", "udp")
 _OPEN_SECONDS, _READ_SECONDS = 5.0, 2.0
 _SILENCE_SECONDS = 0.95 * _READ_SECONDS  # a read that takes longer has met its timeout
 _SET_BACK_SECONDS = 1.0  # a sender whose clock goes back by more was started again
@@ -40,7 +40,7 @@ def open_url(url: str, notify: Notify) -> Source:
     def open_video() -> Video:
         return open_stream(url, name, _OPEN_SECONDS, _READ_SECONDS)
 
-    if not url.startswith(tuple(f"{scheme}://" for scheme in _LIVE_SCHEMES)):
+    if not url.startswith(tuple(f"{scheme}://" for scheme in LIVE_SCHEMES)):
         with connecting_to(name):
             opened.append(_in_thread(open_video))
         if opened[0].duration is not None:

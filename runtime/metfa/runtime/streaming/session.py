@@ -19,7 +19,7 @@ from ..command import Interruption, say
 from ..decisions.decider import why_nothing_is_shown
 from ..decisions.scanner_check import read_scanner_statistics
 from ..errors import MetfaError, OutputError
-from ..plugins import load, names_in
+from ..plugins import call, load, names_in
 from ..sinks import CollectionSink, ScannerSink, StatusLineSink, WindowSink
 from ..sources import CaptureFormat, PacedSource, open_source
 from ..text import printable
@@ -160,7 +160,7 @@ def _open_added(name: str, value: str, source: Source, labels: Sequence[str]) ->
             received=repr(name),
             remedy="correct --sink, or install the package that adds it",
         )
-    sink: Sink = opens(value, source, labels)
+    sink: Sink = call("metfa.sinks", name, opens, value, source, labels)
     return sink
 
 

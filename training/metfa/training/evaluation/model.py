@@ -35,16 +35,15 @@ def infer(network: Network, frames: FrameSequence) -> Inference:
     return Inference(logits, embedding)
 
 
-def label_augmented(network: Network, views: Views, chosen: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
+def label_augmented(network: Network, views: Views, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return what the network says of an augmented copy of each frame, int64 [n]; the same for every network.
 
     Args:
         network: asked at the mean embedding.
         views: of the frames.
         chosen: which of them, int64 [n].
-        seed: of the augmentation.
     """
-    noise = torch.Generator(next(network.parameters()).device).manual_seed(seed)
+    noise = torch.Generator(next(network.parameters()).device).manual_seed(0)
     network.eval()
     with torch.inference_mode():
         labels = [
