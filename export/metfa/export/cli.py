@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,7 +15,7 @@ from metfa.runtime.bundle.engine_record import LIVE_BATCH
 from metfa.runtime.command import Command, require_extra, say, typed_arguments
 from metfa.runtime.errors import ParityError
 from metfa.runtime.lock import writing_alone
-from metfa.runtime.parameters import BatchType, RoiType
+from metfa.runtime.parameters import BatchType, RoiType, SectionedOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,72 +28,77 @@ if TYPE_CHECKING:
 # PyTorch and ONNX are imported where they are used, so that --help answers at once.
 
 
+# Options under the title of a section.
+_model = partial(click.option, cls=SectionedOption, section="Model")
+_proof = partial(click.option, cls=SectionedOption, section="Comparison and calibration")
+_engine = partial(click.option, cls=SectionedOption, section="TensorRT engines")
+_server = partial(click.option, cls=SectionedOption, section="Servers")
+
+
 @click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
-@click.option(
+@_model(
     "--bundle",
     "named",
     type=click.Path(path_type=Path),
     help=f"Another way to name BUNDLE.  [default: {DEFAULT_DIRECTORY}]",
 )
-@click.option("--fp16", is_flag=True, help="Make the FP16 graph too, and an engine where TensorRT is installed.")
-@click.option(
+@_model("--fp16", is_flag=True, help="Make the FP16 graph too, and an engine where TensorRT is installed.")
+@_model(
     "--int8",
     is_flag=True,
     help="Make INT8 graphs for CPUs and TensorRT too, calibrated on unlabelled target frames, and engines likewise.",
 )
-@click.option(
+@_model(
     "--sononet",
     "weights",
     type=click.Path(path_type=Path),
     metavar="SonoNet16.npz",
     help="Make a new bundle of the published SonoNet-16 weights.",
 )
-@click.option(
+@_model("--keep", multiple=True, metavar="LAYER", help="A layer to leave in FP32 in INT8 graphs; repeatable.")
+@_proof(
     "--frames",
     metavar="SPEC",
     help="What to compare on: any domain, such as a folder or a recording.  [default: the bundle's reference frames]",
 )
-@click.option(
+@_proof(
     "--calibration",
     metavar="SPEC",
     help="What to calibrate INT8 on, named likewise.  [default: the bundle's calibration frames]",
 )
-@click.option(
+@_proof(
     "--roi",
     "region",
     type=RoiType(),
     help="The part of each of --frames and --calibration that the model sees.  [default: full]",
 )
-@click.option("--keep", multiple=True, metavar="LAYER", help="A layer to leave in FP32 in INT8 graphs; repeatable.")
-@click.option(
+@_proof(
     "--largest-differences",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Draw the frames on which each artefact is furthest from PyTorch, whether or not it passes.",
 )
-@click.option(
+@_engine(
     "--compute-capability",
     "compute_capabilities",
     multiple=True,
     metavar="X.Y",
     help="Of GPUs that the engine must run on, with TensorRT for RTX; repeatable.  [default: all that it lists]",
 )
-@click.option(
+@_engine(
     "--batch",
     type=BatchType(),
     help="How many frames engines take at once: fewest, what they are tuned for, most.  [default: 1,1,8]",
 )
-@click.option(
+@_engine(
     "--workspace",
     type=click.IntRange(min=1),
     metavar="MIB",
     help="The most GPU memory for engines beside the network's own.  [default: no limit]",
 )
-@click.option(
-    "--triton", type=click.Path(path_type=Path), metavar="DIR", help="Also write a model repository for Triton."
-)
-@click.option(
+@_server("--triton", type=click.Path(path_type=Path), metavar="DIR", help="Also write a model repository for Triton.")
+@_server(
     "--deepstream", type=click.Path(path_type=Path), metavar="DIR", help="Also write what DeepStream's nvinfer needs."
 )
 def main(  # click passes the options by name
