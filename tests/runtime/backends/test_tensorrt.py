@@ -156,6 +156,17 @@ def test_a_flavour_that_cannot_be_imported_is_one_line(tmp_path: Path, monkeypat
         import_flavour("broken_flavour")  # type: ignore[arg-type]
 
 
+def test_a_signal_while_a_flavour_is_imported_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module in C++ turns what is raised in it into an ImportError."""
+    (tmp_path / "interrupted_flavour.py").write_text(
+        "try:\n    raise KeyboardInterrupt\nexcept KeyboardInterrupt as cause:\n"
+        "    raise ImportError('initialization failed') from cause\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        import_flavour("interrupted_flavour")  # type: ignore[arg-type]
+
+
 def test_every_name_that_the_runtime_is_called_by_exists() -> None:
     names = {
         trt.Runtime: ["deserialize_cuda_engine"],

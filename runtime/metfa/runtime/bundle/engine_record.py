@@ -170,6 +170,8 @@ def import_flavour(flavour: Flavour) -> Any:
     try:
         return importlib.import_module(flavour)
     except Exception as cause:  # besides ImportError, its loader raises RuntimeError and OSError
+        if isinstance(cause.__cause__ or cause.__context__, KeyboardInterrupt):  # which a loader in C++ wraps up
+            raise KeyboardInterrupt from None
         raise BackendError(
             expected=f"the installed {flavour} to load",
             received=" ".join(str(cause).split()) or type(cause).__name__,
