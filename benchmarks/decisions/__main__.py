@@ -31,6 +31,7 @@ from .scans import (
     SYSTEMS,
     Recorded,
     load_classifiers,
+    network_options,
     record,
     without_transitions,
 )
@@ -45,17 +46,8 @@ FIRST_SEED = 600
 
 
 @click.command(cls=Command)
-@click.option(
-    "--bundles",
-    "directory",
-    type=click.Path(path_type=Path),
-    default=Path("runs/settings"),
-    show_default=True,
-    help="Bundles SEED of the phantom's planes; those that are not there are trained and exported.",
-)
-@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="How many networks.")
+@network_options
 @click.option("--scans", type=click.IntRange(min=3), default=4, show_default=True)
-@click.option("--seconds", type=click.IntRange(min=10), default=45, show_default=True, help="Of each scan.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/decisions.json"), show_default=True
 )

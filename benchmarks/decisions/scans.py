@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -13,12 +14,12 @@ from metfa.runtime import DecisionSpec, Frame, PlaneClassifier, Prediction
 from metfa.runtime.decisions.decider import Decider, is_rejected
 from metfa.runtime.phantom import BACKGROUND, Phantom, load_profile
 from metfa.runtime.phantom.scan import FRAMES_PER_SECOND
+from metfa.training.cli.run_options import together
 
 from ..commands import make_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from metfa.runtime import ModelContract
 
@@ -44,6 +45,23 @@ class Recorded(NamedTuple):
 
     scan: Scan
     contract: ModelContract
+
+
+network_options = together(
+    [
+        click.option(
+            "--bundles",
+            "directory",
+            type=click.Path(path_type=Path),
+            default=Path("runs/settings"),
+            show_default=True,
+            help="Bundles SEED of the phantom's planes; those that are not there are trained and exported.",
+        ),
+        click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="How many networks."),
+        click.option("--seconds", type=click.IntRange(min=10), default=45, show_default=True, help="Of each scan."),
+    ]
+)
+"""Which networks label the scans, and how much of each."""
 
 
 def load_classifiers(directory: Path, seeds: int) -> list[PlaneClassifier]:

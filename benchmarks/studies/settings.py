@@ -24,7 +24,7 @@ from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
 from ..decisions.quality import compare_on_scan, judge, runs
-from ..decisions.scans import OPTIONS, SCANNER, Scan, decide, load_classifiers, record
+from ..decisions.scans import OPTIONS, SCANNER, Scan, decide, load_classifiers, network_options, record
 from ..machine import host
 
 if TYPE_CHECKING:
@@ -71,16 +71,7 @@ SCORES = ("precision", "recall", "false_per_minute", "seconds_to_detection", "la
 
 
 @click.command(cls=Command)
-@click.option(
-    "--bundles",
-    "directory",
-    type=click.Path(path_type=Path),
-    default=Path("runs/settings"),
-    show_default=True,
-    help="Bundles SEED of the phantom's planes; those that are not there are trained.",
-)
-@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="How many networks.")
-@click.option("--seconds", type=click.IntRange(min=10), default=45, show_default=True, help="Of each scan.")
+@network_options
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/settings.json"), show_default=True
 )

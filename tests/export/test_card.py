@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -188,10 +189,19 @@ def test_an_edited_record_is_said_to_be_edited(trained: Path) -> None:
 def test_the_data_are_counted_by_class_and_split(trained: Path) -> None:
     splits = {"train": Count(30, 7), "val": Count(4, 2), "test": Count(6, 3)}
     groups: dict[GroupKind, int] = {"patient": 11, "single": 1}
-    source = DomainReport({"Femur": splits}, groups, 1, recordings_divided=False, skipped={"truncated | file": 2})
-    add(trained, DATA, records.to_json(DataReport(SCHEMA, source, source)))
+    source = DomainReport(
+        {"Femur": splits},
+        groups,
+        1,
+        recordings_divided=False,
+        patients_unknown=False,
+        skipped={"truncated | file": 2},
+    )
+    target = replace(source, patients_unknown=True)
+    add(trained, DATA, records.to_json(DataReport(SCHEMA, source, target)))
     write_card(Bundle.open(trained))
     text = (trained / CARD).read_text(encoding="utf-8")
+    assert text.count("No patient is named: held-out images may be of patients that were trained on") == 1
     assert text.count(f"| Femur | {plain('30 (7)')} | {plain('4 (2)')} | {plain('6 (3)')} |") == 2
     assert text.count("12 groups: 11 patients, 1 single image") == 2
     assert "Skipped 2: truncated \\| file." in text

@@ -12,7 +12,7 @@ from metfa.runtime.decisions.scanner_check import ScannerStatistics
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.listing import SPLITS
-from metfa.training.data.report import DATA, DataReport, describe_groups, names_patients
+from metfa.training.data.report import DATA, DataReport, describe_groups
 from metfa.training.evaluation.scores import score_classes
 from metfa.training.outcome import EVALUATION, Evaluation
 from metfa.training.settings import SettableField, settable_fields
@@ -97,7 +97,7 @@ def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
         )
         for reason, count in domain.skipped.items():
             yield f"Skipped {count}: {plain(reason)}."
-        if not names_patients(domain):
+        if domain.patients_unknown:
             yield "No patient is named: held-out images may be of patients that were trained on, and scores too good."
         if domain.divided:
             yield f"In more than one split, as the data came: {domain.divided} groups; scores are too good."

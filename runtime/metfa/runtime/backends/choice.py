@@ -46,7 +46,7 @@ def load_backend(
     Raises:
         BackendError: no backend works here, or the one asked for does not.
         BundleError: nothing was exported yet, or the artefact is missing, damaged or edited.
-        PluginError: the backend that another package adds cannot be imported.
+        PluginError: the backend that another package adds cannot be imported or opened.
     """
     bundle.require_exported()
     loaders: Registry[Callable[[Bundle, Precision | None], Backend]] = Registry(

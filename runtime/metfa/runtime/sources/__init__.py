@@ -46,7 +46,7 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
     Raises:
         SourceError: there is no such source, it cannot be read, or it has a format of its own.
         ProfileError: there is no such scanner profile of the phantom.
-        PluginError: the package that adds the source cannot be imported.
+        PluginError: the source that a package adds cannot be imported or opened.
     """
     if spec == "-":
         return StandardInput(wanted, notify)

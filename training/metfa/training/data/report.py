@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .pair import DomainPair
     from .prepared import PreparedDomain
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the fields of :class:`DataReport`."""
 
 DATA = "data.json"
@@ -65,6 +65,8 @@ class DomainReport:
         groups: how many there are, by kind.
         divided: how many of them are in more than one split, as the domain came split like this.
         recordings_divided: whether pictures of one recording were divided, as there are too few recordings.
+        patients_unknown: whether no patient or recording is named, so that held-out images may be of patients that are
+            trained on, and scores too good; not where nothing is scored, or where each image is simulated.
         skipped: how many files could not be used, by reason.
     """
 
@@ -72,6 +74,7 @@ class DomainReport:
     groups: dict[GroupKind, int]
     divided: int
     recordings_divided: bool
+    patients_unknown: bool
     skipped: dict[str, int]
 
 
@@ -102,14 +105,17 @@ def _count(domain: PreparedDomain) -> DomainReport:
         of_class = members.setdefault(UNLABELLED_CLASS if label is None else label, {name: [] for name in SPLITS})
         of_class[str(part)].append(group)
         splits_of.setdefault(group, set()).add(str(part))
+    groups = count_groups(domain)
+    named = any(kind in groups for kind in ("patient", "recording", "joined"))
     return DomainReport(
         classes={
             label: {part: Count(len(groups), len(set(groups))) for part, groups in members[label].items()}
             for label in sorted(members, key=lambda label: (label == UNLABELLED_CLASS, label))
         },
-        groups=count_groups(domain),
+        groups=groups,
         divided=sum(len(parts) > 1 for parts in splits_of.values()),
         recordings_divided=domain.divides_recordings,
+        patients_unknown=bool(domain.classes) and not named and not domain.name.startswith("phantom:"),
         skipped=dict(sorted(Counter(each.reason for each in domain.skipped).items())),
     )
 
@@ -142,11 +148,6 @@ def describe_groups(groups: Mapping[GroupKind, int]) -> str:
     return f"{total} group{'' if total == 1 else 's'}: {each}"
 
 
-def names_patients(domain: DomainReport) -> bool:
-    """Return whether patients or recordings are known, so that those that are held out are strangers."""
-    return any(kind in domain.groups for kind in ("patient", "recording", "joined"))
-
-
 def describe(pair: DomainPair) -> Iterator[str]:
     """Yield the lines that tell the user what the run is about to be trained on."""
     counted = report(pair)
@@ -158,7 +159,7 @@ def describe(pair: DomainPair) -> Iterator[str]:
                 f"  {of_domain.divided} of these groups in more than one split, as the data come split like this: "
                 "held-out images are no strangers"
             )
-        if domain.classes and not names_patients(of_domain) and not domain.name.startswith("phantom:"):
+        if of_domain.patients_unknown:
             yield (
                 "  no patient is named: held-out images may be of patients that are trained on, and scores too good; "
                 "name them in a table (docs/data.md)"

@@ -37,7 +37,7 @@ async def follow(board: Board, ended: asyncio.Event) -> AsyncGenerator[bytes]:
             messages.append(_message("frame", board.frame))
         for message in board.events_after(event):
             event = message["number"]
-            told_at = {number: told for number, told in told_at.items() if clock() - told < _FETCH_SECONDS}
+            told_at = {each: told for each, told in told_at.items() if clock() - told < _FETCH_SECONDS}
             told_at[event] = clock()
             messages.append(_message("event", message))
         if board.statistics and board.statistics["time"] != statistics_at:
