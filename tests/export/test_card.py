@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -197,7 +196,7 @@ def test_the_data_are_counted_by_class_and_split(trained: Path) -> None:
         patients_unknown=False,
         skipped={"truncated | file": 2},
     )
-    target = replace(source, patients_unknown=True)
+    target = dataclasses.replace(source, patients_unknown=True)
     add(trained, DATA, records.to_json(DataReport(SCHEMA, source, target)))
     write_card(Bundle.open(trained))
     text = (trained / CARD).read_text(encoding="utf-8")
