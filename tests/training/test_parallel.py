@@ -163,6 +163,7 @@ for affine in (True, False):
         torch.testing.assert_close(of_share.grad, of_whole.grad, rtol=1e-4, atol=1e-4)
     for of_share, of_whole in zip(shared.buffers(), whole.buffers(), strict=True):
         torch.testing.assert_close(of_share, of_whole, rtol=1e-5, atol=1e-6)
+dist.destroy_process_group()
 """
 
 
@@ -178,9 +179,8 @@ def test_shares_that_differ_are_normalised_as_the_whole(tmp_path: Path, memory_f
         )
         for rank in (0, 1)
     ]
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
 
 
 @pytest.mark.usefixtures("group")

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from metfa.runtime.errors import CompilationError, TrainingError
+from metfa.runtime.errors import CompilationError, MetfaError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,6 +73,35 @@ def make_fabric(device: str | None, processes: int = 1, precision: TrainingPreci
         strategy="ddp" if processes > 1 else "auto",
         precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
+
+
+@contextmanager
+def launched(fabric: Fabric) -> Iterator[None]:
+    """Launch; where all goes well, end the threads between the processes: one that is left can abort a process."""
+    fabric.launch()
+    yield
+    if fabric.world_size > 1:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def first_process_first(fabric: Fabric) -> Iterator[None]:
+    """Run the block in the first process, then in the others; where it fails in the first, all of them end together.
+
+    Raises:
+        RuntimeError: in the others, where it failed in the first.
+    """
+    failure: MetfaError | None = None
+    with fabric.rank_zero_first():
+        try:
+            yield
+        except MetfaError as cause:  # raised where no process waits for this one
+            failure = cause
+    failed_first: bool = fabric.broadcast(failure is not None)
+    if failure:
+        raise failure
+    if failed_first:
+        raise RuntimeError("the first process has failed")
 
 
 class Encoding:

@@ -30,7 +30,7 @@ from .evaluation.model import infer
 from .fit import METRICS
 from .methods import METHODS
 from .outcome import EVALUATION, Evaluation, evaluate_run
-from .parallel import make_fabric
+from .parallel import first_process_first, make_fabric
 from .scanner_statistics import scanner_statistics
 from .selection.between import prefer
 from .weights import Reference, save_network, save_reference
@@ -94,7 +94,7 @@ def train(
         fabric = make_fabric(None, precision=config.precision)
         fabric.launch()
     with writing_alone(directory) if fabric.is_global_zero else nullcontext():
-        with fabric.rank_zero_first():  # the first fills the store, the others find it filled
+        with first_process_first(fabric):  # it fills the store, the others find it filled
             if fabric.is_global_zero:
                 require_writable(directory)
                 if not resume:

@@ -89,7 +89,7 @@ def main(
     listed = list_pair(begun) if begun else None  # what is misspelt is told before PyTorch is there
 
     from ..data.report import describe
-    from ..parallel import make_fabric
+    from ..parallel import launched, make_fabric
     from ..run import train
     from ..verdict import WITHOUT_ADAPTATION
 
@@ -102,10 +102,14 @@ def main(
             "leave it out"
         )
     fabric = make_fabric(device, devices, config.precision)
-    fabric.launch()
-    if config.compiled and fabric.is_global_zero:
-        say(["The first step compiles the encoder: a minute or two, or seconds where it was done before"])
-    with _silent_but_for_the_first(fabric), _interruptible(bundle, compare=compare), _divergent(config, resume=resume):
+    with (
+        launched(fabric),
+        _silent_but_for_the_first(fabric),
+        _interruptible(bundle, compare=compare),
+        _divergent(config, resume=resume),
+    ):
+        if config.compiled and fabric.is_global_zero:
+            say(["The first step compiles the encoder: a minute or two, or seconds where it was done before"])
         evaluation = train(
             config,
             bundle,
