@@ -1,4 +1,4 @@
-"""How a model on a server is known: its configuration carries the contract, and the hashes of the files it was given."""
+"""How a model on a server is known: by the hashes of the files that the server was given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import BackendError
 from . import records
 
 SERVED_KEY = "metfa.files"
-"""Key of the parameter in a served model's configuration that holds :class:`ServedFiles`; the contract is beside it."""
+"""Key of the parameter in a served model's configuration that holds :class:`ServedFiles`, beside the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ServedFiles:
 
     @property
     def version(self) -> int:
-        """The model's version in a repository, 1 to 2³²: other files have another, and so cannot answer in its place."""
+        """Number of the model's version, 1 to 2³²: other files have another, and cannot answer in its place."""
         return 1 + int(hashlib.sha256("".join(sorted(self.files.values())).encode()).hexdigest()[:8], 16)
 
     def to_json(self) -> str:
