@@ -166,16 +166,15 @@ class ReconnectingBackend:
             reason = str(away)
         except Exception as error:  # whatever it is, whoever waits must learn of it
             refusal = error
+        if connection is not None:
+            self._notify(f"back after {time.monotonic() - self._lost_at:.1f} s")
+        elif self._fallback is not None and refusal is not None and str(refusal) != str(self._refusal):
+            self._notify(f"not back: {refusal}; {self._meanwhile()}")
         with self._changed:
-            is_news = str(refusal) != str(self._refusal)
             self._connection, self._reason, self._refusal = connection, reason, refusal
             self._attempting = False
             self._next_attempt = time.monotonic() + _PAUSE
             self._changed.notify_all()
-        if connection is not None:
-            self._notify(f"back after {time.monotonic() - self._lost_at:.1f} s")
-        elif refusal is not None and is_news and self._fallback is not None:
-            self._notify(f"not back: {refusal}; {self._meanwhile()}")
 
     def _meanwhile(self) -> str:
         if self._fallback is None:
