@@ -6,9 +6,11 @@ asks a real one, where there is one.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -135,6 +137,43 @@ class TritonServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         if version not in {"", self.version}:
             message = f"Request for unknown model: '{name}' version {version} is not found"
             context.abort(grpc.StatusCode.NOT_FOUND, message)
+
+
+class Network:
+    """What lies between: it forwards connections to a port, until it swallows all that they carry."""
+
+    def __init__(self, port: int) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._to = port
+        self._sockets: list[socket.socket] = []
+        self._swallowed: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def swallow(self) -> None:
+        """Lose what the present connections carry from now on; nobody is told. Later ones are forwarded."""
+        self._swallowed.update(self._sockets)
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        for end in (self._listening, *self._sockets):
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._sockets += near, far
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._forward, args=ends, daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                if source not in self._swallowed:
+                    sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
 
 
 def _metadata(tensor: Any) -> Any:

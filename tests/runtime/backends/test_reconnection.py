@@ -109,13 +109,15 @@ def test_a_server_that_dies_over_a_frame_gets_it_again(server: TritonServer, bun
 def test_an_error_of_the_server_passes(server: TritonServer, bundle: Path, status: grpc.StatusCode) -> None:
     told = Told()
     backend = open_backend(server, bundle, told=told)
-    server.status = status
+    asked = threading.Semaphore(0)
+    server.status, server.answer = status, asked.release
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(backend.infer, BRIGHT)
-        wait_until(lambda: len(told) == 1)
+        for _ in range(2):  # with the frame, and with what a connection is tried with before the frame gets it
+            asked.acquire()
         server.status = None
         assert labels(waiting.result(60)) == [2]
-    assert told[1:] == ["back after … s"]
+    assert told == ["away: …; frames wait for it, up to 60 s", "back after … s"]
 
 
 def test_patience_ends_in_one_line_with_the_last_reason(server: TritonServer, bundle: Path) -> None:

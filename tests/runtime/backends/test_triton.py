@@ -8,6 +8,8 @@ import importlib.util
 import json
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,7 +27,7 @@ from metfa.runtime.bundle.served import SERVED_KEY, ServedFiles
 from metfa.runtime.errors import BackendError, BundleError, MetfaError, MissingExtraError
 
 from ..conftest import LABELS, grey, make_bundle, make_contract
-from ..triton_server import TritonServer
+from ..triton_server import Network, TritonServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -221,6 +223,18 @@ def test_an_answer_that_takes_too_long_is_not_waited_for(server: TritonServer, b
     with pytest.raises(AwayError, match="DEADLINE_EXCEEDED: Deadline Exceeded"):
         connection.infer(random_frames(1))
     answered.set()
+
+
+def test_a_new_connection_shares_nothing_with_one_that_hangs(server: TritonServer, bundle: Path) -> None:
+    """As where a router forgets a connection: its ends are not told."""
+    with closing(Network(server.port)) as network, ThreadPoolExecutor(1) as pool:
+        address = dataclasses.replace(ServerAddress.parse(server.address), port=network.port)
+        lost = TritonConnection(address, Bundle.open(bundle), deadline=2)
+        network.swallow()
+        hanging = pool.submit(lost.infer, random_frames(1))
+        assert TritonConnection(address, Bundle.open(bundle)).infer(random_frames(1)).logits.shape == (1, 3)
+        with pytest.raises(AwayError, match="DEADLINE_EXCEEDED"):
+            hanging.result()
 
 
 def test_an_error_says_its_status(server: TritonServer, bundle: Path) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _DEADLINE_SECONDS = 2.0  # for each answer; a stream of a network that is silent for so long is lost, too
 _CHANNEL = [
     ("grpc.enable_http_proxy", 0),  # frames go to the server that was named, whatever the environment says
-    ("grpc.use_local_subchannel_pool", 1),  # a new connection is new: it does not wait as long as the last had to
+    ("grpc.use_local_subchannel_pool", 1),  # or a new connection would share what the last one hangs in
 ]
 _REMEDY = "give server and edge device the same bundle: copy it, or write the repository with metfa-export --triton"
 
