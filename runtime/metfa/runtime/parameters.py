@@ -73,7 +73,7 @@ class ServedBackendType(NameType):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return all names, and how a server is spelt."""
-        return f"[{super().get_metavar(param, ctx)[1:-1]}|triton:HOST:PORT/MODEL[,BACKEND]]"
+        return f"[triton:HOST:PORT/MODEL[,BACKEND]|{super().get_metavar(param, ctx)[1:]}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check ``value``."""
