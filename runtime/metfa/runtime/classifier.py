@@ -16,6 +16,8 @@ from .imaging.preprocess import preprocess
 from .imaging.sector import SectorTracker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from .backends import Backend
@@ -59,23 +61,25 @@ class PlaneClassifier:
         precision: Precision | None = None,
         region: Roi | Literal["contract"] = "contract",
         rebuild: bool = False,
+        notify: Callable[[str], object] = lambda line: None,
     ) -> PlaneClassifier:
         """Load a bundle and run the model once, so that the first frame is as fast as the rest.
 
         Args:
             directory: the bundle.
-            backend: one backend, or None for the best on this host.
+            backend: one backend or server, as ``--backend`` of ``metfa-stream``; None for the best on this host.
             precision: one precision, or None for the backend's default.
             region: the part of each frame that the model sees: a region, ``auto`` for the sector, None for all
                 of it, or ``contract`` for what the contract says.
             rebuild: whether to build a TensorRT engine here where the bundle has none that suits this host.
+            notify: told in a line when a server is lost, and when it is back.
 
         Raises:
             BundleError, ContractError, BackendError: the bundle cannot be run here; the message says why.
             ExportError, OutputError: an engine that ``rebuild`` asked for cannot be built or written.
         """
         bundle = Bundle.open(Path(directory))
-        loaded, refusals = load_backend(bundle, backend, precision, rebuild=rebuild)
+        loaded, refusals = load_backend(bundle, backend, precision, rebuild=rebuild, notify=notify)
         size = bundle.contract.input
         loaded.infer(np.zeros((1, 1, size.height, size.width), np.uint8))
         return cls(bundle.contract, loaded, region=region, backend_refusals=refusals)

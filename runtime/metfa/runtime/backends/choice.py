@@ -1,4 +1,4 @@
-"""Which engine and which artefact suit this host: TensorRT, then CUDA, then the CPU."""
+"""Which engine and which artefact suit this host: TensorRT, then CUDA, then the CPU. Or a server, where asked for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import importlib.util
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from ..bundle import directory as bundles
 from ..bundle.engine_record import FLAVOURS, cuda_bindings_installed, installed_flavours
+from ..command import require_extra
 from ..errors import BackendError, BundleError, MetfaError
 from ..plugins import Registry, call
+from .server_address import PREFIX, ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +31,7 @@ def load_backend(
     precision: Precision | None = None,
     *,
     rebuild: bool = False,
+    notify: Callable[[str], object] = lambda line: None,
 ) -> tuple[Backend, tuple[str, ...]]:
     """Load the bundle's best artefact for this host.
 
@@ -35,10 +40,11 @@ def load_backend(
 
     Args:
         bundle: where the artefacts are.
-        backend: one backend, perhaps of another package, or None for the first of TensorRT, CUDA and CPU that works
-            here.
+        backend: one backend, perhaps of another package, or a server (``triton:HOST:PORT/MODEL[,BACKEND]``); None for
+            the first of TensorRT, CUDA and CPU that works here.
         precision: one precision, or None for the backend's default.
         rebuild: whether to build an engine here where the bundle has none that suits this host.
+        notify: told in a line when a server is lost, and when it is back.
 
     Returns:
         The backend, and why each faster one does not run the bundle here, the fastest first.
@@ -46,9 +52,12 @@ def load_backend(
     Raises:
         BackendError: no backend works here, or the one asked for does not.
         BundleError: nothing was exported yet, or the artefact is missing, damaged or edited.
+        MissingExtraError: the client of a server is not installed.
         PluginError: the backend that another package adds cannot be imported or opened.
     """
     bundle.require_exported()
+    if backend is not None and backend.startswith(PREFIX):
+        return _load_server(bundle, backend, precision, rebuild=rebuild, notify=notify), ()
     loaders: Registry[Callable[[Bundle, Precision | None], Backend]] = Registry(
         "metfa.backends",
         {"tensorrt": partial(_load_tensorrt, rebuild=rebuild), "cuda": _load_cuda, "cpu": _load_cpu},
@@ -82,6 +91,36 @@ def _loader(
             received=repr(name),
             remedy="correct the name of the backend",
         ) from None
+
+
+def _load_server(
+    bundle: Bundle, name: str, precision: Precision | None, *, rebuild: bool, notify: Callable[[str], object]
+) -> Backend:
+    try:
+        address = ServerAddress.parse(name)
+    except ValueError as cause:
+        raise BackendError(expected="a server", received=str(cause), remedy="correct the name of the backend") from None
+    require_extra("triton", "tritonclient", "grpc")
+    from .reconnection import ReconnectingBackend
+    from .triton import TritonConnection
+
+    fallback = None
+    if address.fallback is not None:
+        own = None if address.fallback == "auto" else address.fallback
+        fallback, _ = load_backend(bundle, own, precision, rebuild=rebuild)
+    elif precision is not None:
+        raise BackendError(
+            expected="no --precision where a server runs the model",
+            received=precision,
+            remedy="leave it out, and export to the server what it is to compute in",
+        )
+    return ReconnectingBackend(
+        f"the model {address.model} at {address.target}",
+        partial(TritonConnection, address, bundle),
+        trial=np.zeros((1, 1, bundle.contract.input.height, bundle.contract.input.width), np.uint8),
+        fallback=fallback,
+        notify=notify,
+    )
 
 
 def has_nvidia_gpu() -> bool:

@@ -1,6 +1,7 @@
 """Capture and decision side by side: one thread takes frames from the source, the caller's classifies and decides.
 
-Frames of recordings are classified by a small pool of threads instead where the classifier can, as on CPUs.
+Where the classifier lets several threads in, as on CPUs and servers, it is asked in threads of their own: a stream can
+end without waiting for it, and frames of recordings are classified several at once.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _predict(
     Args:
         mailbox: where the frames come from.
         classifier: what is asked.
-        at_once: by how many threads; one is the caller's own.
+        at_once: by how many threads; the caller's own where the classifier lets in no more than one.
         stop: asked before each frame whether to end.
 
     Raises:
@@ -145,7 +146,7 @@ def _predict(
     """
     waiting: deque[tuple[Frame, Region | None, Future[Prediction]]] = deque()
     most = at_once + 1 if at_once > 1 else 1  # one more than are worked on, so that no thread waits for the caller
-    pool = ThreadPoolExecutor(at_once, "metfa inference") if at_once > 1 else _Inline()
+    pool = ThreadPoolExecutor(at_once, "metfa inference") if classifier.concurrency > 1 else _Inline()
     session = 0
     ended = False
     error: Exception | None = None
