@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -25,6 +27,7 @@ from metfa.runtime.sources import pyav
 from .videos import encode, scene
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,6 +46,10 @@ FORMATS = [
 def every_level() -> NDArray[np.uint8]:
     """Return luma of all levels, uint8 [HEIGHT, WIDTH]."""
     return np.arange(HEIGHT * WIDTH, dtype=np.uint32).reshape(HEIGHT, WIDTH).astype(np.uint8)
+
+
+def coloured(number: int = 0) -> NDArray[np.uint8]:
+    return np.asarray(cv2.applyColorMap(scene(number), cv2.COLORMAP_JET), np.uint8)
 
 
 def code(luma: NDArray[np.uint8], name: str, colour_range: ColorRange) -> av.VideoFrame:
@@ -136,8 +143,7 @@ def test_what_a_decoder_holds_upside_down_is_upright() -> None:
     ],
 )
 def test_grey_is_that_of_ffmpeg(tmp_path: Path, suffix: str, codec: str, pixels: str) -> None:
-    coloured = [np.asarray(cv2.applyColorMap(scene(number), cv2.COLORMAP_JET), np.uint8) for number in range(4)]
-    path = encode(tmp_path / f"clip{suffix}", coloured, codec=codec, pixels=pixels)
+    path = encode(tmp_path / f"clip{suffix}", [coloured(number) for number in range(4)], codec=codec, pixels=pixels)
     with open_source(str(path)) as source:
         images = [frame.pixels for frame in source]
     luma = np.stack([image.luma for image in images if isinstance(image, CodedImage)])
@@ -159,7 +165,7 @@ def test_only_the_region_is_resized_and_then_brought_to_full_range() -> None:
 
 
 def test_colours_are_decoded_once_when_they_are_asked_for(tmp_path: Path) -> None:
-    path = encode(tmp_path / "clip.mp4", [np.asarray(cv2.applyColorMap(scene(0), cv2.COLORMAP_JET), np.uint8)])
+    path = encode(tmp_path / "clip.mp4", [coloured()])
     frame = read(path)  # its source is closed
     with ThreadPoolExecutor(8) as pool:
         images = list(pool.map(lambda _: frame.image, range(32)))
@@ -206,3 +212,80 @@ def test_a_frame_goes_to_another_process_with_its_colours(tmp_path: Path) -> Non
     assert (copy.grey == frame.grey).all()
     assert (copy.image == frame.image).all()
     assert (copy.index, copy.source) == (frame.index, frame.source)
+
+
+def as_yuyv(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return what a camera delivers of a picture, uint8 [H, W, 2], made by FFmpeg."""
+    plane = av.VideoFrame.from_ndarray(picture, "bgr24").reformat(format="yuyv422").planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(picture.shape[0], -1)
+    return rows[:, : 2 * picture.shape[1]].reshape(*picture.shape[:2], 2).copy()
+
+
+class Camera:
+    """OpenCV's capture of a camera; it converts to BGR unless it is told not to."""
+
+    def __init__(
+        self, pixels: str, delivered: Sequence[NDArray[np.uint8]], converted: NDArray[np.uint8], *, obeys: bool
+    ) -> None:
+        self.values = {cv2.CAP_PROP_FOURCC: float(int.from_bytes(pixels.encode(), "little")), cv2.CAP_PROP_FPS: 100.0}
+        self.converts = True
+        self.delivered, self.converted, self.obeys = cycle(delivered), converted, obeys
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def set(self, key: int, value: float) -> bool:
+        if key == cv2.CAP_PROP_CONVERT_RGB and self.obeys:
+            self.converts = bool(value)
+        return True
+
+    def get(self, key: int) -> float:
+        return self.values.get(key, 0.0)
+
+    def read(self) -> tuple[bool, NDArray[np.uint8]]:
+        time.sleep(0.01)
+        return True, self.converted if self.converts else next(self.delivered)
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("pixels", ["MJPG", "YUYV"])
+def test_of_a_camera_the_luma_is_taken(monkeypatch: pytest.MonkeyPatch, pixels: str) -> None:
+    picture = coloured()
+    # Both as OpenCV 5.0 delivers them: the bytes of a JPEG in a row, and two channels.
+    jpeg, yuyv = np.asarray(cv2.imencode(".jpg", picture)[1], np.uint8).reshape(1, -1), as_yuyv(picture)
+    delivered = jpeg if pixels == "MJPG" else yuyv
+    converted = cv2.imdecode(jpeg, cv2.IMREAD_COLOR) if pixels == "MJPG" else cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUYV)
+    captured = np.asarray(converted, np.uint8)
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: True)
+    monkeypatch.setattr("cv2.VideoCapture", lambda *_: Camera(pixels, [delivered], captured, obeys=True))
+    with open_source("0") as camera:
+        frame = next(iter(camera))
+    assert isinstance(frame.pixels, CodedImage)
+    assert frame.pixels.is_limited == (pixels == "YUYV")
+    assert (frame.image == captured).all()
+    luma = cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE) if pixels == "MJPG" else yuyv[..., 0]
+    assert (frame.pixels.luma == luma).all()
+    inside = (captured > 0).all(axis=2) & (captured < 255).all(axis=2)  # colours that need not be clipped
+    assert np.abs(frame.grey - grey_of(frame.image))[inside].max() <= ROUNDED_BY_FFMPEG
+
+
+def test_a_camera_that_opencv_goes_on_to_convert_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = coloured()
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: True)
+    monkeypatch.setattr("cv2.VideoCapture", lambda *_: Camera("YUYV", [as_yuyv(captured)], captured, obeys=False))
+    with open_source("0") as camera:
+        frame = next(iter(camera))
+    assert np.array_equal(frame.image, captured)
+
+
+def test_a_damaged_picture_of_a_camera_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.asarray(cv2.imencode(".jpg", coloured())[1], np.uint8).reshape(1, -1)
+    damaged = np.frombuffer(b"\xff\xd8\xff no picture \xff\xd9", np.uint8).reshape(1, -1)
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: True)
+    delivered = [damaged, whole[:, :0], whole] * 3
+    monkeypatch.setattr("cv2.VideoCapture", lambda *_: Camera("MJPG", delivered, coloured(), obeys=True))
+    with open_source("0") as camera:
+        frames = list(islice(camera, 2))
+    assert [frame.session for frame in frames] == [0, 0]

@@ -57,12 +57,25 @@ def to_grey(image: Image) -> NDArray[np.uint8]:
 def _resize(grey: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     while True:
         rows, columns = grey.shape
-        halved = (rows // 2 if rows >= 2 * height else rows, columns // 2 if columns >= 2 * width else columns)
-        if halved == (rows, columns):
-            break
-        even = grey[: rows // halved[0] * halved[0], : columns // halved[1] * halved[1]]
-        grey = np.asarray(cv2.resize(even, halved[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        if rows >= 2 * height:
+            across = 2 if columns >= 2 * width else 1
+            half = columns // across, rows // 2
+            whole = grey[: 2 * half[1], : across * half[0]]
+            grey = np.asarray(cv2.resize(whole, half, interpolation=cv2.INTER_LINEAR), np.uint8)
+        elif columns >= 2 * width:
+            grey = _halve_columns(grey[:, : columns // 2 * 2])
+        else:
+            return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _halve_columns(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average pairs of columns, of which there is an even number. OpenCV does the same in twice the time."""
+    pairs = np.ascontiguousarray(grey).view(np.uint16)
+    sums = pairs >> 8
+    sums += pairs & 255
+    sums += 1
+    sums >>= 1
+    return sums.astype(np.uint8)
 
 
 def _crop(image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
