@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from av.filter import Graph
 from av.video.reformatter import ColorRange
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metfa.runtime import open_source
 from metfa.runtime.bundle.contract import Region
@@ -159,9 +161,16 @@ def test_only_the_region_is_resized_and_then_brought_to_full_range() -> None:
     luma = every_level()
     image = CodedImage(luma, lambda: np.zeros((HEIGHT, WIDTH, 3), np.uint8), is_limited=True)
     region = Region(7, 5, 200, 40)
-    resized = preprocess(luma[5:45, 7:207], height=30, width=40)
-    wanted = np.clip(np.rint((resized - 16.0) * 255 / 219), 0, 255)
-    assert (preprocess(image, height=30, width=40, region=region) == wanted).all()
+    resized = preprocess(np.clip(luma[5:45, 7:207], 16, 235), height=30, width=40)
+    assert (preprocess(image, height=30, width=40, region=region) == np.rint((resized - 16.0) * 255 / 219)).all()
+
+
+@given(st.integers(0, 1000), st.tuples(st.integers(20, 200), st.integers(20, 200)))
+def test_an_image_file_with_the_grey_of_a_video_is_seen_alike(seed: int, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, size, np.uint8)  # black and white are gone beyond, too
+    image = CodedImage(noise, lambda: noise, is_limited=True)
+    of_video, of_file = (preprocess(each, height=30, width=40).astype(int) for each in (image, to_grey(image)))
+    assert np.abs(of_video - of_file).max() <= 3
 
 
 def test_colours_are_decoded_once_when_they_are_asked_for(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def preprocess(image: Image, *, height: int, width: int, region: Region | None =
         SourceError: the image is of another type or shape, or the region reaches beyond it.
     """
     if isinstance(image, CodedImage):
-        return image.to_full_range(_resize(_crop(image.luma, region), height, width))[np.newaxis]
+        luma = image.clip(_crop(image.luma, region))
+        return image.to_full_range(_resize(luma, height, width))[np.newaxis]
     return _resize(_grey(_crop(image, region)), height, width)[np.newaxis]
 
 
