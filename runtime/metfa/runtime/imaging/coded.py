@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BLACK, _WHITE = np.uint8(16), np.uint8(235)  # luma of limited range
-_FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * 255 / (235 - 16)), 0, 255).astype(np.uint8)
+_BLACK, _WHITE = 16, 235  # luma of limited range
+_SCALE = 255 / (_WHITE - _BLACK)
 
 
 class CodedImage:
@@ -43,15 +43,17 @@ class CodedImage:
     @property
     def black(self) -> int:
         """Luma of black."""
-        return int(_BLACK) if self.is_limited else 0
+        return _BLACK if self.is_limited else 0
 
     def clip(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return luma of this image, or of a part of it, none of it darker than black or brighter than white; uint8."""
-        return np.clip(luma, _BLACK, _WHITE) if self.is_limited else luma
+        return np.clip(luma, np.uint8(_BLACK), np.uint8(_WHITE)) if self.is_limited else luma
 
     def to_full_range(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return luma of this image, or of what is made of it, such that black is 0 and white 255; uint8."""
-        return np.asarray(cv2.LUT(luma, _FULL_RANGE), np.uint8) if self.is_limited else luma
+        """Return clipped luma, or what is made of it, rounded such that black is 0 and white 255; uint8."""
+        if not self.is_limited:
+            return luma
+        return np.asarray(cv2.convertScaleAbs(luma, alpha=_SCALE, beta=-_SCALE * _BLACK), np.uint8)
 
     def colours(self) -> NDArray[np.uint8]:
         """Return uint8 [H, W, 3] (BGR), or [H, W] of an image without colours. Decoded once, for any thread."""

@@ -52,7 +52,9 @@ def to_grey(image: Image) -> NDArray[np.uint8]:
     Raises:
         SourceError: the image is of another type or shape.
     """
-    return image.to_full_range(image.luma) if isinstance(image, CodedImage) else _grey(_crop(image, None))
+    if isinstance(image, CodedImage):
+        return image.to_full_range(image.clip(image.luma))
+    return _grey(_crop(image, None))
 
 
 def _resize(grey: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
