@@ -12,6 +12,7 @@ from .backends.choice import load_backend
 from .bundle.directory import Bundle
 from .errors import BackendError, SourceError
 from .frame import Prediction
+from .imaging.coded import CodedImage
 from .imaging.preprocess import preprocess
 from .imaging.sector import SectorTracker
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .backends.choice import Precision
     from .bundle.contract import ModelContract, Region, Roi
+    from .imaging.coded import Image
 
 
 class PlaneClassifier:
@@ -84,13 +86,13 @@ class PlaneClassifier:
         loaded.infer(np.zeros((1, 1, size.height, size.width), np.uint8))
         return cls(bundle.contract, loaded, region=region, backend_refusals=refusals)
 
-    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        """Classify one image, uint8 [H, W] or [H, W, 3] (BGR) of any size.
+    def __call__(self, image: Image) -> Prediction:
+        """Classify one image, uint8 [H, W] or [H, W, 3] (BGR) of any size, or the ``pixels`` of a frame.
 
         Raises:
             SourceError: the image is of another type or shape, or the region reaches beyond it.
         """
-        if not isinstance(image, np.ndarray):
+        if not isinstance(image, np.ndarray | CodedImage):
             raise SourceError(
                 expected="an image as an array of numbers",
                 received=f"an object of type {type(image).__name__}",
@@ -98,7 +100,7 @@ class PlaneClassifier:
             )
         return self.classify(self.prepare(image, self.locate(image)))
 
-    def locate(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
+    def locate(self, image: Image, declared: Region | None = None) -> Region | None:
         """Return which part of a stream's next image the model sees; None for all of it.
 
         Args:
@@ -107,7 +109,7 @@ class PlaneClassifier:
         """
         return self.sector.region(image, declared)
 
-    def prepare(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+    def prepare(self, image: Image, region: Region | None) -> NDArray[np.uint8]:
         """Return what the model sees of a part of an image, uint8 [H, W] of the contract's size; as above."""
         size = self.contract.input
         tensor = preprocess(image, height=size.height, width=size.width, region=region)

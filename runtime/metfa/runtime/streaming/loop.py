@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..bundle.contract import ModelContract, Region
+    from ..imaging.coded import Image
     from ..sources import Source
 
 _Arguments = ParamSpec("_Arguments")
@@ -47,11 +48,11 @@ class Classifier(Protocol):
         """How many threads may be in :meth:`classify` at once, ≥ 1."""
         ...
 
-    def locate(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
+    def locate(self, image: Image, declared: Region | None = None) -> Region | None:
         """Return which part of the stream's next image the model sees; its source may have told the sector."""
         ...
 
-    def prepare(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+    def prepare(self, image: Image, region: Region | None) -> NDArray[np.uint8]:
         """Return what the model sees of that part."""
         ...
 
@@ -161,8 +162,8 @@ def _predict(
                     if frame.session != session:
                         session = frame.session
                         classifier.restart()
-                    region = classifier.locate(frame.image, frame.region)
-                    picture = classifier.prepare(frame.image, region)
+                    region = classifier.locate(frame.pixels, frame.region)
+                    picture = classifier.prepare(frame.pixels, region)
                 except Empty:
                     break
                 except Exception as failure:
