@@ -27,7 +27,7 @@ from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.sinks import Feeds
-from metfa.runtime.sinks.dashboard import About, Address, DashboardSink
+from metfa.runtime.sinks.dashboard import About, Address, Board, Dashboard
 
 from .clips import make_clip
 
@@ -112,8 +112,8 @@ def _measure(classifier: PlaneClassifier, frames: list[Frame], seconds: float, v
     with Feeds(live=True) as feeds, _Live(frames, seconds) as source:
         if viewers is not None:
             about = About(source.description, source.live, classifier.backend_choice, classifier.contract.labels)
-            dashboard = DashboardSink(Address("127.0.0.1", 0), about, statistics)
-            feeds.add(dashboard)
+            dashboard = Dashboard(Address("127.0.0.1", 0), [Board(about, statistics)])
+            feeds.add(dashboard.sinks[0])
             port = int(dashboard.url.rstrip("/").rpartition(":")[2])
             if viewers:
                 # In a process of their own, so that what they take does not count.

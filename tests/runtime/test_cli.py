@@ -438,12 +438,6 @@ def test_streams_that_are_closed_are_nobody_elses(bundle: Path, folder: Path, tm
     assert "Traceback" not in ended.stderr
 
 
-def test_two_devices_are_not_silently_the_last(bundle: Path, folder: Path) -> None:
-    result = run("--bundle", bundle, "--device", "phantom:B", "--device", folder)
-    assert result.returncode == 2
-    assert result.stderr == f"Error: expected one --device, received phantom:B and {folder}; start a stream for each\n"
-
-
 @pytest.mark.parametrize("address", ["8080", "nowhere", "127.0.0.1:99999", "http://127.0.0.1:80"])
 def test_what_is_no_address_is_refused_before_anything_is_opened(bundle: Path, folder: Path, address: str) -> None:
     result = run("--bundle", bundle, "--device", folder, "--serve", address)

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from metfa.runtime import Frame, Observation, PlaneEvent, StreamStatistics
+from metfa.runtime.streaming.metrics import to_prometheus
 
 from .conftest import make_observation, make_prediction
 
@@ -49,7 +50,7 @@ def test_a_stream_as_prometheus_reads_it() -> None:
     for _ in range(2):
         statistics.add(PlaneEvent("4CH", 0.0, 1.0, 0, 1, 0.9, Frame(np.zeros((1, 1), np.uint8), 0, 0.0, "")))
     statistics.add_sink_drop("video")
-    samples, kinds = read(statistics.summary().to_prometheus())
+    samples, kinds = read(to_prometheus({"": statistics.summary()}))
     age = samples.pop(("metfa_last_frame_age_seconds", "", ""))
     assert abs(age - max(time.monotonic() - 100.6, 0)) < 60
     quantiles = {
@@ -80,8 +81,22 @@ def test_a_stream_as_prometheus_reads_it() -> None:
     assert {name for name, kind in kinds.items() if kind == "counter"} == {n for n in kinds if n.endswith("_total")}
 
 
+def test_several_sources_are_told_apart_by_a_label() -> None:
+    several = {name: StreamStatistics() for name in ("left room", "2")}
+    several["2"].add(observe(0, "4CH", latency=0.01))
+    lines = to_prometheus({name: each.summary() for name, each in several.items()}).splitlines()
+    assert lines[2:4] == [
+        'metfa_frames_captured_total{source="left room"} 0',
+        'metfa_frames_captured_total{source="2"} 1',
+    ]
+    assert 'metfa_label_frames_total{source="2",label="4CH"} 1' in lines
+    assert 'metfa_capture_to_decision_seconds_count{source="2"} 1' in lines
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(families) == len(set(families))  # Prometheus takes each once
+
+
 def test_before_the_first_frame_everything_is_zero() -> None:
-    samples, _ = read(StreamStatistics().summary().to_prometheus())
+    samples, _ = read(to_prometheus({"": StreamStatistics().summary()}))
     assert set(samples.values()) == {0.0}
 
 

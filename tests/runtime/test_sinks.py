@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from metfa.runtime import Decision, Frame, Observation, PlaneEvent, Prediction, open_source
 from metfa.runtime.bundle.contract import Region
 from metfa.runtime.errors import OutputError
-from metfa.runtime.sinks import JsonLinesSink, StatusLineSink, VideoSink, WindowSink
+from metfa.runtime.sinks import JsonLinesSink, StatusLine, StatusLineSink, VideoSink, WindowSink
 from metfa.runtime.streaming.annotate import annotate
 
 from .conftest import make_observation, make_prediction
@@ -288,10 +288,22 @@ def test_the_status_line_shows_and_vanishes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.monotonic", lambda: 0.0)
-    with StatusLineSink() as sink:
+    with StatusLineSink(StatusLine()) as sink:
         sink.write(observe())
         assert "Θώραξ 81%, 1.0 frames/s" in capsys.readouterr().err
     assert capsys.readouterr().err == "\r\033[K"
+
+
+def test_sources_share_the_status_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = StatusLine()
+    line.show("left", "no plane, 30.0 frames/s")
+    line.show("right", "Femur 92%, 29.5 frames/s")
+    line.show("left", "")
+    assert capsys.readouterr().err.split("\r\033[K")[1:] == [
+        "left: no plane, 30.0 frames/s",
+        "left: no plane, 30.0 frames/s  |  right: Femur 92%, 29.5 frames/s",
+        "right: Femur 92%, 29.5 frames/s",
+    ]
 
 
 @pytest.mark.parametrize("display", [None, ":987"])

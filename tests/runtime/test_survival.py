@@ -23,16 +23,21 @@ import cv2
 import pytest
 from click.testing import CliRunner
 
-from metfa.runtime import open_source
+from metfa.runtime import StreamStatistics, open_source
 from metfa.runtime.cli import main
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BackendError
-from metfa.runtime.streaming.run import _run_aside
+from metfa.runtime.streaming.run import Stream, run_streams
 
-from .conftest import grey, make_bundle, make_contract
+from .conftest import FakeClassifier, grey, make_bundle, make_contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from metfa.runtime import Prediction
 
 COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
 HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
@@ -239,11 +244,19 @@ def test_a_stream_under_nohup_survives_its_terminal(bundle: Path) -> None:
 
 def test_a_model_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metfa.runtime.streaming.run._MAX_STEP_SECONDS", 0.05)
-    unblock = threading.Event()
-    interruption = Interruption()
-    interruption.requested = True
-    with pytest.raises(BackendError, match="the model's answer to the last frame"):
-        _run_aside(lambda: (unblock.wait(10), None)[1], interruption, lambda: None)
+    unblock, interruption = threading.Event(), Interruption()
+
+    def classify(picture: NDArray[np.uint8]) -> Prediction:
+        interruption.requested = True
+        unblock.wait(10)
+        raise BackendError(expected="nothing", received="an answer", remedy="wait")
+
+    classifier = FakeClassifier(classify, make_contract())
+    with (
+        pytest.raises(BackendError, match="the model's answer to the last frame"),
+        open_source("phantom:B") as source,
+    ):
+        run_streams([Stream(source, classifier, [], StreamStatistics())], interruption)
     unblock.set()
 
 

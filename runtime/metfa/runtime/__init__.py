@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .imaging.images import read_image
     from .sources import CaptureFormat, Source, open_source
     from .streaming.loop import stream
+    from .streaming.many import stream_many
     from .streaming.summary import StreamStatistics, StreamSummary
 
 # What OpenCV and its FFmpeg would print is in our errors. They read these when they are loaded.
@@ -42,6 +43,7 @@ __all__ = [
     "open_source",
     "read_image",
     "stream",
+    "stream_many",
 ]
 
 _MODULES = {
@@ -63,6 +65,7 @@ _MODULES = {
     "open_source": "sources",
     "read_image": "imaging.images",
     "stream": "streaming.loop",
+    "stream_many": "streaming.many",
 }
 
 

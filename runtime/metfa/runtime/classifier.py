@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .backends.batching import BatchingBackend
 from .backends.choice import load_backend
 from .bundle.directory import Bundle
 from .errors import BackendError, SourceError
@@ -46,7 +47,8 @@ class PlaneClassifier:
         self.backend_choice = backend.description
         self.backend_refusals = backend_refusals
         self._backend = backend
-        self.sector = SectorTracker(contract.input.region if region == "contract" else region)
+        self._region: Roi = contract.input.region if region == "contract" else region
+        self.sector = SectorTracker(self._region)
 
     @classmethod
     def load(
@@ -130,6 +132,17 @@ class PlaneClassifier:
             inference.logits[0],
             picture=picture,
         )
+
+    def shared(self, number: int) -> list[PlaneClassifier]:
+        """Return classifiers for so many sources at once: one model, and a sector for each of them.
+
+        Frames of several that wait for the model together are inferred as one batch.
+        """
+        backend = BatchingBackend(self._backend)
+        return [
+            PlaneClassifier(self.contract, backend, region=self._region, backend_refusals=self.backend_refusals)
+            for _ in range(number)
+        ]
 
     def restart(self) -> None:
         """Look for the sector anew: frames of another scanner or layout may follow."""

@@ -30,21 +30,19 @@ _output = partial(click.option, cls=SectionedOption, section="Output")
 _run = partial(click.option, cls=SectionedOption, section="Run")
 
 
-def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...]) -> str:
-    if len(devices) > 1:  # click alone would take the last without a word
-        raise click.UsageError(f"expected one --device, received {' and '.join(devices)}; start a stream for each")
-    return devices[0]
-
-
 @click.command(cls=Command)
 @_source(
     "--device",
-    required=True,
     multiple=True,
-    callback=_one_device,
     metavar="SPEC",
     help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, gst:PIPELINE, phantom:NAME, "
-    "- for frames on standard input, or NAME:… of an installed package.",
+    "- for frames on standard input, or NAME:… of an installed package. Given more than once, all are streamed.",
+)
+@_source(
+    "--devices",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Stream the devices of a file, one a line: SPEC, or NAME = SPEC.",
 )
 @_source("--size", type=SizeType(), help="What the camera is asked for, or that of raw frames on standard input.")
 @_source("--rate", type=NumberRange(min=0, min_open=True), metavar="N", help="Frames per second, likewise.")
@@ -155,10 +153,15 @@ def _one_device(_: click.Context, __: click.Parameter, devices: tuple[str, ...])
 def main(**options: Any) -> None:
     """Classify live frames: which plane does the scanner show?
 
+    Several devices are streamed side by side through one model: each has files of its own, which end with its name.
+
     Ends with the source, on Ctrl-C, SIGTERM or SIGHUP, or when the window is closed; all files are complete then.
     """
+    if not options["device"] and options["devices"] is None:
+        raise click.UsageError("expected --device or --devices, received neither; give for example --device 0")
     # What takes long to import (NumPy, OpenCV) is imported here, so that --help answers at once.
-    from .streaming.session import StreamOptions, run_session
+    from .streaming.options import StreamOptions
+    from .streaming.session import run_session
 
     run_session(StreamOptions(**options))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metfa.runtime import Decision, Frame, Observation, PlaneEvent, StreamStatistics
-from metfa.runtime.sinks.dashboard import About, Address, DashboardSink
+from metfa.runtime.sinks.dashboard import About, Address, Board, Dashboard
 
 from ..conftest import make_prediction
 
@@ -49,8 +49,11 @@ class Stream:
 
     def __init__(self, *, port: int = 0, token: str | None = None, scanner: ScannerSink | None = None) -> None:
         self.statistics = StreamStatistics()
-        self.dashboard = DashboardSink(Address("127.0.0.1", port), ABOUT, self.statistics, scanner=scanner, token=token)
-        self.url = self.dashboard.url
+        board = Board(ABOUT, self.statistics, scanner)
+        dashboard = Dashboard(Address("127.0.0.1", port), [board], token=token)
+        (self.dashboard,) = dashboard.sinks
+        self.url = dashboard.url
+        self.server = dashboard._server
         self.port = int(self.url.partition("?")[0].rstrip("/").rpartition(":")[2])
 
     def put(self, item: Observation | PlaneEvent) -> None:

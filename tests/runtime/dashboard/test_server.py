@@ -192,21 +192,21 @@ def test_a_wrong_token_costs_time_and_the_right_one_none(monkeypatch: pytest.Mon
         for guess in guesses:
             guess.sendall(b"GET /?token=guessed-guessed-1 HTTP/1.1\r\nHost: a\r\n\r\n" * 9)
         assert get(stream, "/metrics", Authorization=f"Bearer {TOKEN}")[0] == 200
-        assert len(stream.dashboard._server._next_guess_at) == 1
+        assert len(stream.server._next_guess_at) == 1
         for guess in guesses:
             answers = b"".join(iter(lambda guess=guess: guess.recv(4096), b""))  # type: ignore[misc]
             assert answers.count(b"HTTP/1.1 401 ") == 1
             assert b"401 Unauthorized: this is not the token\n" in answers
         assert time.monotonic() - began > 0.8
-        while stream.dashboard._server._connections:
+        while stream.server._connections:
             time.sleep(0.01)
-        assert not stream.dashboard._server._next_guess_at
+        assert not stream.server._next_guess_at
 
 
 def test_wrong_tokens_do_not_hold_up_the_end() -> None:
     with Stream(token=TOKEN) as stream, socket.create_connection(("127.0.0.1", stream.port)) as guess:
         guess.sendall(b"GET /?token=guessed-guessed-1 HTTP/1.1\r\nHost: a\r\n\r\n")
-        while not stream.dashboard._server._next_guess_at:
+        while not stream.server._next_guess_at:
             time.sleep(0.01)
         stream.dashboard.close()
         assert guess.recv(100).startswith(b"HTTP/1.1 401 ")
@@ -430,7 +430,7 @@ def test_viewers_are_told_of_the_end_only_when_the_board_shows_the_last_frame(
     """The last tick is held up until every viewer has had its turn."""
     with closing(Viewer(stream)) as viewer:
         viewer.next("hello")
-        loop, tick = stream.dashboard._server._loop, stream.dashboard._board.tick
+        loop, tick = stream.server._loop, stream.dashboard._board.tick
         stream.put(observe(98))
         viewer.next("frame")
 
@@ -456,7 +456,7 @@ def test_a_viewer_that_stops_reading_does_not_hold_up_the_end(monkeypatch: pytes
         stuck.sendall(b"GET /picture HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
         stuck.recv(1)
         stream.dashboard.close()
-        assert not stream.dashboard._server._thread.is_alive()
+        assert not stream.server._thread.is_alive()
 
 
 def test_a_viewer_that_stops_reading_is_is_let_go_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,7 +473,7 @@ def test_a_viewer_that_stops_reading_is_is_let_go_and_delays_nobody(monkeypatch:
         for index in range(1, 12):
             stream.put(observe(index, image=noise))
             assert watching.next("frame")["index"] == index
-        while len(stream.dashboard._server._connections) > 1:
+        while len(stream.server._connections) > 1:
             time.sleep(0.01)
 
 
@@ -515,7 +515,7 @@ def test_connections_that_ask_for_nothing_lock_nobody_out(stream: Stream) -> Non
         with suppress(ConnectionResetError):
             assert silent[0].recv(1) == b""
         viewer.next("statistics")
-        while len(stream.dashboard._server._connections) > 18:  # as soon as the threads of those that are closed end
+        while len(stream.server._connections) > 18:  # as soon as the threads of those that are closed end
             time.sleep(0.05)
 
 
@@ -565,7 +565,7 @@ def test_viewers_that_vanish_do_no_harm(stream: Stream, sent: bytes) -> None:
 def test_a_mistake_of_the_server_is_reported_and_the_stream_goes_on(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(board.Board, "metrics", lambda _: 1 / 0)
+    monkeypatch.setattr("metfa.runtime.sinks.dashboard.routes.to_prometheus", lambda _: 1 / 0)
     said: list[str] = []
     with Feeds(live=True, notify=said.append) as feeds:
         feeds.add(stream.dashboard)

@@ -10,7 +10,7 @@ from .feeds import Feeds
 from .labels import LabelsSink
 from .scanner import ScannerSink
 from .snapshots import SnapshotSink
-from .terminal import StatusLineSink
+from .terminal import StatusLine, StatusLineSink
 from .video import VideoSink
 from .window import WindowSink
 
@@ -23,6 +23,7 @@ __all__ = [
     "ScannerSink",
     "Sink",
     "SnapshotSink",
+    "StatusLine",
     "StatusLineSink",
     "VideoSink",
     "WindowSink",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,35 @@ if TYPE_CHECKING:
 _INTERVAL_SECONDS = 0.2
 
 
+class StatusLine:
+    """A line on stderr that is rewritten in place; each source has its part."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, str] = {}
+        self._writing = threading.Lock()
+
+    def show(self, name: str, text: str) -> None:
+        """Show what is new of a source; an empty text takes its part away."""
+        with self._writing:
+            self._parts[name] = f"{name}: {text}" if name and text else text
+            line = printable("  |  ".join(filter(None, self._parts.values())))
+            sys.stderr.write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}")
+            sys.stderr.flush()
+
+
 class StatusLineSink(Sink):
-    """What is decided, and frames per second, on stderr, five times a second."""
+    """What is decided, and frames per second, on stderr, five times a second.
+
+    Args:
+        line: where.
+        source: its name, where there are several.
+    """
 
     name = "status line"
 
-    def __init__(self) -> None:
+    def __init__(self, line: StatusLine, source: str = "") -> None:
+        self._line = line
+        self._source = source
         self._shown_at = time.monotonic()
         self._frames = 0
 
@@ -31,16 +55,10 @@ class StatusLineSink(Sink):
         seconds = observation.decided_at - self._shown_at
         if seconds < _INTERVAL_SECONDS:
             return
-        line = f"{observation.decision}, {self._frames / seconds:.1f} frames/s"
-        self._show(printable(line)[: shutil.get_terminal_size().columns - 1])
+        self._line.show(self._source, f"{observation.decision}, {self._frames / seconds:.1f} frames/s")
         self._shown_at = observation.decided_at
         self._frames = 0
 
     def close(self) -> None:
         """Take the line away."""
-        self._show("")
-
-    @staticmethod
-    def _show(line: str) -> None:
-        sys.stderr.write(f"\r\033[K{line}")
-        sys.stderr.flush()
+        self._line.show(self._source, "")

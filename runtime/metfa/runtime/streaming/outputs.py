@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..sinks import Sink
     from ..sources import Source
+    from .devices import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,29 @@ class OutputFiles:
     events: Path | None = None
     labels: Path | None = None
     snapshots: Path | None = None
+
+    def of(self, device: Device) -> OutputFiles:
+        """Return the files of one of several sources, whose names end with that of the device; of a single one, these.
+
+        Raises:
+            OutputError: what is to be written is no file, so that there cannot be one for each source.
+        """
+        if not device.name:
+            return self
+
+        def own(path: Path | None) -> Path | None:
+            if path is None:
+                return None
+            if path.exists() and not path.is_file():
+                raise OutputError(
+                    expected="a file for each source",
+                    received=f"{path}, which is none",
+                    remedy="name a file, or start a stream for each source",
+                )
+            return path.with_name(f"{path.stem}-{device.file_name}{path.suffix}")
+
+        snapshots = None if self.snapshots is None else self.snapshots / device.file_name
+        return OutputFiles(own(self.video), own(self.events), own(self.labels), snapshots)
 
     def refuse_to_overwrite(self, device: str, *, overwrite: bool) -> None:
         """Refuse files that would replace each other, the source, or, unless that is wanted, what is there.

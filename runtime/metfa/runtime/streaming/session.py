@@ -1,13 +1,12 @@
-"""What ``metfa-stream`` does: open what its options name, run the stream, and say what came of it."""
+"""What ``metfa-stream`` does: open what its options name, run the streams, and say what came of them."""
 
 from __future__ import annotations
 
 import math
 import os
-import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 import cv2
@@ -15,119 +14,102 @@ import cv2
 from ..backends.choice import has_nvidia_gpu
 from ..bundle.directory import Bundle
 from ..classifier import PlaneClassifier
-from ..command import Interruption, say
+from ..command import Interruption
 from ..decisions.decider import why_nothing_is_shown
-from ..decisions.scanner_check import read_scanner_statistics
-from ..errors import MetfaError, OutputError
-from ..plugins import call, load, names_in
-from ..sinks import CollectionSink, ScannerSink, StatusLineSink, WindowSink
+from ..errors import MetfaError, SourceError
+from ..sinks import StatusLine
 from ..sources import CaptureFormat, PacedSource, open_source
-from ..text import printable
-from .outputs import OutputFiles
-from .run import run_stream
-from .summary import StreamStatistics
+from .devices import Device, all_devices
+from .run import Stream, run_streams
+from .source_session import SourceSession, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from ..backends.choice import Precision
-    from ..bundle.contract import ModelContract, Region, Roi
-    from ..sinks import CollectionLimit, Sink
-    from ..sinks.dashboard import Address, DashboardSink
+    from ..bundle.contract import ModelContract
+    from ..sinks.dashboard import Address, Dashboard
     from ..sources import Source
-
-
-class StreamOptions(NamedTuple):
-    """The options of ``metfa-stream``, which says what each means."""
-
-    device: str
-    size: tuple[int, int] | None
-    rate: float | None
-    pixels: str | None
-    bundle: Path
-    region: Roi | Literal["contract"]
-    backend: str
-    precision: Precision | Literal["auto"]
-    enter: float | None
-    leave: float | None
-    dwell: float | None
-    rebuild: bool
-    output: Path | None
-    events: Path | None
-    table: Path | None
-    snapshots: Path | None
-    collect: Path | None
-    collect_limit: CollectionLimit
-    window: bool | None
-    serve: Address | None
-    added: tuple[tuple[str, str], ...]
-    realtime: bool
-    overwrite: bool
-    verbose: bool
-    limit: int | None
-    seconds: float | None
+    from .options import StreamOptions
 
 
 def run_session(options: StreamOptions) -> None:
     """Stream as the options say, with everything that the user is told. For the main thread.
 
     Raises:
-        MetfaError: what opening the bundle, the source or a sink, and :func:`~.run.run_stream`, raise.
+        MetfaError: what opening the bundle, the only source or a sink, and :func:`~.run.run_streams`, raise.
+        SourceError: of several sources, some failed; it was told why when they did.
     """
     _keep_opencv_to_one_thread()
-    files = OutputFiles(options.output, options.events, options.table, options.snapshots)
-    files.refuse_to_overwrite(options.device, overwrite=options.overwrite)
-    statistics = StreamStatistics()
-    scanner_check: ScannerSink | None = None
-    collection: CollectionSink | None = None
-
-    def open_sinks() -> Iterator[Sink]:
-        nonlocal collection
-        labels = classifier.contract.labels
-        if options.serve is not None:
-            yield _open_dashboard(options.serve, source, classifier, statistics, scanner_check)
-        yield from files.open(source, labels)
-        for name, value in options.added:
-            yield _open_added(name, value, source, labels)
-        if sys.stderr.isatty():
-            yield StatusLineSink()
-        if options.collect is not None:
-            collection = CollectionSink(options.collect, options.collect_limit)
-            yield collection
-        if scanner_check is not None:
-            yield scanner_check
-        if options.window is not False:
-            yield from _open_window(options.device, labels, required=options.window)
-
+    devices = all_devices(options.device, options.devices)
+    for device in devices:
+        options.files.of(device).refuse_to_overwrite(device.spec, overwrite=options.overwrite)
+    sessions: list[SourceSession] = []
+    failures: list[tuple[str, Exception]] = []
     try:
         with ExitStack() as stack:
             classifier = _load_classifier(options)
-            source = stack.enter_context(_open_source(options))
-            if options.realtime:
-                source = stack.enter_context(PacedSource(source))
-            _say(f"source: {source.description}")
+            sources = _open_sources(devices, options, stack, failures)
             # Up to here nothing was done that a signal could not simply end.
             interruption = stack.enter_context(Interruption())
-            scanner_check = _open_scanner_check(options.bundle)
-            run_stream(
-                source,
-                classifier,
-                open_sinks(),
+            classifiers = [classifier] if len(devices) == 1 else classifier.shared(len(sources))
+            bundle = Bundle.open(options.bundle)
+            sessions += [
+                SourceSession(device, source, own, bundle, options)
+                for (device, source), own in zip(sources.items(), classifiers, strict=True)
+            ]
+            dashboard = None if options.serve is None else _open_dashboard(options.serve, sessions)
+            errors = run_streams(
+                _streams(sessions, dashboard),
                 interruption,
-                statistics=statistics,
                 limit=options.limit,
                 seconds=math.inf if options.seconds is None else options.seconds,
-                notify=_say,
             )
+            failures += [
+                (each.device.name, error) for each, error in zip(sessions, errors, strict=True) if error is not None
+            ]
+            _raise_first_of_one(failures, devices)
     except MetfaError:
-        if statistics.frames:
-            _summarise(statistics, scanner_check, live=source.live)
+        for each in sessions:
+            if each.statistics.frames:
+                each.summarise()
         raise
-    _summarise(statistics, scanner_check, live=source.live)
-    if collection is not None:
-        roi = classifier.contract.input.region if options.region == "contract" else options.region
-        _tell_of_collection(collection, options.collect, roi)
+    for each in sessions:
+        each.summarise()
+    for each in sessions:
+        each.tell_of_collection()
+    if failures:
+        raise _some_failed(failures, devices)
+
+
+def _raise_first_of_one(failures: Sequence[tuple[str, Exception]], devices: Sequence[Device]) -> None:
+    """Raise what the only source failed with, or a mistake in the program."""
+    for _, error in failures:
+        if len(devices) == 1 or not isinstance(error, MetfaError):
+            raise error
+
+
+def _some_failed(failures: Sequence[tuple[str, Exception]], devices: Sequence[Device]) -> SourceError:
+    return SourceError(
+        expected=f"{len(devices)} sources to be streamed to their ends",
+        received=f"{len(failures)} that failed: {' and '.join(name for name, _ in failures)}",
+        remedy="see above what each failed with",
+    )
+
+
+def _streams(sessions: Sequence[SourceSession], dashboard: Dashboard | None) -> list[Stream]:
+    line = StatusLine()
+    sinks = [None] * len(sessions) if dashboard is None else dashboard.sinks
+    return [
+        Stream(
+            each.source,
+            each.classifier,
+            each.open_sinks(sink, line),
+            each.statistics,
+            each.say,
+            each.fail if each.device.name else lambda _: None,  # of a single one, the command says it
+        )
+        for each, sink in zip(sessions, sinks, strict=True)
+    ]
 
 
 def _load_classifier(options: StreamOptions) -> PlaneClassifier:
@@ -141,41 +123,45 @@ def _load_classifier(options: StreamOptions) -> PlaneClassifier:
     classifier.contract = _decided_by(
         classifier.contract, enter=options.enter, exit=options.leave, dwell_ms=options.dwell
     )
-    classifier.sector.report = _report_sector
     _report_backend(classifier, verbose=options.verbose)
     return classifier
 
 
-def _open_source(options: StreamOptions) -> Source:
+def _open_sources(
+    devices: Sequence[Device], options: StreamOptions, stack: ExitStack, failures: list[tuple[str, Exception]]
+) -> dict[Device, Source]:
+    """Open the sources; of several, say which cannot be opened and note it, unless that is so of all.
+
+    Raises:
+        SourceError, ProfileError, PluginError: the only one cannot be opened, or none of several.
+    """
+    opened: dict[Device, Source] = {}
     wanted = CaptureFormat(options.size, options.rate, options.pixels)
-    return open_source(options.device, wanted, notify=lambda line: _say(f"source: {line}"))
+    for device in devices:
+        before = f"{device.name}: source: " if device.name else "source: "
 
+        def notify(line: str, before: str = before) -> None:
+            tell(f"{before}{line}")
 
-def _open_added(name: str, value: str, source: Source, labels: Sequence[str]) -> Sink:
-    """Open the sink that an installed package adds under a name."""
-    opens = load("metfa.sinks", name)
-    if opens is None:
-        raise OutputError(
-            expected=f"a sink that an installed package adds ({', '.join(names_in('metfa.sinks')) or 'there is none'})",
-            received=repr(name),
-            remedy="correct --sink, or install the package that adds it",
-        )
-    sink: Sink = call("metfa.sinks", name, opens, value, source, labels)
-    return sink
+        try:
+            source = stack.enter_context(open_source(device.spec, wanted, notify=notify))
+            has_a_pace = source.live and len(devices) > 1  # live sources beside recordings
+            opened[device] = stack.enter_context(PacedSource(source)) if options.realtime and not has_a_pace else source
+        except MetfaError as error:
+            if len(devices) == 1:
+                raise
+            notify(f"left out: {error}")
+            failures.append((device.name, error))
+        else:
+            notify(opened[device].description)
+    if not opened:
+        raise _some_failed(failures, devices)
+    return opened
 
 
 def _keep_opencv_to_one_thread() -> None:
     """Leave the cores to inference: a frame is so small that waking more threads costs more than they save."""
     cv2.setNumThreads(1)
-
-
-def _tell_of_collection(collection: CollectionSink, directory: Path | None, roi: Roi) -> None:
-    say([f"collection: {len(collection)} frames; metfa-train --target {directory} --target-roi {roi or 'full'}"])
-
-
-def _say(line: str) -> None:
-    with suppress(OSError):  # a terminal that is gone must not keep the stream or its files from going on
-        click.echo(printable(line), err=True)
 
 
 def _decided_by(contract: ModelContract, **options: float | None) -> ModelContract:
@@ -200,54 +186,20 @@ def _report_backend(classifier: PlaneClassifier, *, verbose: bool) -> None:
 
     A model that may never show a label is warned of.
     """
-    _say(f"backend: {classifier.backend_choice}")
+    tell(f"backend: {classifier.backend_choice}")
     refusals = classifier.backend_refusals
     if not verbose:  # the driver is asked only where there is something to say
         refusals = refusals[:1] if refusals and has_nvidia_gpu() else ()
     for refusal in refusals:
-        _say(f"backend: {refusal}")
+        tell(f"backend: {refusal}")
     if doubt := why_nothing_is_shown(classifier.contract.decision):
-        _say(f"{doubt}; train it longer, or lower that with --enter")
+        tell(f"{doubt}; train it longer, or lower that with --enter")
 
 
-def _report_sector(region: Region | None, width: int, height: int) -> None:
-    found = f"{region} of {width}x{height}" if region else f"none found, the model sees all of {width}x{height}"
-    _say(f"sector: {found}")
+def _open_dashboard(address: Address, sessions: Sequence[SourceSession]) -> Dashboard:
+    from ..sinks.dashboard import Dashboard
 
-
-def _open_scanner_check(directory: Path) -> ScannerSink | None:
-    """Return what compares the stream's pictures with those of training; None where the bundle knows none."""
-    known = read_scanner_statistics(Bundle.open(directory))
-    return None if known is None else ScannerSink(known, _say)
-
-
-def _summarise(statistics: StreamStatistics, scanner_check: ScannerSink | None, *, live: bool) -> None:
-    say(statistics.summary().describe(live=live).splitlines())
-    if scanner_check is not None and statistics.frames:
-        say(scanner_check.describe().splitlines())
-
-
-def _open_dashboard(
-    address: Address,
-    source: Source,
-    classifier: PlaneClassifier,
-    statistics: StreamStatistics,
-    scanner_check: ScannerSink | None,
-) -> DashboardSink:
-    from ..sinks.dashboard import About, DashboardSink
-
-    about = About(source.description, source.live, classifier.backend_choice, classifier.contract.labels)
     token = os.environ.pop("METFA_TOKEN", None) or None  # no program that this one starts is to know it
-    dashboard = DashboardSink(address, about, statistics, scanner=scanner_check, token=token)
-    _say(f"dashboard: {dashboard.url}{'?token=… of your METFA_TOKEN' if token else ''}")
+    dashboard = Dashboard(address, [each.show_on_board() for each in sessions], token=token)
+    tell(f"dashboard: {dashboard.url}{'?token=… of your METFA_TOKEN' if token else ''}")
     return dashboard
-
-
-def _open_window(title: str, labels: Sequence[str], *, required: bool | None) -> Iterator[WindowSink]:
-    """Yield a window; where that is impossible and nobody asked for one, say why."""
-    try:
-        yield WindowSink(title, labels)
-    except OutputError as error:
-        if required:
-            raise
-        _say(f"window: none ({error.received})")

@@ -8,12 +8,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from ..frame import Observation, PlaneEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 STALE_MS = 100.0
 """A frame that is decided later than this after its capture, in milliseconds, counts as stale: three at 30 frames/s."""
@@ -85,50 +81,9 @@ class StreamSummary:
             lines.append("events: " + ", ".join(f"{plane} {number}" for plane, number in self.events.items()))
         return "\n".join(lines)
 
-    def to_prometheus(self) -> str:
-        """Return the metrics in Prometheus' text format, version 0.0.4."""
-        lines: list[str] = []
-
-        def add(name: str, kind: str, text: str, *samples: tuple[str, float]) -> None:
-            lines.extend([f"# HELP metfa_{name} {text}", f"# TYPE metfa_{name} {kind}"])
-            lines.extend(f"metfa_{name}{suffix} {value:.10g}" for suffix, value in samples)
-
-        add("frames_captured_total", "counter", "Frames that the source delivered.", ("", self.captured))
-        add("frames_classified_total", "counter", "Frames that were classified.", ("", self.frames))
-        add("frames_dropped_total", "counter", "Frames dropped because newer ones were there.", ("", self.dropped))
-        add("frames_stale_total", "counter", f"Frames decided more than {STALE_MS:g} ms late.", ("", self.stale))
-        add("reconnects_total", "counter", "How often the source was lost and found again.", ("", self.losses))
-        add("size_changes_total", "counter", "How often the size of the pictures changed.", ("", self.size_changes))
-        add("source_lost_seconds_total", "counter", "Seconds without a source.", ("", self.lost_s))
-        add("last_frame_age_seconds", "gauge", "Seconds since the capture of the last frame.", ("", self.idle_s))
-        add(
-            "capture_to_decision_seconds",
-            "summary",
-            "Time from capture to decision, over the whole run.",
-            ('{quantile="0.5"}', self.p50_ms / 1000),
-            ('{quantile="0.95"}', self.p95_ms / 1000),
-            ('{quantile="0.99"}', self.p99_ms / 1000),
-            ("_sum", self.latency_s),
-            ("_count", self.frames),
-        )
-        add(
-            "label_frames_total",
-            "counter",
-            "Frames by the plane that they were decided to show, or by why none.",
-            *_labelled("label", self.labels),
-        )
-        add("plane_events_total", "counter", "Events by plane.", *_labelled("plane", self.events))
-        add("sink_dropped_total", "counter", "Frames that a slow sink missed.", *_labelled("sink", self.sink_drops))
-        return "\n".join(lines) + "\n"
-
 
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
-
-
-def _labelled(name: str, counts: Mapping[str, int]) -> list[tuple[str, float]]:
-    escapes = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-    return [(f'{{{name}="{value.translate(escapes)}"}}', number) for value, number in counts.items()]
 
 
 @dataclass(frozen=True, slots=True)

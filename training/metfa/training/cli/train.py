@@ -89,7 +89,7 @@ def main(
     listed = list_pair(begun) if begun else None  # what is misspelt is told before PyTorch is there
 
     from ..data.report import describe
-    from ..parallel import launched, make_fabric
+    from ..parallel import make_fabric
     from ..run import train
     from ..verdict import WITHOUT_ADAPTATION
 
@@ -102,12 +102,7 @@ def main(
             "leave it out"
         )
     fabric = make_fabric(device, devices, config.precision)
-    with (
-        launched(fabric),
-        _silent_but_for_the_first(fabric),
-        _interruptible(bundle, compare=compare),
-        _divergent(config, resume=resume),
-    ):
+    with _launched(fabric), _interruptible(bundle, compare=compare), _divergent(config, resume=resume):
         if config.compiled and fabric.is_global_zero:
             say(["The first step compiles the encoder: a minute or two, or seconds where it was done before"])
         evaluation = train(
@@ -131,10 +126,13 @@ def main(
 
 
 @contextmanager
-def _silent_but_for_the_first(fabric: Fabric) -> Iterator[None]:
+def _launched(fabric: Fabric) -> Iterator[None]:
     """Let the first of several processes alone say what went wrong; the others end with it."""
+    from ..parallel import launched
+
     try:
-        yield
+        with launched(fabric):
+            yield
     except (MetfaError, RuntimeError, InterruptedCommand) as cause:  # RuntimeError where another process has gone
         if fabric.is_global_zero:
             raise

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...frame import Observation, PlaneEvent
-    from ...streaming.summary import StreamStatistics
+    from ...streaming.summary import StreamStatistics, StreamSummary
     from ..scanner import ScannerSink
 
 HISTORY_SECONDS = 120
@@ -45,12 +45,14 @@ class About:
         live: whether it is live.
         backend: what runs the model.
         labels: the class names, in the order of the probabilities.
+        name: of the source, where there are several.
     """
 
     source: str
     live: bool
     backend: str
     labels: Sequence[str]
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +80,18 @@ class Board:
         scanner: the scanner check, where there is one.
 
     Attributes:
+        about: as it was given.
         frame: what the page is told of the shown frame, or None before the first. Its number is how often another one
             was shown.
         statistics: what the page is told twice a second of the run.
     """
 
-    def __init__(self, about: About, statistics: StreamStatistics, scanner: ScannerSink | None) -> None:
+    def __init__(self, about: About, statistics: StreamStatistics, scanner: ScannerSink | None = None) -> None:
+        self.about = about
         self.frame: dict[str, Any] | None = None
         self.statistics: dict[str, Any] = {}
-        self._about = about
+        self._ended = False
+        self._failure: str | None = None
         self._source = statistics
         self._scanner = scanner
         self._began = time.monotonic()
@@ -112,6 +117,16 @@ class Board:
             self._events += 1
             self._best.append(BestFrame(_describe_event(event, self._events), picture))
 
+    def fail(self, reason: str) -> None:
+        """Take what ended the source."""
+        self._failure = reason
+        self.end()
+
+    def end(self) -> None:
+        """Show that the source has ended."""
+        self._ended = True
+        self._statistics_at = 0.0
+
     def tick(self) -> None:
         """Show what is the newest now."""
         now = time.monotonic() - self._began
@@ -128,17 +143,20 @@ class Board:
             self._statistics_at = now + _STATISTICS_SECONDS
             self.statistics = {
                 "time": round(now, 3),
-                **asdict(self._source.summary()),
+                **asdict(self.summary()),
                 "scanner": self._describe_scanner(),
+                "ended": self._ended,
+                "failure": None if self._failure is None else utf8(self._failure),
             }
 
     def greeting(self) -> dict[str, Any]:
         """Return what a viewer is told first."""
         return {
-            "source": utf8(self._about.source),
-            "live": self._about.live,
-            "backend": utf8(self._about.backend),
-            "labels": [utf8(label) for label in self._about.labels],
+            "name": utf8(self.about.name),
+            "source": utf8(self.about.source),
+            "live": self.about.live,
+            "backend": utf8(self.about.backend),
+            "labels": [utf8(label) for label in self.about.labels],
             "history_seconds": HISTORY_SECONDS,
             "history": list(self._history),
         }
@@ -164,9 +182,27 @@ class Board:
         with self._lock:
             return next((best.picture for best in self._best if best.message["number"] == number), None)
 
-    def metrics(self) -> str:
-        """Return the metrics in Prometheus' text format."""
-        return self._source.summary().to_prometheus()
+    def thumbnail(self) -> bytes | None:
+        """Return the shown frame as a small JPEG, or None before the first; as above."""
+        shown = self._shown
+        return None if shown is None else _to_jpeg(shown[1].frame.image, _BEST_WIDTH)
+
+    def summary(self) -> StreamSummary:
+        """Return what the stream amounts to up to now."""
+        return self._source.summary()
+
+    def overview(self) -> dict[str, Any]:
+        """Return what the grid is told."""
+        return {
+            "name": utf8(self.about.name),
+            "live": self.about.live,
+            "labels": [utf8(label) for label in self.about.labels],
+            "frame": self.frame,
+            "statistics": {
+                name: self.statistics.get(name)
+                for name in ("time", "frames", "idle_s", "losses", "dropped", "ended", "failure")
+            },
+        }
 
     @staticmethod
     def _describe_frame(number: int, observation: Observation) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from .board import FRAME_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from .board import Board
 
+_OVERVIEW_SECONDS = 0.25  # between two looks at all sources
 _FETCH_SECONDS = 3.0  # that a viewer may take to ask for the best frame of an event that it was told of
 
 
@@ -58,6 +59,25 @@ async def follow(board: Board, ended: asyncio.Event) -> AsyncGenerator[bytes]:
     picture = await asyncio.to_thread(board.picture)
     if picture is not None:
         yield _message("picture", {"jpeg": base64.b64encode(picture).decode()})
+
+
+async def follow_all(boards: Sequence[Board], ended: asyncio.Event) -> AsyncGenerator[bytes]:
+    """Yield what the grid shows of each source, until all streams end; as above.
+
+    Args:
+        boards: what is shown.
+        ended: that the boards show the last that there was.
+    """
+    yield b"retry: 1000\n\n"
+    while True:
+        is_end = ended.is_set()
+        message = _message("overview", {"sources": [board.overview() for board in boards]})
+        if is_end:
+            break
+        yield message
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(ended.wait(), _OVERVIEW_SECONDS)
+    yield message + _message("end", {})
 
 
 def _message(name: str, data: dict[str, Any]) -> bytes:

@@ -1,18 +1,11 @@
 // What /events says, on the page. All text goes in as text, never as HTML: labels and names come from files and scanners.
 
-const COLOURS = [
-  "#4cc9f0", "#ffb454", "#5ee0a0", "#ff7b9c", "#b69cff", "#ffe066", "#5c96ff",
-  "#ff8a5c", "#2dd4bf", "#e879f9", "#c5e063", "#fda4af", "#93c5fd", "#d4a373",
-];
-const QUIET = "#8494a4", EDGE = "#1d2732", TEXT = "#e8eef4";
-const STATUSES = { frozen: "frozen picture", saturated: "saturated picture" };
-const SILENCE_SECONDS = 1.5; // without a frame, after which the page says so
+import { clock, colourOf as colour, decision, element, make, percent, QUIET, stateOf } from "./common.js";
+
+const EDGE = "#1d2732";
 const GAP_SECONDS = 2.5;     // between two samples, after which they do not belong together
 const RATE_SECONDS = 4;      // over which frames per second are counted
 const SHORTEST_SECONDS = 30; // that the drawings show
-
-const element = (id) => document.getElementById(id);
-const percent = (share) => `${Math.round(100 * share)}%`;
 
 let hello = null;      // what does not change
 let samples = [];      // points of the timeline, the oldest first; their times are seconds into the stream
@@ -24,18 +17,7 @@ let connected = false;
 const newest = () => samples.at(-1)?.time ?? 0;
 const shownSeconds = () => Math.min(Math.max(newest(), SHORTEST_SECONDS), hello.history_seconds);
 
-function colourOf(plane) {
-  const place = hello.labels.indexOf(plane);
-  if (place < 0) return QUIET;
-  return COLOURS[place] ?? `hsl(${(place * 137.508) % 360} 75% 68%)`;
-}
-
-function make(tag, text = "", className = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  made.className = className;
-  return made;
-}
+const colourOf = (plane) => colour(plane, hello.labels);
 
 // ---- the stream ----
 
@@ -45,6 +27,8 @@ function onHello(message) {
   events = [];
   statistics = [];
   ended = false;
+  element("name").textContent = message.name;
+  element("all").hidden = !message.name;
   element("source").textContent = message.source;
   element("backend").textContent = message.backend;
   element("snapshots").replaceChildren();
@@ -62,8 +46,7 @@ function onHello(message) {
 
 function onFrame(frame) {
   const held = frame.plane !== null;
-  element("label").textContent = held ? frame.plane : STATUSES[frame.status] ?? frame.status;
-  element("confidence").textContent = held ? percent(frame.plane_confidence) : "";
+  [element("label").textContent, element("confidence").textContent] = decision(frame);
   document.body.classList.toggle("undecided", !held);
   document.body.style.setProperty("--plane", held ? colourOf(frame.plane) : QUIET);
   hello.labels.forEach((label, place) => {
@@ -142,23 +125,11 @@ function showScanner({ verdict, text, scanners: inFull }) {
   }));
 }
 
-function clock(time) {
-  const seconds = Math.max(0, Math.floor(time));
-  const parts = [Math.floor(seconds / 60) % 60, seconds % 60].map((part) => String(part).padStart(2, "0"));
-  return seconds >= 3600 ? `${Math.floor(seconds / 3600)}:${parts.join(":")}` : parts.join(":");
-}
-
 function showState() {
-  const summary = statistics.at(-1);
-  const silent = summary && summary.frames > 0 && summary.idle_s > SILENCE_SECONDS;
-  const [text, kind] = ended ? ["ended", "waiting"]
-    : !connected ? ["not connected", "lost"]
-    : !summary || !summary.frames ? ["waiting for frames", "waiting"]
-    : silent ? [`no frame for ${Math.round(summary.idle_s)} s`, "waiting"]
-    : [`${hello.live ? "live" : "recording"} ${clock(summary.time)}`, "live"];
+  const [text, kind] = ended ? ["ended", "waiting"] : stateOf(statistics.at(-1), hello?.live, connected);
   element("state").textContent = text;
   element("state").className = `pill ${kind}`;
-  document.body.classList.toggle("past", kind !== "live" && !ended);
+  document.body.classList.toggle("past", kind !== "live" && text !== "ended");
 }
 
 // ---- the picture: the next is asked for when the last has come, so a slow line shows fewer, never older ones ----

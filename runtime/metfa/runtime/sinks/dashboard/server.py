@@ -16,6 +16,7 @@ from .routes import answer
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from .access import Access
     from .board import Board
@@ -34,11 +35,13 @@ class DashboardServer:
     """Answers requests until it is closed.
 
     ========================  ======================================================================
-    ``/``                     the page
+    ``/``                     the page; of several sources the grid, and below ``/1/``, ``/2/``, … what follows
     ``/events``               Server-Sent Events: what changes, to viewers that take it; slow ones get the newest
     ``/picture``              the newest frame as JPEG
+    ``/thumbnail``            the same, small
     ``/snapshots/N``          the best frame of event N as JPEG, as long as it is on the page
-    ``/metrics``              Prometheus text
+    ``/overview``             Server-Sent Events of all sources, four times a second; not below ``/1/``
+    ``/metrics``              Prometheus text of all sources; likewise
     ========================  ======================================================================
 
     Nothing waits for a viewer in a queue: each is sent what is the newest when it has taken what came before, and is
@@ -51,17 +54,17 @@ class DashboardServer:
     Args:
         listening: a socket that clients can connect to; it is closed with the server.
         access: who may look.
-        board: what is shown.
+        boards: what is shown, of each source.
 
     Attributes:
         error: a mistake of the server's that ended it, if one did.
     """
 
-    def __init__(self, listening: socket.socket, access: Access, board: Board) -> None:
+    def __init__(self, listening: socket.socket, access: Access, boards: Sequence[Board]) -> None:
         self.error: BaseException | None = None
         self._listening = listening
         self._access = access
-        self._board = board
+        self._boards = boards
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()  # and the board shows the last that there was
@@ -92,10 +95,10 @@ class DashboardServer:
         server = await asyncio.start_server(self._connected, sock=self._listening, limit=MAX_HEAD_BYTES)
         try:
             while not self._closing.is_set() and self.error is None:
-                self._board.tick()
+                self._tick()
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), FRAME_SECONDS)
-            self._board.tick()
+            self._tick()
         finally:
             self._ended.set()
             server.close()
@@ -104,6 +107,10 @@ class DashboardServer:
             for connection in self._connections:
                 connection.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _tick(self) -> None:
+        for board in self._boards:
+            board.tick()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -152,7 +159,7 @@ class DashboardServer:
                 return False
             self._access.check(request)
             self._silent.discard(task)
-            await connection.respond(await answer(request, self._access, self._board, self._ended))
+            await connection.respond(await answer(request, self._access, self._boards, self._ended))
             return connection.begin_next()
         except RefusalError as refusal:
             if isinstance(refusal, WrongTokenError):

@@ -1,0 +1,52 @@
+"""The options of ``metfa-stream``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from .outputs import OutputFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..backends.choice import Precision
+    from ..bundle.contract import Roi
+    from ..sinks import CollectionLimit
+    from ..sinks.dashboard import Address
+
+
+class StreamOptions(NamedTuple):
+    """The options of ``metfa-stream``, which says what each means."""
+
+    device: tuple[str, ...]
+    devices: Path | None
+    size: tuple[int, int] | None
+    rate: float | None
+    pixels: str | None
+    bundle: Path
+    region: Roi | Literal["contract"]
+    backend: str
+    precision: Precision | Literal["auto"]
+    enter: float | None
+    leave: float | None
+    dwell: float | None
+    rebuild: bool
+    output: Path | None
+    events: Path | None
+    table: Path | None
+    snapshots: Path | None
+    collect: Path | None
+    collect_limit: CollectionLimit
+    window: bool | None
+    serve: Address | None
+    added: tuple[tuple[str, str], ...]
+    realtime: bool
+    overwrite: bool
+    verbose: bool
+    limit: int | None
+    seconds: float | None
+
+    @property
+    def files(self) -> OutputFiles:
+        """What is written where."""
+        return OutputFiles(self.output, self.events, self.table, self.snapshots)
