@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # Every link must lead somewhere; with --quiet, none would be checked. The variable silences what the theme says of its successor.
 BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: install demo test check docs format clean
+.PHONY: install demo test check docs format gpu clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,10 @@ check: $(INSTALLED)
 # The documentation as a site: open site/index.html.
 docs: $(INSTALLED)
 	$(BUILD_SITE)
+
+# All that needs a GPU, in at most eight minutes, with the PyTorch of PYTHON; it installs nothing.
+gpu:
+	PYTHONPATH=training:export:runtime $(PYTHON) -m benchmarks.gpu $(if $(BUNDLE),--bundle $(BUNDLE))
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -73,7 +73,11 @@ def test_no_command_calls_anybody_or_leaves_files_in_the_users_home(tmp_path: Pa
         command("metfa-benchmark", "--bundle", bundle, "--seconds", 0.01),
         command("metfa-tune", *domains, *FEW, "--trials", 1, "--study", work / "study"),
         # Some libraries wait ten seconds before they call.
-        command("metfa-stream", "--bundle", bundle, "--device", "phantom:B", "--seconds", 12, "--no-window"),
+        # So does one that looks for a server, which is not there: this host runs the model.
+        command(
+            *("metfa-stream", "--bundle", bundle, "--device", "phantom:B", "--seconds", 12, "--no-window"),
+            *("--backend", "triton:localhost:9/metfa,auto"),
+        ),
         home=home,
     )
     assert seen == {"names": [], "unroutable": 0}

@@ -25,7 +25,7 @@ import cv2
 from metfa.runtime import PlaneClassifier, open_source
 classifier = PlaneClassifier.load(sys.argv[1], backend="cpu")
 with open_source(sys.argv[2]) as source:
-    classifier(next(iter(source)).image)
+    classifier(next(iter(source)).pixels)
 """
     + _REPORT
 )

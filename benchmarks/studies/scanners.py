@@ -195,7 +195,7 @@ def real_rows(data: Path) -> list[Row]:
         rows.append(still_row(*names, f"organs, {name}", True, measure(images)))
     for path in sorted((data / "clips").iterdir()):
         with open_source(str(path)) as source:
-            images, seconds = [frame.image for frame in source], EVERY / source.rate
+            images, seconds = [frame.grey for frame in source], EVERY / source.rate
         shown = images[::EVERY]
         for crop, region in (("", None), (", cropped", find_sector(images[:32]))):
             rows.append(scan_row(*names, f"clip {path.name}{crop}", False, measure(cropped(shown, region)), seconds))

@@ -84,9 +84,11 @@ class Bench:
 
     Args:
         config: the run.
+        device: where.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, device: str = "cpu") -> None:
+        self._device = torch.device(device)
         rng = np.random.default_rng(0)
         shape = (IMAGES, 1, config.height, config.width)
         self._stores = [FrameStore(rng.integers(0, 256, shape, np.uint8), np.arange(IMAGES) % CLASSES) for _ in "AB"]
@@ -99,7 +101,7 @@ class Bench:
         network = Network(
             NetworkConfig(config.height, config.width, CLASSES, config.encoder, config.embedding, 0.05, normalisation)
         )
-        self.method: Method = build_method(config, network)
+        self.method: Method = build_method(config, network).to(self._device)
         self.method.train()
         self._config = config
         self.step = 0
@@ -114,17 +116,37 @@ class Bench:
         ]
 
     def augment(self, frames: list[np.ndarray]) -> list[Tensor]:
-        """Return them as a method takes them."""
-        noise = torch.Generator().manual_seed(self.step)
-        normalise = self.method.network.normalise
-        return [augment(torch.from_numpy(each), normalise, self._config.augmentation, noise) for each in frames]
+        """Return them as a method takes them: source, target, and the target strongly, where it takes two views."""
+        noise = torch.Generator(self._device).manual_seed(self.step)
+
+        def view(images: np.ndarray, *, strongly: bool = False) -> Tensor:
+            normalise, augmentation = self.method.network.normalise, self._config.augmentation
+            on_device = torch.from_numpy(images).to(self._device)
+            return augment(on_device, normalise, augmentation, noise, strongly=strongly)
+
+        views = [view(each) for each in frames]
+        return [*views, view(frames[1], strongly=True)] if self.method.two_views else views
 
     def train(self, images: list[Tensor]) -> None:
         """Take the method's step."""
-        labels = torch.arange(CLASSES).repeat_interleave(self._images_per_class)
-        supervised = "target" in self.method.supervision
-        batch = Batch(images[0], labels, images[1], labels if supervised else None)
-        self.method.step(batch, torch.Generator().manual_seed(self.step), self.step)
+        labels = torch.arange(CLASSES, device=self._device).repeat_interleave(self._images_per_class)
+        source, target, *strong = images
+        batch = Batch(
+            source,
+            labels,
+            target,
+            labels if "target" in self.method.supervision else None,
+            strong[0] if strong else None,
+        )
+        self.method.step(batch, torch.Generator(self._device).manual_seed(self.step), self.step)
+
+    def timed_step(self, images: list[Tensor]) -> float:
+        """Take a step, and return its milliseconds, until the device has done all of it."""
+        began = time.perf_counter()
+        self.train(images)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return 1000 * (time.perf_counter() - began)
 
 
 def measure(config: TrainingConfig, steps: int) -> StepCost:

@@ -22,12 +22,15 @@ from metfa.runtime.bundle.contract import (
     Provenance,
     Region,
 )
+from metfa.runtime.imaging.preprocess import to_grey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from metfa.runtime.imaging.coded import Image
 
 LABELS = ("dark", "grey", "bright")
 
@@ -127,11 +130,11 @@ class FakeClassifier:
         self.restarts = 0
         self._classify = classify
 
-    def locate(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
+    def locate(self, image: Image, declared: Region | None = None) -> Region | None:
         return declared
 
-    def prepare(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
-        return image
+    def prepare(self, image: Image, region: Region | None) -> NDArray[np.uint8]:
+        return to_grey(image)
 
     def classify(self, picture: NDArray[np.uint8]) -> Prediction:
         return self._classify(picture)

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from metfa.runtime import Decision, Frame, Observation
 from metfa.runtime.errors import OutputError
 from metfa.runtime.frame import Unusable
+from metfa.runtime.imaging.coded import CodedImage
+from metfa.runtime.imaging.preprocess import to_grey
 from metfa.runtime.sinks import CollectionLimit, CollectionSink
 from metfa.runtime.sinks.collection import INTERVAL_SECONDS, perceptual_hash, uncertainty
 from metfa.training.data.readers import list_domain
@@ -26,7 +28,11 @@ from metfa.training.data.readers import list_domain
 from .conftest import make_observation, make_prediction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from metfa.runtime.imaging.coded import Image
 
 MANY = CollectionLimit(frames=100)
 SURE, UNSURE = (0.98, 0.01, 0.01), (0.34, 0.33, 0.33)
@@ -40,14 +46,14 @@ def scene(seed: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
 
 
 def observe(
-    image: NDArray[np.uint8], time: float = 0.0, probabilities: tuple[float, ...] = UNSURE, session: int = 0
+    image: Image, time: float = 0.0, probabilities: tuple[float, ...] = UNSURE, session: int = 0
 ) -> Observation:
-    picture = cv2.resize(image if image.ndim == 2 else image[..., 0], (40, 32), interpolation=cv2.INTER_AREA)
+    picture = cv2.resize(to_grey(image), (40, 32), interpolation=cv2.INTER_AREA)
     prediction = make_prediction("dark", np.array(probabilities, np.float32), np.asarray(picture, np.uint8))
     return make_observation(Frame(image, 0, 1.0, "scan", session), prediction, time=time)
 
 
-def collect(directory: Path, images: list[NDArray[np.uint8]], limit: CollectionLimit = MANY) -> int:
+def collect(directory: Path, images: Sequence[Image], limit: CollectionLimit = MANY) -> int:
     with CollectionSink(directory, limit) as sink:
         for number, image in enumerate(images):
             sink.write(observe(image, number * INTERVAL_SECONDS))
@@ -71,12 +77,13 @@ def test_whole_frames_become_a_folder_that_training_takes(tmp_path: Path) -> Non
     assert [item.label for item in items] == [None] * 8
 
 
-def test_grey_frames_in_colour_have_one_channel_and_coloured_ones_three(tmp_path: Path) -> None:
-    grey, coloured = scene(0), cv2.applyColorMap(scene(1), cv2.COLORMAP_JET)
-    collect(tmp_path / "frames", [np.repeat(grey[..., np.newaxis], 3, axis=2), np.asarray(coloured, np.uint8)])
-    by_dimensions = {image.ndim: image for image in read(tmp_path / "frames")}
-    np.testing.assert_array_equal(by_dimensions[2], grey)
-    np.testing.assert_array_equal(by_dimensions[3], coloured)
+def test_frames_are_in_grey_as_the_model_sees_them(tmp_path: Path) -> None:
+    coloured = np.asarray(cv2.applyColorMap(scene(1), cv2.COLORMAP_JET), np.uint8)
+    collect(tmp_path / "of colours", [coloured])
+    np.testing.assert_array_equal(read(tmp_path / "of colours")[0], cv2.cvtColor(coloured, cv2.COLOR_BGR2GRAY))
+    luma = 16 + scene(1) // 2
+    collect(tmp_path / "of a video", [CodedImage(luma, lambda: coloured, is_limited=True)])
+    np.testing.assert_array_equal(read(tmp_path / "of a video")[0], np.rint((luma - 16) * (255 / 219)))
 
 
 def test_of_frames_that_look_alike_there_is_one(tmp_path: Path) -> None:

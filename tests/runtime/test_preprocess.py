@@ -37,6 +37,15 @@ def test_shrinking_by_powers_of_two_averages_areas() -> None:
     assert np.abs(preprocess(image, height=6, width=5)[0] - means).max() <= 1.5
 
 
+def test_of_an_axis_that_is_halved_alone_each_pair_is_averaged() -> None:
+    levels = np.arange(256)
+    pairs = np.stack(np.meshgrid(levels, levels, indexing="ij"), axis=2).astype(np.uint8)
+    means = (pairs.sum(axis=2, dtype=np.uint16) + 1) // 2
+    assert (preprocess(pairs.reshape(256, 512), height=256, width=256)[0] == means).all()
+    in_rows = np.ascontiguousarray(pairs.transpose(0, 2, 1)).reshape(512, 256)
+    assert (preprocess(in_rows, height=256, width=256)[0] == means).all()
+
+
 def test_shrinking_by_other_factors_stays_close_to_averaging_areas() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (720, 1280), np.uint8)
     image = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from metfa.runtime import open_source
 from metfa.runtime.errors import SourceError
+from metfa.runtime.imaging.preprocess import to_grey
 from metfa.runtime.sources import pyav
 from metfa.runtime.sources.pyav import open_recording
 
@@ -346,10 +347,10 @@ def test_what_dicom_holds_is_a_recording_too(tmp_path: Path, form: str, codec: s
                     packet.stream = stream
                     copy.mux(packet)
         content = target.getvalue()
-    images = [picture.image for picture in open_recording(io.BytesIO(content), "a cine")]
+    images = [to_grey(picture.image) for picture in open_recording(io.BytesIO(content), "a cine")]
     assert len(images) == 8
     for image, original in zip(images, originals, strict=True):
-        assert np.abs(image.astype(int) - original).mean() < 6
+        assert np.abs(image.astype(int) - original[..., 0]).mean() < 6
 
 
 def test_a_video_may_be_closed_from_elsewhere(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle.contract import InputSpec, Roi
     from metfa.runtime.bundle.directory import Bundle
+    from metfa.runtime.imaging.coded import Image
     from metfa.training.data.listing import Medium
 
 LIMIT = 128
@@ -107,6 +108,6 @@ def calibration_frames(bundle: Bundle | None) -> FrameSet:
     return FrameSet("calibration", "unlabelled, of training", load_reference(bundle).calibration.numpy())
 
 
-def _pictures(medium: Medium) -> Iterator[NDArray[np.uint8]]:
+def _pictures(medium: Medium) -> Iterator[Image]:
     with suppress(SourceError):
         yield from medium.read()

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .streaming.many import stream_many
     from .streaming.summary import StreamStatistics, StreamSummary
 
-# What OpenCV and its FFmpeg would print is in our errors. They read these when they are loaded.
+# What OpenCV, its FFmpeg and gRPC would print is in our errors. They read these when they are loaded.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime would keep a device's number and call its maker

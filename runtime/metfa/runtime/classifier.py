@@ -12,15 +12,19 @@ from .backends.choice import load_backend
 from .bundle.directory import Bundle
 from .errors import BackendError, SourceError
 from .frame import Prediction
+from .imaging.coded import CodedImage
 from .imaging.preprocess import preprocess
 from .imaging.sector import SectorTracker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from .backends import Backend
     from .backends.choice import Precision
     from .bundle.contract import ModelContract, Region, Roi
+    from .imaging.coded import Image
 
 
 class PlaneClassifier:
@@ -59,34 +63,36 @@ class PlaneClassifier:
         precision: Precision | None = None,
         region: Roi | Literal["contract"] = "contract",
         rebuild: bool = False,
+        notify: Callable[[str], object] = lambda line: None,
     ) -> PlaneClassifier:
         """Load a bundle and run the model once, so that the first frame is as fast as the rest.
 
         Args:
             directory: the bundle.
-            backend: one backend, or None for the best on this host.
+            backend: one backend or server, as ``--backend`` of ``metfa-stream``; None for the best on this host.
             precision: one precision, or None for the backend's default.
             region: the part of each frame that the model sees: a region, ``auto`` for the sector, None for all
                 of it, or ``contract`` for what the contract says.
             rebuild: whether to build a TensorRT engine here where the bundle has none that suits this host.
+            notify: told in a line when a server is lost, and when it is back.
 
         Raises:
             BundleError, ContractError, BackendError: the bundle cannot be run here; the message says why.
             ExportError, OutputError: an engine that ``rebuild`` asked for cannot be built or written.
         """
         bundle = Bundle.open(Path(directory))
-        loaded, refusals = load_backend(bundle, backend, precision, rebuild=rebuild)
+        loaded, refusals = load_backend(bundle, backend, precision, rebuild=rebuild, notify=notify)
         size = bundle.contract.input
         loaded.infer(np.zeros((1, 1, size.height, size.width), np.uint8))
         return cls(bundle.contract, loaded, region=region, backend_refusals=refusals)
 
-    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        """Classify one image, uint8 [H, W] or [H, W, 3] (BGR) of any size.
+    def __call__(self, image: Image) -> Prediction:
+        """Classify one image, uint8 [H, W] or [H, W, 3] (BGR) of any size, or the ``pixels`` of a frame.
 
         Raises:
             SourceError: the image is of another type or shape, or the region reaches beyond it.
         """
-        if not isinstance(image, np.ndarray):
+        if not isinstance(image, np.ndarray | CodedImage):
             raise SourceError(
                 expected="an image as an array of numbers",
                 received=f"an object of type {type(image).__name__}",
@@ -94,7 +100,7 @@ class PlaneClassifier:
             )
         return self.classify(self.prepare(image, self.locate(image)))
 
-    def locate(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
+    def locate(self, image: Image, declared: Region | None = None) -> Region | None:
         """Return which part of a stream's next image the model sees; None for all of it.
 
         Args:
@@ -103,7 +109,7 @@ class PlaneClassifier:
         """
         return self.sector.region(image, declared)
 
-    def prepare(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+    def prepare(self, image: Image, region: Region | None) -> NDArray[np.uint8]:
         """Return what the model sees of a part of an image, uint8 [H, W] of the contract's size; as above."""
         size = self.contract.input
         tensor = preprocess(image, height=size.height, width=size.width, region=region)

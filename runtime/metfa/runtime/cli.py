@@ -12,7 +12,7 @@ from . import command
 from .bundle.directory import DEFAULT_DIRECTORY
 from .command import Command
 from .parameters import (
-    BACKEND,
+    STREAM_BACKEND,
     AddressType,
     CollectionLimitType,
     NumberRange,
@@ -70,10 +70,11 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
 )
 @_model(
     "--backend",
-    type=BACKEND,
+    type=STREAM_BACKEND,
     default="auto",
     show_default=True,
-    help="What runs the model.",
+    help="What runs the model: this host, or a Triton server on a trusted network. BACKEND of this host runs it while "
+    "the server is away.",
 )
 @_model(
     "--precision",

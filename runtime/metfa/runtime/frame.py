@@ -9,14 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle.contract import Region
+from .imaging.coded import Image, to_colours
+from .imaging.preprocess import to_grey
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture as its source delivered it.
 
+    The model sees grey, and video holds it as such. So the colours of a video are decoded only where ``image`` is
+    asked for.
+
     Attributes:
-        image: uint8 [H, W] grey or [H, W, 3] in OpenCV's order of colours (blue, green, red).
+        pixels: uint8 [H, W] grey or [H, W, 3] in OpenCV's order of colours (blue, green, red), or an image of a video.
         index: number of the frame in its source, from 0; frames that were dropped keep their numbers.
         captured_at: seconds on the monotonic clock (``time.monotonic``) when the frame became available.
         source: what the frame came from: a device, a file, the name of an image.
@@ -27,7 +32,7 @@ class Frame:
         region: the part of the image that holds the ultrasound, where its source says so.
     """
 
-    image: NDArray[np.uint8]
+    pixels: Image
     index: int
     captured_at: float
     source: str
@@ -35,6 +40,16 @@ class Frame:
     losses: int = 0
     time: float | None = None
     region: Region | None = None
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """Uint8 [H, W] grey or [H, W, 3] (BGR), to draw or save; of a video decoded once, for any thread."""
+        return to_colours(self.pixels)
+
+    @property
+    def grey(self) -> NDArray[np.uint8]:
+        """Uint8 [H, W], the grey levels that the model's input is made of; computed each time."""
+        return to_grey(self.pixels)
 
 
 @dataclass(frozen=True, slots=True)

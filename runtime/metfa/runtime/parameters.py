@@ -82,6 +82,36 @@ BACKEND = BackendType("metfa.backends", ("auto", "tensorrt", "cuda", "cpu", "ope
 """What runs a model; ``auto`` takes the fastest of TensorRT, CUDA and CPU that works."""
 
 
+class ServedBackendType(BackendType):
+    """A backend, or a server that runs the model: ``triton:HOST:PORT/MODEL[,BACKEND]``."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return all names, and how a server is spelt."""
+        return f"[triton:HOST:PORT/MODEL[,BACKEND]|{super().get_metavar(param, ctx)[1:]}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check ``value``."""
+        if not value.startswith("triton:"):
+            return super().convert(value, param, ctx)
+        from .backends.server_address import ServerAddress
+
+        try:
+            fallback = ServerAddress.parse(value).fallback
+        except ValueError:
+            self.fail(
+                f"expected triton:HOST:PORT/MODEL, received {value!r}; give for example triton:gpu-box:8001/metfa,cpu",
+                param,
+                ctx,
+            )
+        if fallback is not None:
+            super().convert(fallback, param, ctx)
+        return str(value)
+
+
+STREAM_BACKEND = ServedBackendType("metfa.backends", BACKEND.choices)
+"""What runs the model of a stream."""
+
+
 class NamedType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
     """A kind of value that ``--help`` calls by its name, as it is typed; click would write it in capitals."""
 

@@ -14,6 +14,7 @@ from metfa.runtime.bundle.contract import METADATA_KEY, ModelContract
 from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, Bundle, updating
 from metfa.runtime.bundle.engine_record import BatchRange, EngineRecord, record_name
 from metfa.runtime.bundle.records import to_json
+from metfa.runtime.bundle.served import SERVED_KEY, ServedFiles
 from metfa.runtime.errors import BundleError, ExportError, OutputError
 
 from ..networks import EMBEDDING, HEIGHT, LABELS, WIDTH
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 def read_config(model: Path) -> model_config_pb2.ModelConfig:
     """Parse with Triton's own schema, which refuses fields and values that it does not know."""
     return text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def version_of(model: Path) -> Path:
+    """Return the directory of the model's only version."""
+    (version,) = (path for path in model.iterdir() if path.is_dir())
+    return version
 
 
 def test_the_configuration_says_what_the_contract_says(exported: Path, tmp_path: Path) -> None:
@@ -50,16 +57,26 @@ def test_the_configuration_says_what_the_contract_says(exported: Path, tmp_path:
     assert ModelContract.from_json(contract, origin="config.pbtxt") == bundle.contract
 
 
+def test_the_hashes_of_what_is_served_are_beside_it_and_in_its_version(exported: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(exported)
+    model = write_triton_repository(bundle, tmp_path / "models")
+    record = ServedFiles.from_json(read_config(model).parameters[SERVED_KEY].string_value, origin="config.pbtxt")
+    assert record.files == {ONNX_FP16: bundle.files[ONNX_FP16]}
+    assert version_of(model).name == str(record.version)
+    other = ServedFiles({ONNX_FP16: bundle.files[ONNX]})
+    assert 1 <= record.version != other.version < 2**63
+
+
 def test_the_smallest_typed_graph_is_served(exported: Path, tmp_path: Path) -> None:
     model = write_triton_repository(Bundle.open(exported), tmp_path / "models")
-    assert (model / "1" / "model.onnx").read_bytes() == (exported / ONNX_FP16).read_bytes()
+    assert (version_of(model) / "model.onnx").read_bytes() == (exported / ONNX_FP16).read_bytes()
 
 
 def test_without_fp16_the_fp32_graph_is_served(exported: Path, tmp_path: Path) -> None:
     with updating(exported, keep=lambda name: "fp16" not in name):
         pass
     model = write_triton_repository(Bundle.open(exported), tmp_path / "models")
-    assert (model / "1" / "model.onnx").read_bytes() == (exported / ONNX).read_bytes()
+    assert (version_of(model) / "model.onnx").read_bytes() == (exported / ONNX).read_bytes()
 
 
 def test_plans_are_served_by_compute_capability(exported: Path, tmp_path: Path) -> None:
@@ -76,9 +93,11 @@ def test_plans_are_served_by_compute_capability(exported: Path, tmp_path: Path) 
     config = read_config(model)
     assert config.platform == "tensorrt_plan"
     assert dict(config.cc_model_filenames) == {"8.7": "model.sm87.plan", "8.9": "model.sm89.plan"}
-    assert {path.name for path in (model / "1").iterdir()} == set(config.cc_model_filenames.values())
+    assert {path.name for path in version_of(model).iterdir()} == set(config.cc_model_filenames.values())
     assert config.default_model_filename in config.cc_model_filenames.values()
     assert config.max_batch_size == record.batch.maximum
+    served = ServedFiles.from_json(config.parameters[SERVED_KEY].string_value, origin="config.pbtxt")
+    assert set(served.files) == {"model.fp16.sm87.engine", "model.fp16.sm89.engine"}
 
 
 def test_a_plan_that_takes_no_single_frame_is_not_served(exported: Path, tmp_path: Path) -> None:

@@ -231,6 +231,7 @@ def test_an_error_of_the_cuda_runtime_is_one_line() -> None:
         gpu.Buffer((1, 2), np.float32)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not has_gpu(), reason="needs an NVIDIA GPU")
 def test_an_engine_computes_what_onnx_runtime_does(built: Path) -> None:
     bundle = Bundle.open(built)

@@ -2,12 +2,12 @@
 
 ::
 
-    DIR/metfa/config.pbtxt      inputs, outputs, batching, warm-up, the contract
-    DIR/metfa/labels.txt        a line for each logit
-    DIR/metfa/1/model.onnx      or the plans of TensorRT, one for each compute capability
+    DIR/metfa/config.pbtxt          inputs, outputs, batching, warm-up, the contract, hashes
+    DIR/metfa/labels.txt            a line for each logit
+    DIR/metfa/VERSION/model.onnx    or the plans of TensorRT, one for each compute capability
 
 Triton runs the graph and nothing else. Clients send frames as
-:func:`metfa.runtime.imaging.preprocess.preprocess` makes them.
+:func:`metfa.runtime.imaging.preprocess.preprocess` makes them. ``metfa-stream --backend triton:…`` is one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from metfa.runtime.bundle.contract import METADATA_KEY
 from metfa.runtime.bundle.directory import ENGINE_PATTERN, ONNX, ONNX_FP16
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
+from metfa.runtime.bundle.served import SERVED_KEY, ServedFiles
 from metfa.runtime.errors import BundleError, ExportError
 
 from .directory import new_directory
@@ -73,12 +74,14 @@ def write_triton_repository(bundle: Bundle, directory: Path) -> Path:
     served = _find_served(bundle)
     labels = join_labels(bundle.contract.labels, "\n")
     with new_directory(directory / MODEL) as stage:
-        version = stage / "1"
+        contents = {name: bundle.read(artefact) for name, artefact in served.files.items()}
+        record = ServedFiles({artefact: bundle.files[artefact] for artefact in sorted(served.files.values())})
+        version = stage / str(record.version)
         version.mkdir()
-        for name, artefact in served.files.items():
-            (version / name).write_bytes(bundle.read(artefact))
+        for name, content in contents.items():
+            (version / name).write_bytes(content)
         (stage / _LABELS).write_text(labels, encoding="utf-8")
-        (stage / "config.pbtxt").write_text(_config(bundle, served), encoding="utf-8")
+        (stage / "config.pbtxt").write_text(_config(bundle, served, record), encoding="utf-8")
     return directory / MODEL
 
 
@@ -111,7 +114,7 @@ def _find_served(bundle: Bundle) -> _Served:
     return _Served("onnxruntime_onnx", {"model.onnx": artefact}, "model.onnx", {}, _MAX_FRAMES)
 
 
-def _config(bundle: Bundle, served: _Served) -> str:
+def _config(bundle: Bundle, served: _Served, record: ServedFiles) -> str:
     """Return the configuration in the text form of Triton's ``ModelConfig``."""
     contract = bundle.contract
     frame = f"dims: [ 1, {contract.input.height}, {contract.input.width} ]"
@@ -125,6 +128,10 @@ def _config(bundle: Bundle, served: _Served) -> str:
         f'inputs {{ key: "frame" value {{ data_type: TYPE_UINT8 {frame} zero_data: true }} }} }}\n'
         for frames in sorted({1, served.max_batch})
     )
+    parameters = "".join(
+        f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}\n"
+        for key, value in ((METADATA_KEY, contract.to_json()), (SERVED_KEY, record.to_json()))
+    )
     return f"""\
 name: {_quoted(MODEL)}
 platform: {_quoted(served.platform)}
@@ -134,8 +141,7 @@ default_model_filename: {_quoted(served.default)}
 output {{ name: "logits" data_type: TYPE_FP32 dims: [ {len(contract.labels)} ] label_filename: {_quoted(_LABELS)} }}
 output {{ name: "embedding" data_type: TYPE_FP32 dims: [ {contract.embedding} ] }}
 dynamic_batching {{ max_queue_delay_microseconds: {_MAX_WAIT_US} }}
-{warm_up}parameters {{ key: {_quoted(METADATA_KEY)} value {{ string_value: {_quoted(contract.to_json())} }} }}
-"""
+{warm_up}{parameters}"""
 
 
 def _quoted(text: str) -> str:

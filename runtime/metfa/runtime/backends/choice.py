@@ -1,4 +1,4 @@
-"""Which engine and which artefact suit this host: TensorRT, then CUDA, then the CPU; OpenVINO where asked for."""
+"""Which engine suits this host: TensorRT, then CUDA, then the CPU; OpenVINO or a server where asked for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import importlib.util
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from ..bundle import directory as bundles
 from ..bundle.engine_record import FLAVOURS, cuda_bindings_installed, installed_flavours
 from ..command import require_extra
 from ..errors import BackendError, BundleError, MetfaError
 from ..plugins import Registry, call
+from .server_address import PREFIX, ServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +34,7 @@ def load_backend(
     precision: Precision | None = None,
     *,
     rebuild: bool = False,
+    notify: Callable[[str], object] = lambda line: None,
 ) -> tuple[Backend, tuple[str, ...]]:
     """Load the bundle's best artefact for this host.
 
@@ -40,20 +44,24 @@ def load_backend(
     Args:
         bundle: where the artefacts are.
         backend: one backend, perhaps of another package, or None for the first of TensorRT, CUDA and CPU that works
-            here. ``openvino:DEVICE`` names a device of OpenVINO, else it is the CPU.
+            here. ``openvino:DEVICE`` names a device of OpenVINO, else it is the CPU;
+            ``triton:HOST:PORT/MODEL[,BACKEND]`` names a server.
         precision: one precision, or None for the backend's default.
         rebuild: whether to build an engine here where the bundle has none that suits this host.
+        notify: told in a line when a server is lost, and when it is back.
 
     Returns:
         The backend, and why each faster one does not run the bundle here, the fastest first.
 
     Raises:
         BackendError: no backend works here, or the one asked for does not.
-        MissingExtraError: OpenVINO was asked for, and is not installed.
         BundleError: nothing was exported yet, or the artefact is missing, damaged or edited.
+        MissingExtraError: OpenVINO, or the client of a server, was asked for and is not installed.
         PluginError: the backend that another package adds cannot be imported or opened.
     """
     bundle.require_exported()
+    if backend is not None and backend.startswith(PREFIX):
+        return _load_server(bundle, backend, precision, rebuild=rebuild, notify=notify), ()
     asked, device = (None, "") if backend is None else _name_and_device(backend)
     loaders: Registry[Callable[[Bundle, Precision | None], Backend]] = Registry(
         "metfa.backends",
@@ -101,6 +109,36 @@ def _loader(
             received=repr(name),
             remedy="correct the name of the backend",
         ) from None
+
+
+def _load_server(
+    bundle: Bundle, name: str, precision: Precision | None, *, rebuild: bool, notify: Callable[[str], object]
+) -> Backend:
+    try:
+        address = ServerAddress.parse(name)
+    except ValueError as cause:
+        raise BackendError(expected="a server", received=str(cause), remedy="correct the name of the backend") from None
+    require_extra("triton", "tritonclient", "grpc")
+    from .reconnection import ReconnectingBackend
+    from .triton import TritonConnection
+
+    fallback = None
+    if address.fallback is not None:
+        own = None if address.fallback == "auto" else address.fallback
+        fallback, _ = load_backend(bundle, own, precision, rebuild=rebuild)
+    elif precision is not None:
+        raise BackendError(
+            expected="no --precision where a server runs the model",
+            received=precision,
+            remedy="leave it out, and export to the server what it is to compute in",
+        )
+    return ReconnectingBackend(
+        f"the model {address.model} at {address.target}",
+        partial(TritonConnection, address, bundle),
+        trial=np.zeros((1, 1, bundle.contract.input.height, bundle.contract.input.width), np.uint8),
+        fallback=fallback,
+        notify=notify,
+    )
 
 
 def has_nvidia_gpu() -> bool:

@@ -10,7 +10,7 @@ from ..errors import ContractError
 from ..text import printable
 from . import records
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the contract's fields. Another version is refused."""
 
 METADATA_KEY = "metfa.contract"

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from ..bundle.contract import Region
+from .preprocess import to_grey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..bundle.contract import Roi
+    from .coded import Image
 
 _LONGEST = 1200  # pixels; larger screens show nothing finer, and are halved (or more)
 _CELLS = 256  # about as many along the longer side
@@ -48,15 +50,15 @@ _WIDE = 0.8  # … unless they are about as wide, above or below it
 _TWIN = 0.4  # of the main part; what is this large beside it is another image
 
 
-def find_sector(images: Sequence[NDArray[np.uint8]]) -> Region | None:
+def find_sector(images: Sequence[Image]) -> Region | None:
     """Return the part of the screen that holds the ultrasound: the box around its fan or rectangle.
 
     Several frames help: what is dark in one may be bright in another, and of several candidates the one that moves is
     the live image. Of two images side by side the moving one is taken, or else the one with more texture.
 
     Args:
-        images: one or more frames of one scanner in one layout, uint8 [H, W] or [H, W, C] (C: 1, BGR or BGRA), all of
-            one size.
+        images: one or more frames of one scanner in one layout, uint8 [H, W] or [H, W, C] (C: 1, BGR or BGRA) or of a
+            video, all of one size.
 
     Returns:
         A region inside the frame, all of it where the ultrasound fills it; None where nothing looks like ultrasound.
@@ -94,11 +96,11 @@ class SectorTracker:
         """Forget the frames seen so far: others follow, from another scanner or layout perhaps."""
         self._screen = None
 
-    def region(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
+    def region(self, image: Image, declared: Region | None = None) -> Region | None:
         """Return what the model sees of the stream's next frame; None for all of it.
 
         Args:
-            image: uint8 [H, W] or [H, W, C].
+            image: uint8 [H, W] or [H, W, C], or an image of a video.
             declared: the sector as the source tells it, which is then not looked for.
         """
         if self._region != "auto":
@@ -141,11 +143,11 @@ class _Screen:
         self._darkest = np.full(shape, 255, np.uint8)
         self._brightest = np.zeros(shape, np.uint8)
 
-    def add(self, image: NDArray[np.uint8]) -> None:
+    def add(self, image: Image) -> None:
         """Take in one more frame."""
         if not self._texture.size or min(self.size) < _SMALLEST:
             return
-        grey = _shrink(_luma(image), self._shrink)
+        grey = _shrink(to_grey(image), self._shrink)
         across = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((1, 3), np.uint8))
         down = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 1), np.uint8))
         either = cv2.max(across, down)
@@ -201,14 +203,6 @@ class _Box(NamedTuple):
 def _around(share: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the mean over each cell's neighbourhood."""
     return np.asarray(cv2.blur(share, _SQUARE.shape), np.uint8)
-
-
-def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if image.ndim == 2:
-        return image
-    if image.shape[2] == 1:
-        return image[:, :, 0]
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if image.shape[2] == 3 else cv2.COLOR_BGRA2GRAY), np.uint8)
 
 
 def _shrink(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

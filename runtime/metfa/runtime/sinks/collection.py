@@ -62,7 +62,7 @@ class _Kept(NamedTuple):
 
 
 class CollectionSink(Sink):
-    """Unlabelled frames as PNG in one folder, whole, as the source delivered them, so that training crops them itself.
+    """Unlabelled frames as PNG in one folder: in grey, as the model sees them, and whole, so that training crops them.
 
     Twice a second of the stream's time, a frame that shows something is considered. It is left out if its perceptual
     hash is within 6 bits of that of a frame in the folder. Its worth is the mean of its uncertainty (the entropy of the
@@ -125,7 +125,7 @@ class CollectionSink(Sink):
         worth = round(500 * (uncertainty(observation.prediction.probabilities) + min(distance / _NOVEL, 1)))
         if self._is_full() and worth <= min(self._kept).worth:
             return
-        content = _encode(observation.frame.image)
+        content = cv2.imencode(".png", observation.frame.grey)[1].tobytes()
         frame = _Kept(worth, perceived, len(content))
         going = self._room_for(frame)
         if going is None:
@@ -214,10 +214,3 @@ def uncertainty(probabilities: NDArray[np.floating]) -> float:
     """Return the entropy of probabilities [M] over its maximum, log M: 0 where one is sure, 1 where all are equal."""
     likely = probabilities[probabilities > 0].astype(np.float64)
     return float(-(likely * np.log(likely)).sum() / math.log(len(probabilities)))
-
-
-def _encode(image: NDArray[np.uint8]) -> bytes:
-    """Return the PNG of a frame; one whose colours are all grey has one channel."""
-    if image.ndim == 3 and (image == image[..., :1]).all():
-        image = np.ascontiguousarray(image[..., 0])
-    return cv2.imencode(".png", image)[1].tobytes()

@@ -205,4 +205,4 @@ def _without_pictures(item: _Item) -> _Item:
 
 
 def _without_picture(frame: Frame) -> Frame:
-    return replace(frame, image=_NO_PICTURE)
+    return replace(frame, pixels=_NO_PICTURE)

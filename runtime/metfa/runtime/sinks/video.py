@@ -64,7 +64,7 @@ class VideoSink(Sink):
         """Append the annotated frame."""
         frame = observation.frame
         if self._writer is None:
-            self._size = (frame.image.shape[1], frame.image.shape[0])
+            self._size = (frame.pixels.shape[1], frame.pixels.shape[0])
             self._session, self._time = frame.session, observation.time
         picture = annotate(observation, self._labels, self._size)
         if self._writer is None:

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 
 from ..errors import SourceError
 from ..files import utf8
+from ..imaging.coded import CodedImage
+from ..imaging.preprocess import to_grey
+from .jpeg import decode_jpeg
 from .live import LiveSource, LostError
 from .opencv import OpenCVConnection
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from ..imaging.coded import Image
     from .base import CaptureFormat, Notify
 
 _PIXELS = "MJPG"  # uncompressed 720p does not fit through USB 2 at 30 frames/s
@@ -67,12 +73,15 @@ class _Camera(OpenCVConnection):
         if got != (width, height, pixels) or abs(self.rate - rate) > _SAME_RATE:
             asked = f"{width}x{height} pixels, {rate:.4g} frames/s, {pixels}"
             notify(f"warning: the camera does not give the {asked} that it was asked for")
+        self._decoder = _DECODERS.get(given)
+        if self._decoder is not None:
+            capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
         self._path = path
         self._interval = 1 / self.rate
-        self._last: NDArray[np.uint8] | None = None
+        self._last: Image | None = None
         self._read_at = time.monotonic()
 
-    def read(self) -> NDArray[np.uint8]:
+    def read(self) -> Image:
         """Wait for the next picture.
 
         Raises:
@@ -84,8 +93,26 @@ class _Camera(OpenCVConnection):
             if not self._path.exists():
                 raise LostError("the camera was pulled out")
             sudden = read_at - self._read_at < _SUDDEN * self._interval
-            repeats = sudden and self._last is not None and bool((image == self._last).all())
+            repeats = sudden and self._last is not None and np.array_equal(to_grey(image), to_grey(self._last))
             self._last, self._read_at = image, read_at
             if not repeats:
                 return image
         raise LostError("the camera only repeats its last frame")
+
+    def decode(self, delivered: NDArray[np.uint8]) -> Image | None:
+        """Return the picture in what the camera delivers; None where it is damaged."""
+        is_bgr = delivered.ndim == 3 and delivered.shape[2] == 3  # where OpenCV goes on to convert
+        return delivered if self._decoder is None or is_bgr else self._decoder(delivered)
+
+
+def _decode_yuyv(delivered: NDArray[np.uint8]) -> CodedImage:
+    """Return a picture that is delivered as uint8 [H, W, 2]: luma, and each colour for every second pixel."""
+
+    def decode_colours() -> NDArray[np.uint8]:
+        return np.asarray(cv2.cvtColor(delivered, cv2.COLOR_YUV2BGR_YUYV), np.uint8)
+
+    return CodedImage(np.asarray(cv2.extractChannel(delivered, 0), np.uint8), decode_colours, is_limited=True)
+
+
+_DECODERS: dict[str, Callable[[NDArray[np.uint8]], CodedImage | None]] = {"MJPG": decode_jpeg, "YUYV": _decode_yuyv}
+"""Of what cameras deliver. OpenCV would make BGR of it, whether or not somebody looks at the colours."""

@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from ..bundle.contract import Region
 from ..errors import SourceError
 from ..frame import Frame
+from ..imaging.coded import CodedImage
 from ..imaging.images import MAX_PIXELS
 from ..imaging.media import begins_like_dicom
 from .base import Source
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from ..imaging.coded import Image
 
 _DEFAULT_RATE = 30.0  # where the file does not tell
 _TWO_DIMENSIONAL = (
@@ -84,7 +87,7 @@ class DicomCine(Source):
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, decoded one by one."""
         for frame in self._frames:
-            yield replace(frame, image=self._regions.blank(frame.image), region=self._regions.image)
+            yield replace(frame, pixels=self._regions.blank(frame.pixels), region=self._regions.image)
 
     def _decode(self, count: int, times: tuple[float, ...] | None) -> Iterator[Frame]:
         images = read_frames(self._dataset)
@@ -149,14 +152,20 @@ class Regions(NamedTuple):
     image: Region | None
     parts: tuple[Region, ...]
 
-    def blank(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the frame, uint8 [H, W] or [H, W, 3], with what is no part in black."""
+    def blank(self, image: Image) -> Image:
+        """Return the image, uint8 [H, W] or [H, W, 3] or of a video, with what is no part in black."""
         if not self.parts:
-            return frame
-        result = np.zeros_like(frame)
+            return image
+        if isinstance(image, CodedImage):
+            luma = self._keep(image.luma, image.black)
+            return CodedImage(luma, lambda: self._keep(image.colours()), is_limited=image.is_limited)
+        return self._keep(image)
+
+    def _keep(self, pixels: NDArray[np.uint8], black: int = 0) -> NDArray[np.uint8]:
+        result = np.full_like(pixels, black)
         for part in self.parts:
             inside = slice(part.y, part.y + part.height), slice(part.x, part.x + part.width)
-            result[inside] = frame[inside]
+            result[inside] = pixels[inside]
         return result
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def open_pipeline(pipeline: str, notify: Notify) -> LiveSource:
-    """Open a pipeline that ends in an ``appsink`` of BGR or grey pictures.
+    """Open a pipeline that ends in an ``appsink`` of BGR pictures, or of grey ones from 0 to 255.
+
+    GStreamer leaves grey of limited range as it is, so BGR is what to ask for.
 
     Raises:
         SourceError: this OpenCV has no GStreamer, or the pipeline does not run.

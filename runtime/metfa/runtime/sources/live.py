@@ -17,9 +17,7 @@ from .base import Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from ..imaging.coded import Image
     from .base import Notify
 
 _NEWEST = Limit(1, "replace")
@@ -46,7 +44,7 @@ class Connection(Protocol):
     rate: float
     description: str
 
-    def read(self) -> NDArray[np.uint8]:
+    def read(self) -> Image:
         """Wait for the next picture.
 
         Raises:
@@ -145,7 +143,7 @@ class LiveSource(Source):
 
 
 class _Picture(NamedTuple):
-    image: NDArray[np.uint8]
+    image: Image
     number: int  # in its connection, from 0
     captured_at: float
 

@@ -13,6 +13,8 @@ from .live import LostError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..imaging.coded import Image
+
 _DEFAULT_RATE = 30.0  # where the source does not tell
 _LOGIN = re.compile("//[^/]*@")
 _SECRET = re.compile(
@@ -34,17 +36,22 @@ class OpenCVConnection:
         self.description = f"{description}, {format_of(capture)}"
         self._capture = capture
 
-    def read(self) -> NDArray[np.uint8]:
+    def read(self) -> Image:
         """Wait for the next picture.
 
         Raises:
             LostError: OpenCV has none.
         """
         for _ in range(_ATTEMPTS):
-            received, image = self._capture.read()
-            if received:
-                return np.asarray(image, np.uint8)
+            received, delivered = self._capture.read()
+            image = self.decode(np.asarray(delivered, np.uint8)) if received else None
+            if image is not None:
+                return image
         raise LostError("it delivers nothing any more")
+
+    def decode(self, delivered: NDArray[np.uint8]) -> Image | None:
+        """Return the picture in what OpenCV delivers, which usually is one; None where it is damaged."""
+        return delivered
 
     def close(self) -> None:
         """Release the camera."""

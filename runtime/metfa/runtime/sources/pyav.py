@@ -6,15 +6,18 @@ import os
 import re
 import stat
 import threading
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange
 
 from ..errors import SourceError
 from ..files import reading
+from ..imaging.coded import CodedImage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
+    from ..imaging.coded import Image
+
 _DEFAULT_RATE = 30.0  # where the container does not tell
 _MAX_PIXELS = 1 << 26  # of a picture: twice those of 8K
 _MAX_UNUSED = 1 << 28  # bytes without a picture: in a file of holes, FFmpeg would search for hours
@@ -33,6 +38,9 @@ _ENDLESS = {"mpeg", "mpegts"}  # containers without a length: such a file may en
 _OPTIONS = {"fflags": "-genpts"}  # wrong where pictures are stored in another order, and waits for the next
 # Titles and the like may be of any encoding; from PyAV 19 on that is nobody's error.
 _ANY_TEXT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+# Formats whose first plane is luma: 8 bits, or more in the lower bits of words.
+_WITH_LUMA = re.compile(r"gray|yuvj?4\d\dp|yuva4\d\dp|nv(?:12|16|21|24)|yuva?4\d\dp(?P<bits>9|10|12|14|16)le")
+_FULL_RANGE = ("gray", "yuvj")  # what formats begin with that always have it
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, -90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180}
 
 
@@ -40,11 +48,11 @@ class Picture(NamedTuple):
     """A decoded picture.
 
     Attributes:
-        image: uint8 [H, W, 3] (BGR), upright.
+        image: upright; where the video has no luma, uint8 [H, W, 3] (BGR).
         time: when it is shown, in seconds on the clock of its container; None where that has none.
     """
 
-    image: NDArray[np.uint8]
+    image: Image
     time: float | None
 
 
@@ -88,7 +96,7 @@ class Video:
                 for frame in self._frames():
                     # AVI and elementary streams tell when to decode a picture: in that order they are shown, too.
                     ticks = frame.dts if frame.pts is None else frame.pts
-                    yield Picture(_to_bgr(frame), None if ticks is None or not clock else float(ticks * clock))
+                    yield Picture(_to_image(frame), None if ticks is None or not clock else float(ticks * clock))
             finally:
                 self._release()
 
@@ -284,9 +292,38 @@ def _codec_of(container: InputContainer) -> str:
     return found[1] if found else "of an unknown name"
 
 
+def _to_image(frame: VideoFrame) -> Image:
+    name = frame.format.name
+    bits = _bits_of_luma(name)
+    if bits is None or frame.planes[0].line_size < 0:  # upside down
+        return _to_bgr(frame)
+    is_limited = not (name.startswith(_FULL_RANGE) or frame.color_range == ColorRange.JPEG)
+    return CodedImage(_upright(_luma(frame, bits), frame), partial(_to_bgr, frame), is_limited=is_limited)
+
+
+def _luma(frame: VideoFrame, bits: int) -> NDArray[np.uint8]:
+    """Return the first plane: where it has 8 bits, the decoder's own memory, which is nobody else's to change."""
+    plane = memoryview(frame.planes[0]).toreadonly()
+    if bits == 8:
+        return np.frombuffer(plane, np.uint8).reshape(frame.height, -1)[:, : frame.width]
+    words = np.frombuffer(plane, np.uint16).reshape(frame.height, -1)[:, : frame.width]
+    return np.asarray(cv2.convertScaleAbs(words, alpha=0.5 ** (bits - 8)), np.uint8)
+
+
+@lru_cache
+def _bits_of_luma(name: str) -> int | None:
+    """Return how deep the first plane of a format is, if it is luma; None where there is no such plane."""
+    found = _WITH_LUMA.fullmatch(name)
+    return None if found is None else int(found["bits"] or 8)
+
+
 def _to_bgr(frame: VideoFrame) -> NDArray[np.uint8]:
     # As ffmpeg converts: bicubic where colours are halved, limited range to full; threads cost more than they save.
-    image = np.asarray(frame.to_ndarray(format="bgr24", interpolation="BICUBIC", threads=1), np.uint8)
+    bgr = frame.to_ndarray(format="bgr24", interpolation="BICUBIC", threads=1)
+    return _upright(np.asarray(bgr, np.uint8), frame)
+
+
+def _upright(image: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
     turn = _TURNS.get(frame.rotation)
     return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
 

@@ -7,18 +7,17 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from ..errors import SourceError
 from ..frame import Frame
 from .base import Source
+from .jpeg import decode_jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
+    from ..imaging.coded import Image
     from .base import CaptureFormat, Notify
 
 _STDIN = 0
@@ -93,7 +92,7 @@ class StandardInput(Source):
             )
 
 
-def _raw(shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+def _raw(shape: tuple[int, ...]) -> Iterator[Image]:
     size = int(np.prod(shape))
     while True:
         image = bytearray(size)
@@ -115,7 +114,7 @@ def _raw(shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
         return
 
 
-def _jpegs(notify: Notify) -> Iterator[NDArray[np.uint8]]:
+def _jpegs(notify: Notify) -> Iterator[Image]:
     block = memoryview(bytearray(_BLOCK))
     buffer, searched, damaged = bytearray(), 0, 0
     while number := _receive(block):
@@ -125,7 +124,7 @@ def _jpegs(notify: Notify) -> Iterator[NDArray[np.uint8]]:
             end = buffer.find(_END, max(start + len(_START), searched)) if start >= 0 else -1
             if end < 0:
                 break
-            image = _decoded(buffer[start : end + 2])
+            image = decode_jpeg(np.frombuffer(buffer[start : end + 2], np.uint8))
             del buffer[: end + 2]
             searched = 0
             if image is None:
@@ -159,11 +158,3 @@ def _receive(space: memoryview) -> int:
             received=cause.strerror or str(cause),
             remedy="pipe what the other program writes into it",
         ) from None
-
-
-def _decoded(content: bytearray) -> NDArray[np.uint8] | None:
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR)
-    except cv2.error:  # of a size that cannot be
-        return None
-    return None if image is None else np.asarray(image, np.uint8)

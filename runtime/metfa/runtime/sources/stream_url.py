@@ -14,9 +14,7 @@ from .video import Recording
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from ..imaging.coded import Image
     from .base import Notify, Source
     from .pyav import Video
 
@@ -59,7 +57,7 @@ class _Stream:
         self._pictures = iter(video)
         self._time = 0.0
 
-    def read(self) -> NDArray[np.uint8]:
+    def read(self) -> Image:
         """Wait for the next picture.
 
         Raises:

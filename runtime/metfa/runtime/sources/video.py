@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from ..imaging.coded import Image
     from .pyav import Picture, Video
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".gif"})
@@ -77,7 +75,7 @@ class Recording(Source):
         self._video.close()
 
 
-def _timed(pictures: Iterable[Picture], rate: float) -> Iterator[tuple[NDArray[np.uint8], float]]:
+def _timed(pictures: Iterable[Picture], rate: float) -> Iterator[tuple[Image, float]]:
     """Yield each picture with its seconds since the first: by its own clock, and by the rate where that has gaps.
 
     Where the clock is set back, as in recordings that were joined, time goes on.

@@ -1,6 +1,7 @@
 """Capture and decision side by side: one thread takes frames from the source, the caller's classifies and decides.
 
-Frames of recordings are classified by a small pool of threads instead where the classifier can, as on CPUs.
+Where the classifier lets several threads in, as on CPUs and servers, it is asked in threads of their own: a stream can
+end without waiting for it, and frames of recordings are classified several at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..bundle.contract import ModelContract, Region
+    from ..imaging.coded import Image
     from ..sources import Source
 
 _Arguments = ParamSpec("_Arguments")
@@ -46,11 +48,11 @@ class Classifier(Protocol):
         """How many threads may be in :meth:`classify` at once, ≥ 1."""
         ...
 
-    def locate(self, image: NDArray[np.uint8], declared: Region | None = None) -> Region | None:
+    def locate(self, image: Image, declared: Region | None = None) -> Region | None:
         """Return which part of the stream's next image the model sees; its source may have told the sector."""
         ...
 
-    def prepare(self, image: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
+    def prepare(self, image: Image, region: Region | None) -> NDArray[np.uint8]:
         """Return what the model sees of that part."""
         ...
 
@@ -137,7 +139,7 @@ def _predict(
     Args:
         mailbox: where the frames come from.
         classifier: what is asked.
-        at_once: by how many threads; one is the caller's own.
+        at_once: by how many threads; the caller's own where the classifier lets in no more than one.
         stop: asked before each frame whether to end.
 
     Raises:
@@ -145,7 +147,7 @@ def _predict(
     """
     waiting: deque[tuple[Frame, Region | None, Future[Prediction]]] = deque()
     most = at_once + 1 if at_once > 1 else 1  # one more than are worked on, so that no thread waits for the caller
-    pool = ThreadPoolExecutor(at_once, "metfa inference") if at_once > 1 else _Inline()
+    pool = ThreadPoolExecutor(at_once, "metfa inference") if classifier.concurrency > 1 else _Inline()
     session = 0
     ended = False
     error: Exception | None = None
@@ -160,8 +162,8 @@ def _predict(
                     if frame.session != session:
                         session = frame.session
                         classifier.restart()
-                    region = classifier.locate(frame.image, frame.region)
-                    picture = classifier.prepare(frame.image, region)
+                    region = classifier.locate(frame.pixels, frame.region)
+                    picture = classifier.prepare(frame.pixels, region)
                 except Empty:
                     break
                 except Exception as failure:

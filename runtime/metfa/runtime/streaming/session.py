@@ -119,6 +119,7 @@ def _load_classifier(options: StreamOptions) -> PlaneClassifier:
         precision=None if options.precision == "auto" else options.precision,
         region=options.region,
         rebuild=options.rebuild,
+        notify=lambda line: tell(f"backend: {line}"),
     )
     classifier.contract = _decided_by(
         classifier.contract, enter=options.enter, exit=options.leave, dwell_ms=options.dwell

@@ -316,7 +316,7 @@ def _code() -> list[Path]:
     runtime, here = Path(metfa.runtime.__path__[0]), Path(__file__).parent
     sources = ("dicom.py", "dicom_pixels.py", "pyav.py", "video.py")
     named = (
-        *(f"imaging/{name}" for name in ("images.py", "preprocess.py", "sector.py")),
+        *(f"imaging/{name}" for name in ("coded.py", "images.py", "preprocess.py", "sector.py")),
         *(f"sources/{name}" for name in sources),
     )
     packages = (*sorted((runtime / "phantom").glob("*.py")), *sorted((here / "readers").glob("*.py")))

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from metfa.runtime.bundle.contract import Region, Roi
 from metfa.runtime.errors import SourceError
-from metfa.runtime.imaging.preprocess import preprocess
+from metfa.runtime.imaging.coded import CodedImage
+from metfa.runtime.imaging.preprocess import preprocess, to_grey
 from metfa.runtime.imaging.sector import find_sector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from metfa.runtime.imaging.coded import Image
 
     from .listing import Entry
 
@@ -54,7 +57,8 @@ class Picture:
     Attributes:
         frame: as the model sees it, uint8 [1, H, W].
         region: what was kept of the picture; None for all of it.
-        digest: of the pixels before anything was done to them: whatever the picture is called, wherever it lies.
+        digest: of the pixels, of a video the grey ones, before anything was done to them: whatever the picture is
+            called, wherever it lies.
         thumbnail: of the frame, uint8 [32, 32].
     """
 
@@ -103,7 +107,7 @@ class Decoder:
                 expected=f"pictures in {entry.medium.name}", received="no picture", remedy="replace or remove the file"
             )
 
-    def _prepare(self, image: NDArray[np.uint8], region: Roi, sectors: Sectors) -> Picture:
+    def _prepare(self, image: Image, region: Roi, sectors: Sectors) -> Picture:
         size = image.shape[:2]
         if region == "auto":
             region = sectors[size] if size in sectors else find_sector([image])
@@ -119,24 +123,25 @@ class Decoder:
 
 
 def first_picture(entry: Entry) -> Iterator[NDArray[np.uint8]]:
-    """Yield the first picture of a medium.
+    """Yield the first picture of a medium, uint8 [H, W].
 
     Raises:
         SourceError: it cannot be decoded.
     """
-    yield from islice(entry.medium.read(), 1)
+    yield from map(to_grey, islice(entry.medium.read(), 1))
 
 
-def find_sectors(images: Iterable[NDArray[np.uint8]]) -> dict[tuple[int, ...], Region | None]:
+def find_sectors(images: Iterable[Image]) -> dict[tuple[int, ...], Region | None]:
     """Return the sector that pictures of one size show together, by their height and width."""
-    by_size: dict[tuple[int, ...], list[NDArray[np.uint8]]] = {}
+    by_size: dict[tuple[int, ...], list[Image]] = {}
     for image in images:
         by_size.setdefault(image.shape[:2], []).append(image)
     return {size: find_sector(of_size) for size, of_size in by_size.items()}
 
 
-def digest(image: NDArray[np.uint8]) -> bytes:
-    """Return what a picture is known by: a hash of its shape and pixels, 16 bytes."""
-    hashed = hashlib.blake2b(str(image.shape).encode(), digest_size=DIGEST_BYTES)
-    hashed.update(np.ascontiguousarray(image).data)
+def digest(image: Image) -> bytes:
+    """Return what a picture is known by: a hash of its shape and pixels, of a video the grey ones; 16 bytes."""
+    pixels = to_grey(image) if isinstance(image, CodedImage) else image
+    hashed = hashlib.blake2b(str(pixels.shape).encode(), digest_size=DIGEST_BYTES)
+    hashed.update(np.ascontiguousarray(pixels).data)
     return hashed.digest()

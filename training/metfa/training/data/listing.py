@@ -10,8 +10,7 @@ from metfa.runtime.bundle.contract import Region
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from metfa.runtime.imaging.coded import Image
 
 Split = Literal["train", "val", "test"]
 Declared = Literal["patient", "recording"]
@@ -36,8 +35,8 @@ class Medium(Protocol):
         """
         ...
 
-    def read(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield its pictures in order, each uint8 [H, W] or [H, W, 3] (BGR).
+    def read(self) -> Iterator[Image]:
+        """Yield its pictures in order, each uint8 [H, W] or [H, W, 3] (BGR), or of a video.
 
         Raises:
             SourceError: it cannot be decoded, or not to its end.

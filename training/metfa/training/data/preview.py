@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from metfa.runtime.bundle.contract import Region
 from metfa.runtime.errors import OutputError
 from metfa.runtime.files import replacing
+from metfa.runtime.imaging.coded import Image, to_colours
 from metfa.runtime.imaging.preprocess import preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from .prepared import PreparedDomain
 
@@ -37,12 +39,12 @@ class Group:
 
     Attributes:
         title: the heading, with how many pictures there are.
-        pictures: uint8 [H, W] or [H, W, 3] (BGR), of any sizes.
+        pictures: uint8 [H, W] or [H, W, 3] (BGR), or of a video; of any sizes.
         regions: which part of each the model sees; None for all of it.
     """
 
     title: str
-    pictures: tuple[NDArray[np.uint8], ...]
+    pictures: tuple[Image, ...]
     regions: tuple[Region | None, ...]
 
 
@@ -67,11 +69,12 @@ def sample_groups(role: str, domain: PreparedDomain) -> Iterator[Group]:
         )
 
 
-def _decode(domain: PreparedDomain, row: int) -> NDArray[np.uint8]:
+def _decode(domain: PreparedDomain, row: int) -> Image:
     """Return a picture as it was before it was prepared."""
     pictures = domain.pictures
     position = int(pictures.positions[row])
-    return next(islice(domain.entries[pictures.media[row]].medium.read(), position, None))
+    picture: Image = next(islice(domain.entries[pictures.media[row]].medium.read(), position, None))
+    return picture
 
 
 def draw_sheet(groups: Sequence[Group], *, height: int, width: int) -> NDArray[np.uint8]:
@@ -114,7 +117,7 @@ def _draw_group(group: Group, height: int, width: int) -> NDArray[np.uint8]:
     for number, (picture, region) in enumerate(zip(group.pictures, group.regions, strict=True)):
         row, column = divmod(number, _COLUMNS)
         y, x = _HEADING + row * (_TILE + _MARGIN), _MARGIN + column * (pair + _MARGIN)
-        _place(canvas, x, y, _framed(picture, region))
+        _place(canvas, x, y, _framed(to_colours(picture), region))
         seen = preprocess(picture, height=height, width=width, region=region)[0]
         _place(canvas, x + _TILE + _MARGIN // 2, y, _reduced(_coloured(seen)))
     return canvas

@@ -20,8 +20,7 @@ from .recording import sample
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from metfa.runtime.imaging.coded import Image
 
 _NAMING = ("PatientID", "PatientName", "OtherPatientIDs", "AccessionNumber")
 _TAGS = [*_NAMING, "PatientBirthDate", "StudyInstanceUID", "Rows", "Columns", "SequenceOfUltrasoundRegions"]
@@ -47,7 +46,7 @@ class DicomFile:
         """Return what changes when the pictures do."""
         return f"{file_identity(self.path)} {self.rate}"
 
-    def read(self) -> Iterator[NDArray[np.uint8]]:
+    def read(self) -> Iterator[Image]:
         """Yield the frames that show something new; what lies outside the ultrasound regions is black."""
         try:
             with DicomCine(self.path) as source:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from metfa.runtime.imaging.coded import Image
+
 SMALLEST = 8
 """Pixels; a picture with a shorter side shows nothing."""
 
@@ -53,7 +55,7 @@ class ImageFile:
             yield picture
 
 
-def require_size(picture: NDArray[np.uint8], name: str) -> None:
+def require_size(picture: Image, name: str) -> None:
     """Make sure that a picture is large enough to show something.
 
     Raises:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from metfa.runtime.files import utf8
+from metfa.runtime.imaging.preprocess import to_grey
 from metfa.runtime.sources.video import Recording
 
 from .image import file_identity
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from metfa.runtime.imaging.coded import Image
     from metfa.runtime.sources import Source
 
 RATE = 2.0
@@ -54,13 +56,13 @@ class RecordingFile:
         """Return what changes when the pictures do."""
         return f"{file_identity(self.path)} {self.rate}"
 
-    def read(self) -> Iterator[NDArray[np.uint8]]:
+    def read(self) -> Iterator[Image]:
         """Yield the frames that show something new."""
         with Recording.from_file(self.path) as source:
             yield from sample(source, self.rate)
 
 
-def sample(source: Source, rate: float) -> Iterator[NDArray[np.uint8]]:
+def sample(source: Source, rate: float) -> Iterator[Image]:
     """Yield ``rate`` frames of each second of a source, all of them where it has fewer, without near-duplicates.
 
     Seconds are those of the recording: of one whose rate varies, frames are taken as they were shown.
@@ -77,14 +79,13 @@ def sample(source: Source, rate: float) -> Iterator[NDArray[np.uint8]]:
         if ticks < due:
             continue
         due = ticks + 1
-        cells = _cells(frame.image)
+        cells = _cells(frame.pixels)
         if shown and ((np.abs(np.stack(shown) - cells) > _MOVED).mean(axis=1) <= _NEW).any():
             continue
         shown.append(cells)
-        yield frame.image
+        yield frame.pixels
 
 
-def _cells(image: NDArray[np.uint8]) -> NDArray[np.int16]:
+def _cells(image: Image) -> NDArray[np.int16]:
     """Return the mean grey level of each cell, int16 [1024]."""
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    return np.asarray(cv2.resize(grey, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), np.int16).ravel()
+    return np.asarray(cv2.resize(to_grey(image), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), np.int16).ravel()
