@@ -61,5 +61,5 @@ $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(choose_torch); echo "PyTorch: $$torch ($$why)"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,cpu,rtx,dicom,web,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,cpu,openvino,rtx,dicom,web,dev]'
 	touch $@

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime import PlaneClassifier, Source, StreamStatistics, open_source, stream
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
@@ -29,7 +30,6 @@ from metfa.runtime.sinks import Feeds
 from metfa.runtime.sinks.dashboard import About, Address, Board, Dashboard
 
 from .clips import make_clip
-from .machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import click
 
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.training.parallel import make_fabric
-
-from .machine import host
 
 SECONDS = 450
 """Of all parts together: eight minutes, less what starting and writing take."""

@@ -23,13 +23,13 @@ import click
 import cv2
 
 from metfa.runtime import Observation, PlaneClassifier, StreamStatistics, open_source, stream
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.sinks import Feeds, JsonLinesSink
 
 from .clips import make_clip
-from .machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

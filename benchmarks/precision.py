@@ -31,8 +31,9 @@ from metfa.export.inspection import count_operations, inspect
 from metfa.export.parity import measure, run_in_batches, run_module
 from metfa.export.quantise import Quantiser, simulate
 from metfa.runtime.backends import Inference
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle.contract import SCHEMA, DecisionSpec, InputSpec, ModelContract, Provenance, software
-from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT, Bundle
+from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, ONNX_INT8, ONNX_INT8_TENSORRT, REFERENCE, Bundle
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.phantom import PLANES
@@ -40,9 +41,6 @@ from metfa.training.batch_norm import adopt_statistics
 from metfa.training.development import NORMALISATION
 from metfa.training.model import Network, NetworkConfig
 from metfa.training.presets import PRESETS
-from metfa.training.weights import REFERENCE
-
-from .machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,6 +20,7 @@ import click
 import cv2
 import numpy as np
 
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.training.data.decoding import THUMBNAIL, Preparation
@@ -27,8 +28,6 @@ from metfa.training.data.groups import near_duplicates
 from metfa.training.data.prepared import PreparedDomain, read_domain
 from metfa.training.data.readers import list_domain
 from metfa.training.data.sampling import BalancedSampler
-
-from .machine import host
 
 PREPARATION = Preparation(224, 288, None)
 CLASSES = ("4CH", "Abdominal", "Femur", "LVOT", "Lips", "RVOT")

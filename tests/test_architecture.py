@@ -15,6 +15,7 @@ import pytest
 import metfa.runtime
 from metfa.export import cli as export
 from metfa.runtime import cli as stream
+from metfa.runtime.benchmark import cli as benchmark
 from metfa.training.cli import evaluate, train, tune
 
 
@@ -37,18 +38,25 @@ def test_no_import_goes_round_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import metfa.runtime", "from metfa.runtime import *", "import metfa.runtime.cli"]
+    "statement",
+    [
+        "import metfa.runtime",
+        "from metfa.runtime import *",
+        "import metfa.runtime.cli",
+        "import metfa.runtime.benchmark.cli",
+    ],
 )
 def test_the_edge_imports_no_engine_and_no_training_library(statement: str) -> None:
-    forbidden = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "tritonclient", "grpc"}
-    forbidden |= {"matplotlib", "sklearn", "tkinter"}
+    engines = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda", "tritonclient", "grpc"}
+    forbidden = {*engines, "torch", "onnx", "matplotlib", "sklearn", "tkinter"}
     code = f"{statement}\nimport sys\nprint(*sorted({forbidden} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
 
 
-def test_help_waits_for_nothing_heavy() -> None:
-    code = "import metfa.runtime.cli, sys\nprint(*sorted({'numpy', 'cv2', 'importlib.metadata'} & set(sys.modules)))"
+@pytest.mark.parametrize("command", ["metfa.runtime.cli", "metfa.runtime.benchmark.cli"])
+def test_help_waits_for_nothing_heavy(command: str) -> None:
+    code = f"import {command}, sys\nprint(*sorted({{'numpy', 'cv2', 'importlib.metadata'}} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
 
@@ -156,7 +164,7 @@ def test_no_function_is_long() -> None:
     assert {name: number for name, number in lines.items() if number > MAX_FUNCTION_LINES} == {}
 
 
-@pytest.mark.parametrize("command", [stream.main, train.main, tune.main, evaluate.main, export.main])
+@pytest.mark.parametrize("command", [stream.main, train.main, tune.main, evaluate.main, export.main, benchmark.main])
 def test_every_option_that_takes_a_number_refuses_what_is_none(command: click.Command) -> None:
     for option in command.params:
         convert: Any = option.type.convert

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metfa.runtime import Bundle
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle.directory import ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
-from ..machine import host
 from .figure import draw
 from .quality import calibration_error, compare_on_scan, judge, runs
 from .scans import (

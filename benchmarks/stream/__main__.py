@@ -22,12 +22,12 @@ import cv2
 
 from metfa.runtime import Bundle, PlaneClassifier, open_source
 from metfa.runtime.backends.choice import load_backend
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY, ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.files import sha256, write_text
 
 from ..clips import make_clip
-from ..machine import host
 from .passes import measure_age, time_decoding, time_inference, time_rest, time_stream
 from .peers import time_opencv, time_ultralytics
 from .start import BARE, METFA, measure_start

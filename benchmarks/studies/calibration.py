@@ -23,6 +23,7 @@ import click
 import numpy as np
 
 from metfa.runtime import Bundle
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle import records
 from metfa.runtime.command import Command
 from metfa.runtime.errors import BundleError
@@ -37,7 +38,6 @@ from metfa.training.methods import Role
 from metfa.training.weights import load_network
 
 from ..commands import make_bundle
-from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from metfa.runtime import Bundle
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.phantom import PLANES
@@ -28,7 +29,6 @@ from metfa.training.evaluation.model import evaluate
 from metfa.training.weights import load_network
 
 from ..commands import run
-from ..machine import host
 
 OPTIONS = ("--preset", "small", "--input-size", "56x72", "--steps", "400")
 """Small enough for two CPU cores."""

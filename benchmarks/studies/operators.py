@@ -21,11 +21,10 @@ import numpy as np
 import onnxruntime
 
 from metfa.runtime import Bundle
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY, ONNX, ONNX_INT8
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-
-from ..machine import host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime import PlaneClassifier
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.imaging.images import read_image
 
 from ..commands import run
 from ..decisions.quality import compare_scores
-from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

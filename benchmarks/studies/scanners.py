@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metfa.runtime import Bundle, open_source
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.decisions.scanner_check import (
     FALSE_ALARMS,
@@ -45,8 +46,6 @@ from metfa.training.data.readers import list_domain
 from metfa.training.evaluation.model import infer
 from metfa.training.scanner_statistics import conformal_limit, describe_scanner, whiten
 from metfa.training.weights import load_network
-
-from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

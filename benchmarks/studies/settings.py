@@ -19,13 +19,13 @@ import numpy as np
 
 from metfa.runtime import Bundle
 from metfa.runtime.backends import Inference
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle.directory import ONNX
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
 from ..decisions.quality import compare_on_scan, judge, runs
 from ..decisions.scans import OPTIONS, SCANNER, Scan, decide, load_classifiers, network_options, record
-from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

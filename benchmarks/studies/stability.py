@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.training.fit import read_metrics
@@ -26,7 +27,6 @@ from metfa.training.names import DEFAULTS, MethodName
 from metfa.training.outcome import EVALUATION
 from metfa.training.warnings import exploded_terms
 
-from ..machine import host
 from ..tables.runs import Direction, DomainChoice, Run, Runner
 
 if TYPE_CHECKING:

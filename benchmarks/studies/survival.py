@@ -27,12 +27,11 @@ import click
 import cv2
 import numpy as np
 
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.bundle.directory import CHECKPOINT, MANIFEST, UNFINISHED, WEIGHTS, Bundle, is_exported
 from metfa.runtime.command import Command
 from metfa.runtime.errors import MetfaError
 from metfa.runtime.files import sha256, write_text
-
-from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
-from ..machine import host
 from .report import COLUMNS, Result, read_result, spread
 from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run, table_options
 

@@ -18,12 +18,12 @@ from statistics import median
 import click
 import torch
 
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.parameters import SizeType
 from metfa.training.presets import PRESETS
 
-from ..machine import host
 from .loading import measure_loading
 from .steps import configuration, measure, measure_compilation, measure_games
 

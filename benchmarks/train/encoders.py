@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import click
 import torch
 
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.training.config import TrainingPrecision
 from metfa.training.parallel import Encoding, make_fabric
 
-from ..machine import host
 from .steps import Bench, configuration
 
 if TYPE_CHECKING:

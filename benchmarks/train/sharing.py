@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-
-from ..machine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,8 @@ from safetensors.torch import save_file
 
 from metfa.export.frames import LIMIT, default_frames, read_frames
 from metfa.runtime.bundle.contract import Region
-from metfa.runtime.bundle.directory import Bundle, updating
+from metfa.runtime.bundle.directory import REFERENCE, Bundle, updating
 from metfa.runtime.errors import BundleError, DataError, SourceError
-from metfa.training.weights import REFERENCE
 
 from .networks import HEIGHT, WIDTH, make_contract, make_frames, make_network, make_reference
 

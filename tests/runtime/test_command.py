@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from metfa.export.cli import main as export
+from metfa.runtime.benchmark.cli import main as benchmark
 from metfa.runtime.cli import main as stream
 from metfa.training.cli.evaluate import main as evaluate
 from metfa.training.cli.train import main as train
@@ -34,7 +35,7 @@ def test_a_crash_in_native_code_is_not_silent() -> None:
     assert "string_at" in ended.stderr
 
 
-@pytest.mark.parametrize("command", [train, tune, evaluate, export, stream])
+@pytest.mark.parametrize("command", [train, tune, evaluate, export, benchmark, stream])
 def test_every_command_says_its_version(command: click.Command) -> None:
     result = CliRunner().invoke(command, ["--version"], prog_name="metfa-x")
     assert (result.exit_code, result.output) == (0, f"metfa-x {version('metfa')}\n")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from metfa.runtime.bundle.directory import REFERENCE
 from metfa.runtime.errors import SourceError
 from metfa.runtime.imaging.preprocess import preprocess
 from metfa.runtime.imaging.sector import SectorTracker
 from metfa.training.data.readers import list_domain
 from metfa.training.data.store import spread
-from metfa.training.weights import REFERENCE, load_reference
+from metfa.training.weights import load_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from .quantise import Form, Quantiser, simulate
 from .sensitivity import find_layers_to_keep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -109,7 +110,7 @@ def plan_fp32(model: Model) -> Plan:
 
     def build(path: Path) -> Built:
         export_onnx(model.deploy("fp32"), model.contract, path)
-        return Built((_on_cpu(path, model.contract),), _inspect(path))
+        return Built(_on_cpu(path, model.contract), _inspect(path))
 
     return Plan(ONNX, "fp32", build, required=True)
 
@@ -121,17 +122,17 @@ def plan_fp16(model: Model) -> Plan:
         half = model.deploy("fp16")
         export_onnx(half, model.contract, path)
         rounding = Runner("half arithmetic in PyTorch", lambda: partial(run_module, half_arithmetic(half)))
-        return _reduced(path, "fp16", (_on_cpu(path, model.contract), rounding))
+        return _reduced(path, "fp16", (*_on_cpu(path, model.contract), rounding))
 
     return Plan(ONNX_FP16, "fp16", build)
 
 
 class _Int8Form(NamedTuple):
-    """One of the INT8 graphs, and what runs it."""
+    """One of the INT8 graphs, and what runs it; each must agree with PyTorch."""
 
     form: Form
     name: str
-    runner: Callable[[Path], Runner]
+    runners: Callable[[Path], tuple[Runner, ...]]
 
 
 def plan_int8(fp32: Path, contract: ModelContract, options: Int8Options, gate: Gate) -> list[Plan]:
@@ -152,7 +153,7 @@ def plan_int8(fp32: Path, contract: ModelContract, options: Int8Options, gate: G
 
     def build(form: _Int8Form, path: Path) -> Built:
         quantiser().write(form.form, path, keep=options.keep)
-        return _reduced(path, "int8", (form.runner(path),), kept=len(options.keep))
+        return _reduced(path, "int8", form.runners(path), kept=len(options.keep))
 
     return [Plan(form.name, "int8", partial(build, form), source=ONNX, remedy=remedy) for form in forms]
 
@@ -161,15 +162,17 @@ def _int8_remedy(forms: Sequence[_Int8Form], quantiser: Quantiser, options: Int8
     """Return the command with which both forms pass."""
     with tempfile.TemporaryDirectory() as candidates:
 
-        def keeping(form: _Int8Form, layers: Sequence[str]) -> Callable[[NDArray[np.uint8]], Inference]:
-            path = Path(candidates, form.name)
-            quantiser.write(form.form, path, keep=(*options.keep, *layers))
-            return form.runner(path).load()
+        def keeping(layers: Sequence[str]) -> Iterator[Callable[[NDArray[np.uint8]], Inference]]:
+            for form in forms:
+                path = Path(candidates, form.name)
+                quantiser.write(form.form, path, keep=(*options.keep, *layers))
+                for runner in form.runners(path):
+                    yield runner.load()
 
         layers = find_layers_to_keep(
             [layer.name for layer in quantiser.layers if layer.name not in options.keep],
-            distance=lambda kept: sum(gate.distance("int8", keeping(form, kept)) for form in forms),
-            passes=lambda kept: all(gate.passes("int8", keeping(form, kept)) for form in forms),
+            distance=lambda kept: sum(gate.distance("int8", infer) for infer in keeping(kept)),
+            passes=lambda kept: all(gate.passes("int8", infer) for infer in keeping(kept)),
         )
     if layers is None:
         return "no layers to keep in FP32 would help: export without --int8"
@@ -177,12 +180,19 @@ def _int8_remedy(forms: Sequence[_Int8Form], quantiser: Quantiser, options: Int8
     return f"with these layers in FP32 it passes: {options.command} {kept}"
 
 
-def _on_cpu(path: Path, contract: ModelContract) -> Runner:
-    return Runner(_ON_CPU, lambda: OnnxRuntimeBackend(path, contract, "cpu").infer)
+def _on_cpu(path: Path, contract: ModelContract) -> tuple[Runner, ...]:
+    """Return what runs an ONNX on a CPU: ONNX Runtime, and OpenVINO where it is installed, by its own description."""
+    runner = Runner(_ON_CPU, lambda: OnnxRuntimeBackend(path, contract, "cpu").infer)
+    if importlib.util.find_spec("openvino") is None:
+        return (runner,)
+    from metfa.runtime.backends.openvino import OpenVinoBackend
+
+    backend = OpenVinoBackend(path, contract)
+    return runner, Runner(backend.description.removesuffix(f", {path.name}"), lambda: backend.infer)
 
 
-def _as_tensorrt(path: Path) -> Runner:
-    return Runner("Q/DQ in float32, as TensorRT rounds", partial(simulate, path))
+def _as_tensorrt(path: Path) -> tuple[Runner, ...]:
+    return (Runner("Q/DQ in float32, as TensorRT rounds", partial(simulate, path)),)
 
 
 def _reduced(path: Path, precision: EnginePrecision, runners: tuple[Runner, ...], *, kept: int = 0) -> Built:

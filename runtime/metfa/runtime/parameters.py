@@ -64,11 +64,25 @@ class NameType(click.Choice):  # type: ignore[type-arg]  # not generic before cl
         return str(click.Choice((*self.choices, *names_in(self._group))).convert(value, param, ctx))
 
 
-BACKEND = NameType("metfa.backends", ("auto", "tensorrt", "cuda", "cpu"))
-"""What runs a model; ``auto`` takes the fastest of metfa's own that works."""
+class BackendType(NameType):
+    """A backend; OpenVINO may be followed by its device."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return all names, as ``--help`` lists them."""
+        return super().get_metavar(param, ctx).replace("openvino", "openvino[:CPU|GPU|NPU]")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check ``value``."""
+        if re.fullmatch(r"openvino:[\w.]+", value):  # of several GPUs, GPU.1; which there are, the backend knows
+            return str(value)
+        return super().convert(value, param, ctx)
 
 
-class ServedBackendType(NameType):
+BACKEND = BackendType("metfa.backends", ("auto", "tensorrt", "cuda", "cpu", "openvino"))
+"""What runs a model; ``auto`` takes the fastest of TensorRT, CUDA and CPU that works."""
+
+
+class ServedBackendType(BackendType):
     """A backend, or a server that runs the model: ``triton:HOST:PORT/MODEL[,BACKEND]``."""
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:

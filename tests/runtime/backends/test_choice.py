@@ -9,7 +9,7 @@ from metfa.runtime.backends import choice
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.bundle import directory as bundles
 from metfa.runtime.bundle.directory import Bundle
-from metfa.runtime.errors import BackendError, BundleError
+from metfa.runtime.errors import BackendError, BundleError, MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,6 +128,15 @@ def test_a_host_without_any_engine_is_told_what_to_install(bundle: Path, without
         load_backend(Bundle.open(bundle))
     with pytest.raises(BackendError, match=r"expected the package onnxruntime, .*; pip install '\.\[cpu\]'"):
         load_backend(Bundle.open(bundle), "cpu")
+
+
+def test_openvino_is_asked_for_by_name_and_its_extra_may_be_missing(bundle: Path, without: set[str]) -> None:
+    without.update({"onnxruntime", "openvino"})
+    with pytest.raises(MissingExtraError, match=r"package openvino, .*; pip install '\.\[openvino\]' in a clone"):
+        load_backend(Bundle.open(bundle), "openvino:GPU")
+    with pytest.raises(BackendError) as refusal:
+        load_backend(Bundle.open(bundle))
+    assert "openvino: " not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.gpu_clock import gpu_clock
 from tests.export.networks import EMBEDDING, LABELS, make_contract, make_frames, make_network
 
+from metfa.runtime.benchmark.gpu_clock import gpu_clock
 from metfa.runtime.bundle.engine_record import SCHEMA, BatchRange, EngineRecord
 from metfa.runtime.errors import BackendError
 

@@ -12,7 +12,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from metfa.runtime.bundle import records
-from metfa.runtime.bundle.directory import WEIGHTS
+from metfa.runtime.bundle.directory import REFERENCE, WEIGHTS
 from metfa.runtime.errors import BundleError
 
 from .model import Network, NetworkConfig
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 NETWORK = "network.json"
 """The :class:`NetworkConfig` that rebuilds the network, beside its weights."""
-
-REFERENCE = "reference.safetensors"
-"""The :class:`Reference` frames."""
 
 _REMEDY = "make the bundle again with metfa-train"
 

@@ -1,4 +1,4 @@
-"""Which engine and which artefact suit this host: TensorRT, then CUDA, then the CPU. Or a server, where asked for."""
+"""Which engine suits this host: TensorRT, then CUDA, then the CPU; OpenVINO or a server where asked for."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "int8"]
 
+_AUTOMATIC = ("tensorrt", "cuda", "cpu")  # not OpenVINO: which of it and ONNX Runtime is faster, the processor decides
+_GRAPHS: dict[Precision, str] = {"fp32": bundles.ONNX, "fp16": bundles.ONNX_FP16, "int8": bundles.ONNX_INT8}
+
 
 def load_backend(
     bundle: Bundle,
@@ -40,8 +43,9 @@ def load_backend(
 
     Args:
         bundle: where the artefacts are.
-        backend: one backend, perhaps of another package, or a server (``triton:HOST:PORT/MODEL[,BACKEND]``); None for
-            the first of TensorRT, CUDA and CPU that works here.
+        backend: one backend, perhaps of another package, or None for the first of TensorRT, CUDA and CPU that works
+            here. ``openvino:DEVICE`` names a device of OpenVINO, else it is the CPU;
+            ``triton:HOST:PORT/MODEL[,BACKEND]`` names a server.
         precision: one precision, or None for the backend's default.
         rebuild: whether to build an engine here where the bundle has none that suits this host.
         notify: told in a line when a server is lost, and when it is back.
@@ -52,22 +56,28 @@ def load_backend(
     Raises:
         BackendError: no backend works here, or the one asked for does not.
         BundleError: nothing was exported yet, or the artefact is missing, damaged or edited.
-        MissingExtraError: the client of a server is not installed.
+        MissingExtraError: OpenVINO, or the client of a server, was asked for and is not installed.
         PluginError: the backend that another package adds cannot be imported or opened.
     """
     bundle.require_exported()
     if backend is not None and backend.startswith(PREFIX):
         return _load_server(bundle, backend, precision, rebuild=rebuild, notify=notify), ()
+    asked, device = (None, "") if backend is None else _name_and_device(backend)
     loaders: Registry[Callable[[Bundle, Precision | None], Backend]] = Registry(
         "metfa.backends",
-        {"tensorrt": partial(_load_tensorrt, rebuild=rebuild), "cuda": _load_cuda, "cpu": _load_cpu},
+        {
+            "tensorrt": partial(_load_tensorrt, rebuild=rebuild),
+            "cuda": _load_cuda,
+            "cpu": _load_cpu,
+            "openvino": partial(_load_openvino, device=device),
+        },
     )
     refusals: dict[str, MetfaError] = {}
-    for name in loaders if backend is None else (backend,):
+    for name in _AUTOMATIC if asked is None else (asked,):
         try:
             loaded = _loader(loaders, name)(bundle, precision)
         except MetfaError as refusal:
-            if backend is not None or (name == "cpu" and _onnxruntime_installed()):
+            if asked is not None or (name == "cpu" and _onnxruntime_installed()):
                 raise
             refusals[name] = refusal
             continue
@@ -77,6 +87,14 @@ def load_backend(
         received="none (" + "; ".join(f"{name}: {refusal.received}" for name, refusal in refusals.items()) + ")",
         remedy="pip install '.[cpu]' in a clone of metfa (or '.[cuda]', '.[tensorrt]' with an NVIDIA GPU)",
     )
+
+
+def _name_and_device(backend: str) -> tuple[str, str]:
+    """Take ``openvino:DEVICE`` apart; other names have no device, and may hold a colon."""
+    name, colon, device = backend.partition(":")
+    if name != "openvino":
+        return backend, ""
+    return name, device if colon else "CPU"
 
 
 def _loader(
@@ -213,6 +231,24 @@ def _load_cpu(bundle: Bundle, precision: Precision | None) -> Backend:
     return _load_onnx(bundle, precision or "fp32", "cpu")
 
 
+def _load_openvino(bundle: Bundle, precision: Precision | None, *, device: str) -> Backend:
+    require_extra("openvino", "openvino")
+    from .openvino import OpenVinoBackend, require_device
+
+    require_device(device)
+    if precision is None:
+        precision = "fp16" if device != "CPU" and bundles.ONNX_FP16 in bundle.files else "fp32"
+    if device == "NPU" and precision == "fp32":
+        raise BackendError(
+            expected="FP16 or INT8, which an NPU computes in",
+            received="FP32",
+            remedy="choose another precision (metfa-export --fp16 makes FP16), or another device",
+        )
+    half = device != "CPU" and precision != "fp32"
+    name = _GRAPHS[precision]
+    return OpenVinoBackend(bundle.directory / name, bundle.contract, device, half=half, content=bundle.read(name))
+
+
 def _require_onnxruntime() -> None:
     if not _onnxruntime_installed():
         raise BackendError(
@@ -229,5 +265,5 @@ def _onnxruntime_installed() -> bool:
 def _load_onnx(bundle: Bundle, precision: Precision, device: Literal["cpu", "cuda"]) -> Backend:
     from .onnxruntime import OnnxRuntimeBackend
 
-    name = {"fp32": bundles.ONNX, "fp16": bundles.ONNX_FP16, "int8": bundles.ONNX_INT8}[precision]
+    name = _GRAPHS[precision]
     return OnnxRuntimeBackend(bundle.directory / name, bundle.contract, device, content=bundle.read(name))

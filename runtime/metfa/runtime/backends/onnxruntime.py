@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import onnxruntime
 
-from ..bundle.contract import METADATA_KEY, ModelContract
 from ..cores import available_cores
 from ..errors import BackendError
-from . import Inference
-from .guard import interruptible, memory_limit
+from .guard import interruptible
+from .onnx_model import MAX_CONCURRENCY, REMEDY, MemoryNeeds, checked, reason, require_contract, require_interface
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_REMEDY = "export the bundle again with metfa-export"
-_STACK = 16 << 20  # bytes that a thread may reserve
-_MAX_CONCURRENCY = 4  # frames; each needs memory for its activations
+    from ..bundle.contract import ModelContract
+    from . import Inference
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 def can_use_cuda() -> bool:
@@ -59,7 +58,7 @@ class OnnxRuntimeBackend:
         if cores < len(os.sched_getaffinity(0)):  # a quota, which ONNX Runtime does not ask for
             options.intra_op_num_threads = cores
         # CUDA maps far more memory than it takes, so the limit would say nothing there.
-        self._needs = None if device == "cuda" else _enough_memory(len(model), contract)
+        self._needs = None if device == "cuda" else MemoryNeeds(len(model), contract)
         try:
             with self._limit(frames=0):
                 self._session = interruptible(
@@ -68,8 +67,8 @@ class OnnxRuntimeBackend:
         except Exception as cause:  # its exceptions derive from RuntimeError and ValueError alike
             raise BackendError(
                 expected=f"an ONNX model in {path} that ONNX Runtime {onnxruntime.__version__} can run",
-                received=_reason(cause),
-                remedy=_REMEDY,
+                received=reason(cause),
+                remedy=REMEDY,
             ) from None
         if _PROVIDERS[device] not in self._session.get_providers():
             raise BackendError(
@@ -77,23 +76,10 @@ class OnnxRuntimeBackend:
                 received=f"a session on {', '.join(self._session.get_providers())}",
                 remedy="install the CUDA libraries that onnxruntime-gpu needs, or use --backend cpu",
             )
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if METADATA_KEY not in metadata:
-            raise BackendError(
-                expected=f"a whole model of metfa in {path}",
-                received="one without a contract: cut off, or from elsewhere",
-                remedy=_REMEDY,
-            )
-        carried = ModelContract.from_json(metadata[METADATA_KEY], origin=f"the metadata of {path}")
-        if carried != contract:
-            raise BackendError(
-                expected=f"the model of this bundle in {path}",
-                received="a model with another contract",
-                remedy=_REMEDY,
-            )
-        _require_interface(self._session, path, contract)
+        require_contract(self._session.get_modelmeta().custom_metadata_map, path, contract)
+        require_interface(_interface(self._session), path, contract)
         self._path, self._contract, self._proven = path, contract, False
-        self.concurrency = min(cores, _MAX_CONCURRENCY) if device == "cpu" else 1
+        self.concurrency = min(cores, MAX_CONCURRENCY) if device == "cpu" else 1
         self.artefact = path.name
         self.description = f"ONNX Runtime {onnxruntime.__version__} on the {device.upper()}, {path.name}"
 
@@ -108,58 +94,15 @@ class OnnxRuntimeBackend:
                 logits, embedding = interruptible(lambda: self._session.run(["logits", "embedding"], {"frame": frames}))
         except Exception as cause:
             raise BackendError(
-                expected=f"{self._path} to run on {len(frames)} frames", received=_reason(cause), remedy=_REMEDY
+                expected=f"{self._path} to run on {len(frames)} frames", received=reason(cause), remedy=REMEDY
             ) from None
         self._proven = True
-        shapes = (len(frames), len(self._contract.labels)), (len(frames), self._contract.embedding)
-        if (logits.shape, embedding.shape) != shapes:
-            raise BackendError(
-                expected=f"logits {list(shapes[0])} and embedding {list(shapes[1])} of {self._path}",
-                received=f"{list(logits.shape)} and {list(embedding.shape)}",
-                remedy=_REMEDY,
-            )
-        return Inference(logits, embedding)
+        return checked(logits, embedding, len(frames), self._path, self._contract)
 
     def _limit(self, frames: int) -> AbstractContextManager[None]:
-        if self._needs is None:
-            return nullcontext()
-        model, frame = self._needs
-        return memory_limit(model + frames * frame)
+        return nullcontext() if self._needs is None else self._needs.limit(frames)
 
 
-def _enough_memory(size: int, contract: ModelContract) -> tuple[int, int]:
-    """Return the most bytes that a model of ``size`` bytes may take, and those for each frame that it is given.
-
-    Several times what any network of metfa takes: its weights a few times over, a stack for each thread, and for each
-    pixel of the input a hundred channels or more at once.
-    """
-    return (1 << 30) + 16 * size + (os.cpu_count() or 1) * _STACK, contract.input.height * contract.input.width * 4096
-
-
-def _reason(cause: Exception) -> str:
-    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-
-
-def _require_interface(session: onnxruntime.InferenceSession, path: Path, contract: ModelContract) -> None:
-    """Make sure that the graph takes and returns what its contract says.
-
-    Raises:
-        BackendError: it does not.
-    """
-    size = contract.input
-    expected = {
-        "frame": ("tensor(uint8)", [1, size.height, size.width]),
-        "logits": ("tensor(float)", [len(contract.labels)]),
-        "embedding": ("tensor(float)", [contract.embedding]),
-    }
-    found = {value.name: (value.type, value.shape[1:]) for value in (*session.get_inputs(), *session.get_outputs())}
-    if found != expected:
-        raise BackendError(
-            expected=f"the tensors of the contract in {path}: {_describe(expected)}",
-            received=_describe(found),
-            remedy=_REMEDY,
-        )
-
-
-def _describe(interface: dict[str, tuple[str, list[int]]]) -> str:
-    return ", ".join(f"{name} {kind} [N, {', '.join(map(str, shape))}]" for name, (kind, shape) in interface.items())
+def _interface(session: onnxruntime.InferenceSession) -> dict[str, tuple[str, list[int]]]:
+    tensors = (*session.get_inputs(), *session.get_outputs())
+    return {tensor.name: (_TYPES.get(tensor.type, tensor.type), tensor.shape[1:]) for tensor in tensors}

@@ -21,8 +21,6 @@ from .engine_builder import build_engine, find_target
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from ..bundle.engine_record import BatchRange, Flavour
     from . import Backend
     from .tensorrt import TensorRtBackend
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 TOLERANCE = 0.02
 """The largest difference of a probability between the new engine and ONNX Runtime, as for FP16 in ``metfa-export``."""
 
-_STILLS = 3  # of each plane of the phantom
 _REMEDY = "run without --rebuild, and report this"
 
 
@@ -97,9 +94,10 @@ def _compare(engine: Backend, onnx: Path, graph: bytes, bundle: Bundle) -> str:
     """
     if importlib.util.find_spec("onnxruntime") is None:
         return "not compared: ONNX Runtime is not installed"
+    from ..phantom.frames import phantom_frames
     from .onnxruntime import OnnxRuntimeBackend
 
-    frames = _phantom_frames(bundle)
+    frames = phantom_frames(bundle.contract.input)
     expected = OnnxRuntimeBackend(onnx, bundle.contract, "cpu", content=graph).infer(frames).probabilities
     # One by one first, as a stream does, then together: the two take different ways through the GPU.
     received = np.concatenate([engine.infer(frames[[index]]).probabilities for index in range(len(frames))])
@@ -111,13 +109,3 @@ def _compare(engine: Backend, onnx: Path, graph: bytes, bundle: Bundle) -> str:
             remedy=_REMEDY,
         )
     return f"within {difference:.1e} of ONNX Runtime on {len(frames)} frames of the phantom"
-
-
-def _phantom_frames(bundle: Bundle) -> NDArray[np.uint8]:
-    from ..imaging.preprocess import preprocess
-    from ..phantom import BACKGROUND, PLANES, Phantom, load_profile
-
-    size = bundle.contract.input
-    phantom = Phantom(load_profile("B"))
-    stills = [phantom.image(plane, seed) for plane in (*PLANES, BACKGROUND) for seed in range(_STILLS)]
-    return np.stack([preprocess(still, height=size.height, width=size.width, region=None) for still in stills])

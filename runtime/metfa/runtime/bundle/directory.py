@@ -51,6 +51,9 @@ PARITY = "parity.json"
 CARD = "MODEL_CARD.md"
 CARD_PAGE = "MODEL_CARD.html"
 SCANNERS = "scanners.json"
+REFERENCE = "reference.safetensors"
+"""Frames as the model sees them, which exports are compared and calibrated on; not where images must stay behind."""
+
 UNFINISHED = "unfinished"
 """The directory inside a bundle that holds a training run until it is finished."""
 

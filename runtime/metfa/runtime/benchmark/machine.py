@@ -10,13 +10,13 @@ from pathlib import Path
 
 import cv2
 
-from metfa.runtime.bundle.engine_record import cuda_bindings_installed
-from metfa.runtime.errors import BackendError
+from ..bundle.engine_record import cuda_bindings_installed
+from ..errors import BackendError
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8")
 """Of x86-64, as Linux calls them: the ones that kernels of PyTorch and ONNX Runtime are chosen by."""
 
-PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings")
+PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings")
 
 
 def host() -> dict[str, object]:
@@ -66,7 +66,7 @@ def _cuda() -> dict[str, str] | None:
     """Return the versions of CUDA, of the runtime and that the driver knows; None where nothing here can tell."""
     if not cuda_bindings_installed():
         return None
-    from metfa.runtime.backends import gpu
+    from ..backends import gpu
 
     try:
         return {"runtime": gpu.runtime_version(), "driver": gpu.driver_version()}

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from metfa.runtime.bundle.engine_record import cuda_bindings_installed
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.engine_record import cuda_bindings_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from ..backends import Backend
+    from ..bundle.directory import Bundle
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from metfa.runtime import Bundle
-    from metfa.runtime.backends import Backend
-
-    Clock = Callable[[NDArray[np.uint8]], float]
-    """Frames → milliseconds of one call, from the first copy to the GPU to the last one back."""
+Clock = Callable[[NDArray[np.uint8]], float]
+"""Frames → milliseconds of one call, from the first copy to the GPU to the last one back."""
 
 
 def gpu_clock(name: str, backend: Backend, bundle: Bundle) -> Clock | None:
-    """Return what times calls of ``backend``, which is a ``name``; None on the CPU, or without the CUDA bindings."""
-    if name == "cpu" or not cuda_bindings_installed():
+    """Return what times calls of ``backend``, which is a ``name``; None where no CUDA bindings tell of its GPU."""
+    if name not in {"cuda", "tensorrt"} or not cuda_bindings_installed():
         return None
     return _time_cuda(bundle, backend.artefact) if name == "cuda" else _time_tensorrt(backend)
 
 
 def _time_tensorrt(backend: Backend) -> Clock:
     """Time what is enqueued for frames that lie in page-locked memory: two copies, and the engine or its CUDA graph."""
-    from metfa.runtime.backends.gpu import Stopwatch
-    from metfa.runtime.backends.tensorrt import TensorRtBackend
+    from ..backends.gpu import Stopwatch
+    from ..backends.tensorrt import TensorRtBackend
 
     assert isinstance(backend, TensorRtBackend)
     stopwatch = Stopwatch(backend.stream)
@@ -50,7 +49,7 @@ def _time_cuda(bundle: Bundle, artefact: str) -> Clock:
     """
     import onnxruntime
 
-    from metfa.runtime.backends.gpu import Stopwatch, Stream
+    from ..backends.gpu import Stopwatch, Stream
 
     stream = Stream()
     stopwatch = Stopwatch(stream)
