@@ -24,6 +24,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "metfa"
 
 
+@pytest.fixture(autouse=True)
+def any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs be those of a CPU without bfloat16, whatever this one is."""
+    monkeypatch.setattr("metfa.training.parallel.computes_in_bfloat16", lambda: False)
+
+
 def make_config() -> TrainingConfig:
     return TrainingConfig(
         source="source",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SMALL = [
     *("--preset", "small", "--input-size", "28x28", "--steps", "6", "--candidates", "2"),
-    *("--images-per-class", "2", "--threads", "1", "--device", "cpu"),
+    *("--images-per-class", "2", "--threads", "1", "--device", "cpu", "--precision", "fp32"),
 ]
 
 

@@ -795,7 +795,7 @@ def test_in_place_of_the_minimax_entropy_metfa_vi_has_class_confusion(captured: 
 
 def test_the_defaults_of_the_command_are_those_of_the_configuration(captured: list[TrainingConfig]) -> None:
     run()
-    assert captured == [TrainingConfig()]
+    assert captured == [TrainingConfig(precision="fp32")]
     assert PRESETS["edge"] == (captured[0].encoder, captured[0].embedding, captured[0].height, captured[0].width)
 
 
