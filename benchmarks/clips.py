@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import cv2
@@ -24,3 +25,11 @@ def make_clip(path: Path, frames: int = 200) -> Path:
         writer.write(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
     writer.release()
     return path
+
+
+def encode(clip: Path) -> Path:
+    """Return the clip as a camera's encoder would send it: H.264, a key frame each second, nothing reordered."""
+    encoded = clip.with_suffix(".ts")
+    codec = ["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-g", "30", "-pix_fmt", "yuv420p"]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, *codec, encoded], check=True)
+    return encoded

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 import tempfile
 import threading
 import time
@@ -29,7 +28,8 @@ from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.sinks import Feeds, JsonLinesSink
 
-from .clips import make_clip
+from .clips import encode, make_clip
+from .sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,7 +75,7 @@ def main(directory: Path, minutes: int, port: int, output: Path) -> None:
     classifier = PlaneClassifier.load(directory)
     whole, rows = StreamStatistics(), []
     with tempfile.TemporaryDirectory() as temporary:
-        sender = _Sender(_encode(make_clip(Path(temporary, "clip.mp4"))), port, restart_after_s=30 * minutes + 15)
+        sender = _MortalSender(encode(make_clip(Path(temporary, "clip.mp4"))), port, restart_after_s=30 * minutes + 15)
         with (
             closing(sender),
             open_source(f"udp://127.0.0.1:{port}", notify=click.echo) as source,
@@ -108,8 +108,8 @@ def main(directory: Path, minutes: int, port: int, output: Path) -> None:
     click.echo(f"first frame {sender.answered_after_s:.1f} s after the new sender was started")
 
 
-class _Sender:
-    """FFmpeg, which repeats a clip until it is closed; killed and started again once.
+class _MortalSender:
+    """A sender that is killed and started again once.
 
     Attributes:
         answered_after_s: seconds from the second start to the first frame of it.
@@ -117,44 +117,24 @@ class _Sender:
 
     def __init__(self, clip: Path, port: int, restart_after_s: float) -> None:
         self.answered_after_s = float("nan")
-        address = f"udp://127.0.0.1:{port}?pkt_size=1316"
-        self._command = ["ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", str(clip), "-c", "copy"]
-        self._command += ["-f", "mpegts", address]
-        self._process = subprocess.Popen(self._command)
-        self._started_at = time.monotonic()
-        self._timer = threading.Timer(restart_after_s, self._restart)
+        self._sender = Sender(clip, port)
+        self._timer = threading.Timer(restart_after_s, self._sender.restart, (_SILENCE_SECONDS,))
         self._timer.start()
 
     def received(self, observation: Observation) -> None:
         """Take note of what came of it."""
         if observation.frame.session and self.answered_after_s != self.answered_after_s:
-            self.answered_after_s = observation.frame.captured_at - self._started_at
+            self.answered_after_s = observation.frame.captured_at - self._sender.started_at
 
     def close(self) -> None:
         """Send no more."""
         self._timer.cancel()
         self._timer.join()
-        self._process.kill()
-        self._process.wait()
-
-    def _restart(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        time.sleep(_SILENCE_SECONDS)
-        self._started_at = time.monotonic()
-        self._process = subprocess.Popen(self._command)
-
-
-def _encode(clip: Path) -> Path:
-    """Return the clip as a camera's encoder would send it: H.264, a key frame each second, nothing reordered."""
-    encoded = clip.with_suffix(".ts")
-    codec = ["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-g", "30", "-pix_fmt", "yuv420p"]
-    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, *codec, encoded], check=True)
-    return encoded
+        self._sender.close()
 
 
 def _passed_on(
-    items: Iterable[Observation | PlaneEvent], statistics: StreamStatistics, feeds: Feeds, sender: _Sender
+    items: Iterable[Observation | PlaneEvent], statistics: StreamStatistics, feeds: Feeds, sender: _MortalSender
 ) -> Iterator[Observation]:
     for item in items:
         statistics.add(item)
