@@ -27,7 +27,7 @@ from metfa.runtime.parameters import RoiType
 from metfa.training.cli.run_options import make_config, together
 from metfa.training.cli.train import main as metfa_train
 from metfa.training.names import MethodName
-from metfa.training.parallel import make_fabric
+from metfa.training.parallel import make_fabric, with_precision
 from metfa.training.run import train
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def _carry_out(run: Run, bundle: Path, options: tuple[str, ...]) -> str:
         context = metfa_train.make_context("metfa-train", [*_arguments(run), *options])
         values = {name: value for name, value in context.params.items() if name not in NOT_OF_A_RUN}
         config = make_config(**{**values, "threads": values["threads"] or torch.get_num_threads()})
+        config = with_precision(config, context.params["device"])
         fabric = make_fabric(context.params["device"], precision=config.precision)
         evaluation = train(config, bundle, fabric, resume=resume)
     except (MetfaError, click.ClickException) as error:

@@ -327,13 +327,13 @@ def test_a_sender_over_the_loopback_is_killed_and_started_again(tmp_path: Path) 
     assert first.captured_at - last > float(seconds)  # no frame in between
 
 
-def test_the_example_of_the_documentation_runs(
+def test_the_first_example_of_the_documentation_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_bundle(tmp_path / "runs" / "metfa", make_contract())
     monkeypatch.chdir(tmp_path)
     document = Path(__file__).parents[2] / "docs" / "streaming.md"
-    (example,) = re.findall(r"^```python\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    example, *_ = re.findall(r"^```python\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     exec(compile(example, str(document), "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert "0 no plane" in printed

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
-IMPATIENT = [
-    *(sys.executable, "-c"),
+PATIENT = (  # a busy machine is no server that is away
+    "from metfa.runtime.backends.triton import TritonConnection\n"
+    "TritonConnection.__init__.__kwdefaults__['deadline'] = 60\n"
+)
+IMPATIENT = (
     "from metfa.runtime.backends.reconnection import ReconnectingBackend\n"
     "ReconnectingBackend.__init__.__kwdefaults__['patience'] = 0.5\n"
-    "from metfa.runtime.cli import run; run()",
-]
+)
 HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
 
 
@@ -39,10 +40,15 @@ def server(bundle: Path, tmp_path: Path) -> Iterator[TritonServer]:
         yield running
 
 
+def command(*arguments: str | Path, nature: str = PATIENT) -> list[str]:
+    code = f"{nature}from metfa.runtime.cli import run; run()"
+    return [sys.executable, "-c", code, *map(str, arguments), "--no-window"]
+
+
 @contextmanager
-def streaming(*arguments: str | Path, command: list[str] = COMMAND) -> Iterator[subprocess.Popen[str]]:
+def streaming(*arguments: str | Path, nature: str = PATIENT) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [*command, *map(str, arguments), "--no-window"],
+        command(*arguments, nature=nature),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,9 +62,7 @@ def streaming(*arguments: str | Path, command: list[str] = COMMAND) -> Iterator[
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments), "--no-window"], capture_output=True, text=True, check=False, env=HEADLESS
-    )
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, env=HEADLESS)
 
 
 def next_line(process: subprocess.Popen[str], beginning: str) -> str:
@@ -94,9 +98,13 @@ def test_a_recording_loses_no_frame_where_the_server_starts_again(
 ) -> None:
     events, clip = tmp_path / "events.jsonl", write_clip(tmp_path / "clip.mp4", frames=60)
 
+    goes_on = threading.Event()
+    server.answer = lambda: server.frames < 12 or goes_on.wait()
+
     def start_again() -> None:
         server.wait_for_frames(12)
         server.stop()
+        goes_on.set()
         server.start()
 
     restart = threading.Thread(target=start_again)
@@ -168,7 +176,7 @@ def test_several_sources_share_the_server_and_its_losses(server: TritonServer, b
 def test_patience_ends_with_one_line_and_whole_files(server: TritonServer, bundle: Path, tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     options: list[str | Path] = ["--device", "phantom:A", "--events", events, "--backend", server.address]
-    with streaming("--bundle", bundle, *options, command=IMPATIENT) as it:
+    with streaming("--bundle", bundle, *options, nature=IMPATIENT) as it:
         server.wait_for_frames(5)
         server.stop()
         summary, said = it.communicate()

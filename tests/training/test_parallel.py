@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,17 @@ from torch import nn
 from metfa.runtime.bundle.directory import Bundle
 from metfa.runtime.errors import TrainingError
 from metfa.training.methods import METHODS
-from metfa.training.parallel import Encoding, SharedBatchNorm2d, average_gradients, make_fabric
+from metfa.training.parallel import (
+    Encoding,
+    SharedBatchNorm2d,
+    average_gradients,
+    computes_in_bfloat16,
+    make_fabric,
+    with_precision,
+)
 from metfa.training.weights import read_tensors
+
+from .conftest import make_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +39,7 @@ STEPS = 3
 ONE_OF_EACH = list({kind: name for name, kind in METHODS.items()}.values())  # of MetFA's rows, the last
 SCRIPT = """\
 import sys
+from dataclasses import replace
 from dataclasses import replace
 from pathlib import Path
 
@@ -278,3 +289,24 @@ def test_the_command_says_once_what_two_processes_did_and_what_was_wrong(
     assert again.returncode == 1
     assert again.stderr.startswith("Error: expected no bundle in ")
     assert len(again.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 sse", "bf16"),
+        ("flags\t\t: fpu amx_bf16 amx_tile", "bf16"),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni", "fp32"),
+        ("Features\t: fp asimd bf16", "fp32"),  # of an Arm CPU, where that was not measured
+    ],
+)
+def test_cpus_that_compute_in_bfloat16_train_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\nbogomips\t: 5000\n")
+    native = computes_in_bfloat16(tmp_path / "cpuinfo")
+    monkeypatch.setattr("metfa.training.parallel.computes_in_bfloat16", lambda: native)
+    assert with_precision(make_config(), "cpu").precision == precision
+    assert with_precision(make_config(), "cuda").precision == "fp32"
+    assert with_precision(replace(make_config(), precision="fp32"), "cpu").precision == "fp32"
+    assert not computes_in_bfloat16(tmp_path / "nothing")

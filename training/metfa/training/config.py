@@ -226,8 +226,12 @@ class TrainingConfig:
     seed: int = setting(
         0, "--seed", "Run", "Of initialisation, split, sampling, augmentation and the embedding's noise.", low=0
     )
-    precision: TrainingPrecision = setting(
-        "fp32", "--precision", "Run", "Of the encoder in training: bf16 on a GPU that has it."
+    precision: TrainingPrecision | None = setting(
+        None,
+        "--precision",
+        "Run",
+        "Of the encoder in training; bf16 on a GPU that has it.",
+        shown="bf16 on a CPU that computes in it, else fp32",
     )
     compiled: bool = setting(
         False,

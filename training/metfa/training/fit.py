@@ -82,7 +82,7 @@ class Trainer:
         self._fabric = fabric
         self._device = device = fabric.device
         self._method = method.to(device)
-        if not config.freeze_encoder and (fabric.world_size > 1 or config.precision != "fp32" or config.compiled):
+        if not config.freeze_encoder and (fabric.world_size > 1 or config.precision == "bf16" or config.compiled):
             method.run_encoder = Encoding(fabric, method, compiled=config.compiled)
         self._source, self._target = source, target
         self._source_views, self._target_views = (

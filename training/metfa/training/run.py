@@ -30,7 +30,7 @@ from .evaluation.model import infer
 from .fit import METRICS
 from .methods import METHODS
 from .outcome import EVALUATION, Evaluation, evaluate_run
-from .parallel import first_process_first, make_fabric
+from .parallel import first_process_first, make_fabric, with_precision
 from .scanner_statistics import scanner_statistics
 from .selection.between import prefer
 from .weights import Reference, save_network, save_reference
@@ -91,6 +91,7 @@ def train(
     """
     directory = Path(directory)
     if fabric is None:
+        config = with_precision(config, None)
         fabric = make_fabric(None, precision=config.precision)
         fabric.launch()
     with writing_alone(directory) if fabric.is_global_zero else nullcontext():

@@ -108,7 +108,7 @@ def check(configuration: object) -> None:
         value, setting = settable.value_in(configuration), settable.setting
         if value is None and (settable.default is None or setting.shown):
             continue
-        allowed = get_args(settable.kind) if get_origin(settable.kind) is Literal else ()
+        allowed = choices(settable.kind)
         if setting.names is not None and value not in setting.names.own:
             allowed = (*setting.names.own, *names_in(setting.names.group))
         if allowed and value not in allowed:
@@ -117,6 +117,14 @@ def check(configuration: object) -> None:
             raise ValueError(f"expected {settable.name} to be text, received {value!r}")
         if setting.low is not None or setting.high is not None:
             _check_bounds(settable.name, value, setting)
+
+
+def choices(kind: Any) -> tuple[str, ...]:
+    """Return the words that a field of this type may be; none where it is not one of some words, or None."""
+    members = (kind,) if get_origin(kind) is Literal else get_args(kind)
+    kinds = [each for each in members if each is not type(None)]
+    of_words = all(get_origin(each) is Literal for each in kinds)
+    return tuple(word for each in kinds for word in get_args(each)) if of_words else ()
 
 
 def _check_bounds(name: str, value: float, setting: Setting) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -14,7 +14,7 @@ from ..config import Augmentation, TrainingConfig, Weights
 from ..initial_weights import identify
 from ..names import AUTO, AUTO_METHODS
 from ..presets import PRESETS
-from ..settings import SettableField, settable_fields
+from ..settings import SettableField, choices, settable_fields
 from .options import read_options
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def _type_of(kind: Any, setting: Setting) -> Any:
         return RoiType()
     if setting.names is not None:
         return NameType(*setting.names)
-    if get_origin(kind) is Literal:
-        return click.Choice(get_args(kind))
+    if words := choices(kind):
+        return click.Choice(words)
     kinds = {each for each in get_args(kind) or (kind,) if each is not type(None)}
     if kinds == {int}:
         low, high = (None if bound is None else int(bound) for bound in (setting.low, setting.high))

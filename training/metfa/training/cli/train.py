@@ -89,7 +89,7 @@ def main(
     listed = list_pair(begun) if begun else None  # what is misspelt is told before PyTorch is there
 
     from ..data.report import describe
-    from ..parallel import make_fabric
+    from ..parallel import make_fabric, with_precision
     from ..run import train
     from ..verdict import WITHOUT_ADAPTATION
 
@@ -101,7 +101,7 @@ def main(
             f"expected --compare with a method that adapts, received {config.method}, which is what is compared with; "
             "leave it out"
         )
-    fabric = make_fabric(device, devices, config.precision)
+    fabric = make_fabric(device, devices, (config := with_precision(config, device)).precision)
     with _launched(fabric), _interruptible(bundle, compare=compare), _divergent(config, resume=resume):
         if config.compiled and fabric.is_global_zero:
             say(["The first step compiles the encoder: a minute or two, or seconds where it was done before"])

@@ -78,7 +78,7 @@ def main(
     from tqdm import tqdm
 
     from ..methods import METHODS
-    from ..parallel import make_fabric
+    from ..parallel import make_fabric, with_precision
     from ..tuning.study import open_study
     from ..tuning.trials import winner
 
@@ -86,6 +86,7 @@ def main(
         raise click.UsageError(
             f"expected a method that needs no target labels, received {config.method}; choose another --method"
         )
+    config = with_precision(config, device)
     fabric = make_fabric(device, precision=config.precision)
     pair = read_pair(config, listed)
     try:
