@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime would keep a device's number and call its maker
+# OpenVINO would call its maker, too, as soon as it is imported; Python does not find the package that does so.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")  # seconds, not 10, until a camera's silence is noticed
 
 __all__ = [
