@@ -136,7 +136,8 @@ def main(bundle: Path, counts: str, seconds: int, recordings: int, minutes: int,
             for row in run_long(bundle, clip, folder, minutes):
                 rows.append(row)
                 click.echo(
-                    f"{len(rows):4} {row.frames} dropped {row.dropped} reconnects {row.reconnects} {row.memory_mb:.1f} MB"
+                    f"{len(rows):4} {row.frames} dropped {row.dropped} reconnects {row.reconnects} "
+                    f"{row.memory_mb:.1f} MB"
                 )
             growth = rows[-1].memory_mb / rows[0].memory_mb - 1
             click.echo(f"memory after the first minute: {growth:+.1%}")
@@ -173,13 +174,12 @@ def measure_pace(bundle: Path, clip: Path, folder: Path, count: int, seconds: in
 
 def measure_recordings(bundle: Path, clip: Path, folder: Path, count: int, processes: int) -> Recordings:
     """Label ``count`` copies of a clip, in one process or in as many."""
-    each = [
-        argument for number in range(count // processes) for argument in ("--device", str(_copy(clip, folder, number)))
-    ]
+    copies = [_copy(clip, folder, number) for number in range(count // processes)]
+    devices = [argument for copy in copies for argument in ("--device", str(copy))]
     began = time.monotonic()
     running = [
         subprocess.Popen(
-            [*_COMMAND, "--bundle", bundle, *each, "--no-window", "--roi", "full"],
+            [*_COMMAND, "--bundle", bundle, *devices, "--no-window", "--roi", "full"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -198,10 +198,8 @@ def measure_recordings(bundle: Path, clip: Path, folder: Path, count: int, proce
 def run_long(bundle: Path, clip: Path, folder: Path, minutes: int) -> Iterator[Minute]:
     """Stream four live sources, and yield what each minute was like; the sender of the first is killed twice."""
     killed = {minutes // 3, 2 * minutes // 3}
-    with (
-        _sent(clip, 4) as senders,
-        _streamed(bundle, folder, 4, "--events", str(folder / "events.jsonl")) as (process, url),
-    ):
+    events = "--events", str(folder / "events.jsonl")
+    with _sent(clip, 4) as senders, _streamed(bundle, folder, 4, *events) as (process, url):
         time.sleep(_SETTLE_SECONDS)
         before, began = _metrics(url), time.monotonic()
         for minute in range(1, minutes + 1):
@@ -209,15 +207,12 @@ def run_long(bundle: Path, clip: Path, folder: Path, minutes: int) -> Iterator[M
                 senders[0].restart(_SILENCE_SECONDS)
             time.sleep(max(began + 60 * minute - time.monotonic(), 0))
             after = _metrics(url)
-            names = "1234"
-            yield Minute(
-                *(
-                    [int(after[metric, name] - before[metric, name]) for name in names]
-                    for metric in ("frames_classified_total", "frames_dropped_total")
-                ),
-                [int(after["reconnects_total", name]) for name in names],
-                _memory_mb(process.pid),
+            classified, dropped = (
+                [int(after[metric, name] - before[metric, name]) for name in "1234"]
+                for metric in ("frames_classified_total", "frames_dropped_total")
             )
+            reconnects = [int(after["reconnects_total", name]) for name in "1234"]
+            yield Minute(classified, dropped, reconnects, _memory_mb(process.pid))
             before = after
 
 
