@@ -10,7 +10,7 @@ import pytest
 from tests.export.networks import make_bundle, make_contract, make_network
 
 from metfa.export.graph import deploy, export_onnx
-from metfa.runtime.backends import Inference
+from metfa.runtime.backends import Inference, choice
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from metfa.runtime.bundle.directory import ONNX, ONNX_FP16, Bundle, updating
@@ -71,6 +71,7 @@ def bundle(_graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setattr(tensorrt, "current_device", lambda: gpu.Device("NVIDIA RTX A2000", "8.6"))
     monkeypatch.setattr(tensorrt, "TensorRtBackend", RunsOnTheCpu)
     monkeypatch.setattr(rebuild, "installed_flavours", lambda: ("tensorrt_rtx",))
+    monkeypatch.setattr(choice, "has_nvidia_gpu", lambda: True)
     return shutil.copytree(_graphs, tmp_path / "bundle")
 
 

@@ -66,7 +66,7 @@ def load_backend(
     loaders: Registry[Callable[[Bundle, Precision | None], Backend]] = Registry(
         "metfa.backends",
         {
-            "tensorrt": partial(_load_tensorrt, rebuild=rebuild),
+            "tensorrt": partial(_load_tensorrt, rebuild=rebuild, asked_for=backend is not None),
             "cuda": _load_cuda,
             "cpu": _load_cpu,
             "openvino": partial(_load_openvino, device=device),
@@ -151,7 +151,7 @@ def has_nvidia_gpu() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool) -> Backend:
+def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool, asked_for: bool) -> Backend:
     if precision == "fp32":
         raise BackendError(
             expected="FP16 or INT8, which TensorRT engines compute in",
@@ -173,6 +173,12 @@ def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool
             expected="cuda-python beside TensorRT",
             received="a Python environment without it",
             remedy="pip install '.[tensorrt]' (or '.[rtx]') in a clone of metfa",
+        )
+    if not asked_for and not has_nvidia_gpu():  # before TensorRT is loaded, which takes 110 MB
+        raise BackendError(
+            expected=f"an NVIDIA GPU and its driver, to run {engines[0] if engines else 'an engine'}",
+            received="none",
+            remedy="install the driver",
         )
     from .tensorrt import load_engine
 
