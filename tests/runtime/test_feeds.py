@@ -126,7 +126,7 @@ def test_what_is_large_waits_only_for_sinks_that_need_it(kind: Kind, frames: boo
         into.put(observe(0))
         into.put(end(1))
     (observation,), (event,) = sink.observations, sink.events
-    assert [bool(each.pixels.size) for each in (observation.frame, event.best)] == [frames, frames]
+    assert [bool(each.image.size) for each in (observation.frame, event.best)] == [frames, frames]
     assert bool(observation.prediction.picture.size) == inputs
 
 
