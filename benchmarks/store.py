@@ -24,7 +24,7 @@ from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.training.data.decoding import THUMBNAIL, Preparation
-from metfa.training.data.groups import near_duplicates
+from metfa.training.data.near_duplicates import near_duplicates
 from metfa.training.data.prepared import PreparedDomain, read_domain
 from metfa.training.data.readers import list_domain
 from metfa.training.data.sampling import BalancedSampler

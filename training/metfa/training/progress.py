@@ -51,9 +51,9 @@ class ProgressLines:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def update(self) -> None:
-        """Count a unit as done."""
-        self._done += 1
+    def update(self, units: int = 1) -> None:
+        """Count units as done."""
+        self._done += units
         now = monotonic()
         if now - self._told < INTERVAL:
             return

@@ -38,7 +38,8 @@ from metfa.runtime.text import printable
 
 from ..progress import progress
 from .decoding import DIGEST_BYTES, SAMPLE, THUMBNAIL, Decoder, Preparation, find_sectors, first_picture
-from .groups import near_duplicates
+from .groups import renumbered
+from .near_duplicates import near_duplicates
 from .store import Rows
 from .workers import ItemResult, work
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from io import BufferedWriter
     from typing import BinaryIO
 
-    from .decoding import Picture, Sectors
+    from .decoding import Sectors
     from .listing import Entry
 
 _FRAMES, _INDEX = "frames.bin", "index.npz"
@@ -234,6 +235,7 @@ def _decode(
     """Write the frames of all pictures to ``file`` as they come, and return the index."""
     decoder = Decoder(preparation, _sectors(entries) if preparation.region == "auto" else {})
     pictures: list[list[_Row]] = [[] for _ in entries]
+    thumbnails = bytearray()
     failures: dict[int, str] = {}
     written = 0
     title = f"Reading {printable(name)}"
@@ -244,13 +246,15 @@ def _decode(
         for each in results:
             if isinstance(each, ItemResult):
                 file.write(each.result.frame.data)
-                pictures[each.item].append(_Row.of(written, each.result))
+                thumbnails += each.result.thumbnail.tobytes()
+                pictures[each.item].append(_Row(written, each.result.digest, each.result.region))
                 written += 1
             else:
                 bar.update()
                 if each.error is not None:
                     failures[each.item] = each.error
-    return _index([[] if number in failures else rows for number, rows in enumerate(pictures)], failures)
+    whole = [[] if number in failures else rows for number, rows in enumerate(pictures)]
+    return _index(whole, np.frombuffer(thumbnails, np.uint8).reshape(-1, THUMBNAIL**2), failures)
 
 
 class _Row(NamedTuple):
@@ -259,14 +263,11 @@ class _Row(NamedTuple):
     row: int
     digest: bytes
     region: Region | None
-    thumbnail: bytes
-
-    @classmethod
-    def of(cls, row: int, picture: Picture) -> _Row:
-        return cls(row, picture.digest, picture.region, picture.thumbnail.tobytes())
 
 
-def _index(pictures: Sequence[Sequence[_Row]], failures: dict[int, str]) -> dict[str, NDArray[np.generic]]:
+def _index(
+    pictures: Sequence[Sequence[_Row]], thumbnails: NDArray[np.uint8], failures: dict[int, str]
+) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of the index, in the order of the digests, and of equal ones in that of the media."""
     known = sorted(
         (row.digest, medium, position, row)
@@ -274,20 +275,24 @@ def _index(pictures: Sequence[Sequence[_Row]], failures: dict[int, str]) -> dict
         for position, row in enumerate(of_medium)
     )
     rows = [row for *_, row in known]
+    numbers = np.array([row.row for row in rows], np.int64)
     return {
-        "rows": np.array([row.row for row in rows], np.int64),
-        "digests": _bytes([row.digest for row in rows], DIGEST_BYTES),
+        "rows": numbers,
+        "digests": np.frombuffer(b"".join(row.digest for row in rows), np.uint8).reshape(-1, DIGEST_BYTES),
         "media": np.array([medium for _, medium, _, _ in known], np.int64),
         "positions": np.array([position for _, _, position, _ in known], np.int64),
         "regions": np.array([_numbers(row.region) for row in rows], np.int64).reshape(-1, 4),
-        "duplicates": near_duplicates(_bytes([row.thumbnail for row in rows], THUMBNAIL**2)),
+        "duplicates": _duplicates(thumbnails, numbers),
         "failed": np.array(sorted(failures), np.int64),
         "reasons": np.array([failures[medium] for medium in sorted(failures)], np.str_),
     }
 
 
-def _bytes(values: Sequence[bytes], length: int) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(values), np.uint8).reshape(-1, length)
+def _duplicates(thumbnails: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the groups of near-duplicates among some rows; thumbnails are copied only where there are others."""
+    kept = np.sort(rows)
+    groups = near_duplicates(thumbnails if len(kept) == len(thumbnails) else thumbnails[kept])
+    return renumbered(groups[np.searchsorted(kept, rows)])
 
 
 def _numbers(region: Region | None) -> tuple[int, int, int, int]:
@@ -320,4 +325,5 @@ def _code() -> list[Path]:
         *(f"sources/{name}" for name in sources),
     )
     packages = (*sorted((runtime / "phantom").glob("*.py")), *sorted((here / "readers").glob("*.py")))
-    return [here / "decoding.py", here / "groups.py", *(runtime / name for name in named), *packages]
+    made_by = (here / f"{name}.py" for name in ("decoding", "groups", "near_duplicates", "thumbnails"))
+    return [*made_by, *(runtime / name for name in named), *packages]
