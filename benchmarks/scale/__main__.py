@@ -56,7 +56,7 @@ def main(largest: int, budget: float, chosen: Sequence[str], output: Path, figur
         "host": host(),
         "load": load,
         "budget_seconds": budget,
-        "counted_from_times_the_smallest": CLEAR,
+        "counted_from_times_the_least": CLEAR,
         "stages": {
             name: {"counts": STAGES[name].counts, "exponent": _exponent(growth), **asdict(growth)}
             for name, growth in growths.items()

@@ -40,7 +40,8 @@ def draw(growths: Mapping[str, Growth], path: Path) -> None:
         axes.set(xscale="log", yscale="log", xlabel="images, frames or trials")
         axes.grid(color="#E6E6E6", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*time.get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=9)
+    handles, labels = time.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90)
     plt.close(figure)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SND_TEMPERATURE = 0.05
 SND_FRAMES = 2000
 """So many, evenly spread, are compared with one another at most: time and memory grow with their square."""
-
 CLUSTERINGS = 4  # of k-means; the best is taken
 
 
