@@ -115,9 +115,25 @@ def test_a_slow_view_gets_the_newest_and_the_events(live: bool) -> None:
     assert missed == []  # nobody sees more than the newest
 
 
-def test_a_slow_video_misses_frames_and_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(feeds._LIVE["pictures"], Observation, Limit(4, "replace"))
-    sink, missed = Collector("pictures"), list[str]()
+@pytest.mark.parametrize(
+    ("kind", "frames", "inputs"), [("pictures", True, True), ("inputs", False, True), ("records", False, False)]
+)
+def test_what_is_large_waits_only_for_sinks_that_need_it(kind: Kind, frames: bool, inputs: bool) -> None:
+    sink = Collector(kind)
+    sink.may_go_on.set()
+    with Feeds(live=True) as into:
+        into.add(sink)
+        into.put(observe(0))
+        into.put(end(1))
+    (observation,), (event,) = sink.observations, sink.events
+    assert [bool(each.image.size) for each in (observation.frame, event.best)] == [frames, frames]
+    assert bool(observation.prediction.picture.size) == inputs
+
+
+@pytest.mark.parametrize("kind", ["pictures", "inputs"])
+def test_a_slow_video_misses_frames_and_no_events(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    monkeypatch.setitem(feeds._LIVE[kind], Observation, Limit(4, "replace"))
+    sink, missed = Collector(kind), list[str]()
     with Feeds(live=True, missed=missed.append) as into:
         into.add(sink)
         stall(sink, into)
@@ -167,7 +183,7 @@ def test_records_that_fall_too_far_behind_end_a_live_stream(monkeypatch: pytest.
     assert sink.closed
 
 
-@pytest.mark.parametrize("kind", ["pictures", "records"])
+@pytest.mark.parametrize("kind", ["pictures", "inputs", "records"])
 def test_a_file_waits_for_slow_sinks(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     limit = feeds._LIVE[kind][Observation]
     monkeypatch.setitem(feeds._LIVE[kind], Observation, limit._replace(capacity=2))
@@ -193,7 +209,7 @@ def test_one_slow_sink_does_not_delay_another() -> None:
         slow.may_go_on.set()
 
 
-@pytest.mark.parametrize("kind", ["view", "pictures", "records"])
+@pytest.mark.parametrize("kind", ["view", "pictures", "inputs", "records"])
 @pytest.mark.parametrize("error", [FULL, ZeroDivisionError("oh")])
 def test_what_is_not_vital_is_reported_once_and_left_out_when_it_fails(kind: Kind, error: Exception) -> None:
     view, other = Collector(kind, required=False, fails_at=0, error=error), Collector("records")
@@ -243,7 +259,7 @@ def test_a_second_failure_is_reported_beside_the_first() -> None:
     assert said == [str(FULL)]
 
 
-@pytest.mark.parametrize("kind", ["pictures", "records", "view"])
+@pytest.mark.parametrize("kind", ["pictures", "inputs", "records", "view"])
 def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     monkeypatch.setattr(feeds._Feed, "_SHUTDOWN_SECONDS", 0.05)
     sink = Collector(kind)
@@ -259,7 +275,7 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
     sink.may_go_on.set()
 
 
-@pytest.mark.parametrize("kind", ["pictures", "records", "view"])
+@pytest.mark.parametrize("kind", ["pictures", "inputs", "records", "view"])
 def test_a_sink_that_takes_long_to_close_has_missed_nothing(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     monkeypatch.setattr(feeds._Feed, "_SHUTDOWN_SECONDS", 0.05)
     sink, said = Collector(kind), list[str]()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _Sink = TypeVar("_Sink", bound="Sink")
 
 
-Kind = Literal["view", "pictures", "records"]
+Kind = Literal["view", "pictures", "inputs", "records"]
 
 
 class Sink(ABC):
@@ -23,6 +23,7 @@ class Sink(ABC):
     - ``"view"`` shows the stream: it gets the newest observation.
     - ``"pictures"`` gets every one, but where it falls behind a live source by more than a second, it misses frames,
       which are counted.
+    - ``"inputs"`` gets what the model saw likewise, and no frames, which take a hundred times the memory.
     - ``"records"`` gets every one, with empty pictures, so that many can wait.
 
     Events are not missed where observations are; only a view does not get more than the last 30 at once.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ..errors import MetfaError, OutputError
-from ..frame import Frame, Observation, PlaneEvent
+from ..frame import Observation, PlaneEvent
 from ..handoff import Handoff, Limit
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _Item = Observation | PlaneEvent
 _LIVE: dict[Kind, dict[type[_Item], Limit]] = {
     "view": {Observation: Limit(1, "replace"), PlaneEvent: Limit(30, "replace")},
     "pictures": {Observation: Limit(30, "replace"), PlaneEvent: Limit(30, "refuse")},
+    "inputs": {Observation: Limit(30, "replace"), PlaneEvent: Limit(30, "refuse")},
     "records": {Observation: Limit(10_000, "refuse"), PlaneEvent: Limit(10_000, "refuse")},
 }
 """What may wait for a sink: of pictures a second, and 30 events, each with its own; of records, a few kB each, minutes.
@@ -127,14 +128,16 @@ class _Feed:
     def put(self, item: _Item, shutdown_requested: Callable[[], bool]) -> None:
         """Let ``item`` wait; where nothing may be missed, wait for room until a shutdown is requested."""
         kind, limit = self._sink.kind, self._limits[type(item)]
-        if kind == "records":
-            item = _without_pictures(item)
+        if kind in {"inputs", "records"}:
+            item = _without_frame(item)
+        if kind == "records" and isinstance(item, Observation):
+            item = replace(item, prediction=replace(item.prediction, picture=_NO_PICTURE))
         outcome = self._handoff.put(item, limit, shutdown_requested)
         if outcome == "refused":
             self._fail(
                 self._too_slow(f"{limit.capacity} {'records' if kind == 'records' else 'events'} behind the stream")
             )
-        elif outcome == "replaced" and kind == "pictures":
+        elif outcome == "replaced" and kind != "view":
             self._missed(self._sink.name)
 
     def finish(self) -> None:
@@ -197,12 +200,7 @@ class _Feed:
         )
 
 
-def _without_pictures(item: _Item) -> _Item:
+def _without_frame(item: _Item) -> _Item:
     if isinstance(item, PlaneEvent):
-        return replace(item, best=_without_picture(item.best))
-    prediction = replace(item.prediction, picture=_NO_PICTURE)
-    return replace(item, frame=_without_picture(item.frame), prediction=prediction)
-
-
-def _without_picture(frame: Frame) -> Frame:
-    return replace(frame, pixels=_NO_PICTURE)
+        return replace(item, best=replace(item.best, pixels=_NO_PICTURE))
+    return replace(item, frame=replace(item.frame, pixels=_NO_PICTURE))

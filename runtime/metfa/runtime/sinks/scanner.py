@@ -26,7 +26,7 @@ class ScannerSink(Sink):
     """
 
     name = "scanner check"
-    kind = "pictures"  # of a recording every one counts
+    kind = "inputs"  # of a recording every one counts
 
     def __init__(self, statistics: ScannerStatistics, notify: Callable[[str], object]) -> None:
         self.names = scanner_names(statistics)
