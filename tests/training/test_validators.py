@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from metfa.training.selection.validators import (
+    SND_FRAMES,
     SND_TEMPERATURE,
     Validators,
     cluster,
@@ -249,3 +250,8 @@ def test_one_frame_has_no_neighbours() -> None:
 def test_clusters_are_the_same_on_every_run() -> None:
     embeddings = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     assert (cluster(embeddings, 4) == cluster(embeddings.copy(), 4)).all()
+
+
+def test_the_density_of_many_frames_is_that_of_some_evenly_spread() -> None:
+    p = draw_probabilities(0, 2 * SND_FRAMES - 1, 3)
+    assert neighbourhood_density(p) == neighbourhood_density(p[::2])

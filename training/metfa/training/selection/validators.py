@@ -14,10 +14,14 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 
+from ..data.store import spread
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SND_TEMPERATURE = 0.05
+SND_FRAMES = 2000
+"""So many, evenly spread, are compared with one another at most: time and memory grow with their square."""
 CLUSTERINGS = 4  # of k-means; the best is taken
 
 
@@ -32,7 +36,8 @@ class Validators:
         information_maximisation: IM, H(mean p) − mean H(p), in nats.
         nuclear_norm: BNM, ‖p‖_* / N.
         negative_entropy: −mean H(p), in nats; rewards collapse, so never alone.
-        neighbourhood_density: SND, entropy of the similarities between the predictions; for the report only.
+        neighbourhood_density: SND, entropy of the similarities between the predictions; for the report only, of up to
+            ``SND_FRAMES`` frames.
         diversity: H(mean p) / log M, 0 to 1; an alarm for collapse.
     """
 
@@ -101,9 +106,13 @@ def diversity(probabilities: NDArray[np.float64]) -> float:
 
 
 def neighbourhood_density(probabilities: NDArray[np.float64]) -> float:
-    """Return the mean entropy of each prediction's similarities to the others (Saito et al. 2021); 0 for one frame."""
+    """Return the mean entropy of each prediction's similarities to the others (Saito et al. 2021); 0 for one frame.
+
+    Of more than ``SND_FRAMES`` frames, so many stand for all.
+    """
     if len(probabilities) < 2:
         return 0.0
+    probabilities = probabilities[spread(len(probabilities), SND_FRAMES)]
     directions = probabilities / np.linalg.norm(probabilities, axis=1, keepdims=True)
     similarities = directions @ directions.T / SND_TEMPERATURE
     np.fill_diagonal(similarities, -np.inf)
