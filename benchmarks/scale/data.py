@@ -15,7 +15,8 @@ import torch
 from metfa.runtime.bundle.contract import Normalisation
 from metfa.training.config import Augmentation
 from metfa.training.data.decoding import THUMBNAIL, Preparation
-from metfa.training.data.groups import join, near_duplicates
+from metfa.training.data.groups import join
+from metfa.training.data.near_duplicates import near_duplicates
 from metfa.training.data.prepared import read_domain
 from metfa.training.data.readers import list_domain
 from metfa.training.data.sampling import BalancedSampler, ShuffledSampler
