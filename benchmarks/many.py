@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,6 @@ from .sender import Sender
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_PORT = 5100  # of the first source
 _SETTLE_SECONDS = 5.0  # in which sources connect and find their sectors, before anything counts
 _SILENCE_SECONDS = 5.0  # from the end of one sender to the beginning of the next
 _COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
@@ -147,7 +147,8 @@ def main(bundle: Path, counts: str, seconds: int, recordings: int, minutes: int,
 
 def measure_pace(bundle: Path, clip: Path, folder: Path, count: int, seconds: int) -> Pace:
     """Stream so many live sources, and return how they got on once they were connected."""
-    with _sent(clip, count), _streamed(bundle, folder, count) as (process, url):
+    ports = _free_ports(count)
+    with _sent(clip, ports), _streamed(bundle, folder, ports) as (process, url):
         time.sleep(_SETTLE_SECONDS)
         before, cpu, began = _metrics(url), _cpu_seconds(process.pid), time.monotonic()
         time.sleep(seconds)
@@ -199,7 +200,8 @@ def run_long(bundle: Path, clip: Path, folder: Path, minutes: int) -> Iterator[M
     """Stream four live sources, and yield what each minute was like; the sender of the first is killed twice."""
     killed = {minutes // 3, 2 * minutes // 3}
     events = "--events", str(folder / "events.jsonl")
-    with _sent(clip, 4) as senders, _streamed(bundle, folder, 4, *events) as (process, url):
+    ports = _free_ports(4)
+    with _sent(clip, ports) as senders, _streamed(bundle, folder, ports, *events) as (process, url):
         time.sleep(_SETTLE_SECONDS)
         before, began = _metrics(url), time.monotonic()
         for minute in range(1, minutes + 1):
@@ -224,17 +226,17 @@ def _copy(clip: Path, folder: Path, number: int) -> Path:
 
 
 @contextmanager
-def _sent(clip: Path, count: int) -> Iterator[Sequence[Sender]]:
+def _sent(clip: Path, ports: Sequence[int]) -> Iterator[Sequence[Sender]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(closing(Sender(clip, _PORT + number))) for number in range(count)]
+        yield [stack.enter_context(closing(Sender(clip, port))) for port in ports]
 
 
 @contextmanager
-def _streamed(bundle: Path, folder: Path, count: int, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def _streamed(
+    bundle: Path, folder: Path, ports: Sequence[int], *options: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     devices = folder / "devices.txt"
-    devices.write_text("".join(f"udp://127.0.0.1:{_PORT + number}\n" for number in range(count)))
-    if count == 1:
-        devices.write_text(f"1 = udp://127.0.0.1:{_PORT}\n")
+    devices.write_text("".join(f"{number} = udp://127.0.0.1:{port}\n" for number, port in enumerate(ports, 1)))
     command = [*_COMMAND, "--bundle", str(bundle), "--devices", str(devices), "--no-window", "--roi", "full"]
     with subprocess.Popen(
         [*command, "--serve", "127.0.0.1:0", *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -244,6 +246,15 @@ def _streamed(bundle: Path, folder: Path, count: int, *options: str) -> Iterator
             yield process, next(line for line in process.stderr if line.startswith("dashboard: ")).split()[1]
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports of the loopback that nobody receives on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 def _metrics(url: str) -> dict[tuple[str, str], float]:
