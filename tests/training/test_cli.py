@@ -46,8 +46,8 @@ from .conftest import LABELS, write_classes
 if TYPE_CHECKING:
     from metfa.training.selection.candidates import Frames
 
-_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --threads 1 --device cpu"
-SMALL = _SMALL.split()
+_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2"
+SMALL = [*_SMALL.split(), "--threads", "1", "--device", "cpu", "--precision", "fp32"]
 REFERENCES = tuple(name for name, method in METHODS.items() if "target" in method.supervision)
 UNSUPERVISED = tuple(name for name in METHODS if name not in REFERENCES)
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 # PyTorch's own, in what it loads to compile.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to compile with")
-_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2 --threads 1 --device cpu"
-SMALL = _SMALL.split()
+_SMALL = "--input-size 28x28 --preset small --steps 6 --candidates 2 --images-per-class 2"
+SMALL = [*_SMALL.split(), "--threads", "1", "--device", "cpu", "--precision", "fp32"]
 
 
 def interrupt(_: object, step: int) -> float:
