@@ -83,7 +83,7 @@ def _make_own(parent: Path, prefix: str) -> tuple[Path, int]:
             return directory, lock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (FileNotFoundError, BlockingIOError):  # another process took it for an abandoned one
             continue
-        except OSError:  # no locks here
+        except BaseException:  # there are no locks here, or a signal came
             directory.rmdir()
             raise
 
