@@ -45,7 +45,6 @@ from metfa.runtime.streaming.metrics import to_prometheus
 from metfa.runtime.streaming.redeployment import Redeployment
 
 from .conftest import LABELS, grey, make_bundle, make_contract, make_observation, make_onnx, make_prediction
-from .triton_server import TritonServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +163,18 @@ def test_what_the_model_sees_is_that_of_its_own_contract(bundle: Path, contract:
     assert {each.decision.plane for each in observations[15:]} == {"bright"}
 
 
+def test_a_sector_that_was_found_stays(bundle: Path, newer: Path) -> None:
+    reports: list[Region | None] = []
+    classifier = ExchangeableClassifier(PlaneClassifier.load(bundle, region="auto"))
+    classifier.current.sector.report = lambda region, width, height: reports.append(region)
+    declared = Region(1, 2, 30, 20)
+    for region in ("auto", "auto", None, "auto"):
+        classifier.current.locate(grey(200), declared)
+        classifier.exchange(PlaneClassifier.load(newer, region=region))
+    classifier.current.locate(grey(200), declared)
+    assert reports == [declared, declared]  # the second as it was looked for anew
+
+
 def test_several_sources_are_exchanged_together(bundle: Path, newer: Path) -> None:
     classifier = ExchangeableClassifier(PlaneClassifier.load(bundle))
     last: dict[str, str] = {}
@@ -239,22 +250,6 @@ def test_memory_does_not_grow_with_exchanges(bundle: Path, newer: Path, contract
             classifier.exchange(PlaneClassifier.load(directory))
             after.append(resident())
     assert after[-1] - after[3] < 64
-
-
-def test_a_server_that_has_the_new_model_serves_it(bundle: Path, newer: Path, tmp_path: Path) -> None:
-    with TritonServer(bundle, tmp_path / "old") as server:
-        address = server.address
-        classifier = ExchangeableClassifier(PlaneClassifier.load(bundle, backend=address))
-        with pytest.raises(BackendError, match="expected the contract of .*newer"):
-            PlaneClassifier.load(newer, backend=address)
-    with TritonServer(newer, tmp_path / "new") as server:
-        observations = follow(Pictures(1), ExchangeableClassifier(PlaneClassifier.load(bundle, backend="cpu")), {})
-        assert observations[0].prediction.label == "bright"
-        classifier.exchange(PlaneClassifier.load(newer, backend=server.address))
-        (observation,) = follow(Pictures(1), classifier, {})
-    assert observation.prediction.label == "grey"
-    assert observation.model is not None
-    assert observation.model.backend.startswith("Triton ")
 
 
 # ---- when a bundle is taken ----
