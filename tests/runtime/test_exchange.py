@@ -345,6 +345,22 @@ def test_a_watched_bundle_is_taken_once_its_files_rest(tmp_path: Path) -> None:
     assert attempts.said == ["not exchanged: expected a bundle, received none; make one", "new serves"]
 
 
+def test_a_watched_bundle_is_not_taken_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([1, 2, 3, 4])
+    looks: list[int] = []
+
+    def look(directory: Path) -> frozenset[tuple[str, int, int, int]]:
+        looks.append(next(sizes, 5))
+        return frozenset({("file", 1, looks[-1], 1)})
+
+    monkeypatch.setattr("metfa.runtime.streaming.redeployment._signature", look)
+    attempts = Attempts(tmp_path, "new serves")
+    monkeypatch.setattr(attempts, "take", lambda: f"taken at {looks[-1]}")
+    with attempts.redeployment(watch=True):
+        assert attempts.has_said.acquire(timeout=20)
+    assert attempts.said == ["taken at 5"]
+
+
 def test_the_end_waits_for_no_model_and_nothing_is_said_after_it(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path, "too late")
     attempts.may_end.clear()

@@ -248,7 +248,7 @@ def test_a_bundle_is_taken_once_the_server_has_its_model(
     server: TritonServer, bundle: Path, contract: ModelContract, tmp_path: Path
 ) -> None:
     dimmed = replace(contract, input=replace(contract.input, normalisation=Normalisation("fixed", 0.5 / 255, 0.0)))
-    arguments = ["--bundle", bundle, "--device", "phantom:B", "--backend", f"{server.address},cpu"]
+    arguments: list[str | Path] = ["--bundle", bundle, "--device", "phantom:B", "--backend", f"{server.address},cpu"]
     with streaming(*arguments, service=True) as it:
         next_line(it, "backend: Triton 0.0.0 ")
         next_line(it, "source: ")
