@@ -111,7 +111,7 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """The bundle in twelve letters: the beginning of the SHA-256 of ``bundle.json``, as metfa writes it."""
+        """Which bundle it is: the first twelve digits of the SHA-256 of ``bundle.json``, as metfa writes it."""
         return hashlib.sha256(records.to_json(_Manifest(_SCHEMA, self.files)).encode()).hexdigest()[:12]
 
     def read(self, name: str) -> bytes:
