@@ -228,6 +228,7 @@ def test_the_last_model_is_given_back(bundle: Path, newer: Path) -> None:
         source.decided.release()
         next(items)
         assert [model() for model in (*models, backend)] == [None] * 4
+        source.decided.release(source.number)  # so that it ends
 
 
 def resident() -> int:
