@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, median, stdev
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     Affinity: TypeAlias = Callable[[NDArray[np.floating]], NDArray[np.float64]]
     Adjustment: TypeAlias = Callable[[NDArray[np.floating], NDArray[np.floating]], NDArray[np.float64]]
 
-METHODS = ("source-only", "metfa-vi")
-TRAINING = (*OPTIONS, "--input-size", "56x72", "--steps", "600", "--threads", "1")
+MODELS = (("source-only", 600), ("metfa-vi", 600), ("metfa-vi", 1500))
+"""Methods and steps: not adapted, adapted briefly, and adapted for as long as is the default."""
+
+TRAINING = (*OPTIONS, "--input-size", "56x72", "--threads", "1")
 """Small enough for one CPU core."""
 
 FIRST_SEED = 700
@@ -141,6 +143,26 @@ class Variant:
     adjustment: Adjustment
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that labels the scans.
+
+    Attributes:
+        method: it was trained with.
+        steps: of training.
+        seed: of training.
+    """
+
+    method: str
+    steps: int
+    seed: int
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return the options of ``metfa-train`` that make it."""
+        return ("--method", self.method, "--steps", str(self.steps), "--seed", str(self.seed))
+
+
 NOTHING = "nothing"
 VARIANTS: Mapping[str, Variant] = {
     NOTHING: Variant(1, average),
@@ -162,9 +184,11 @@ VARIANTS: Mapping[str, Variant] = {
     type=click.Path(path_type=Path),
     default=Path("runs/online"),
     show_default=True,
-    help="Bundles METHOD/SEED; those that are not there are trained and exported.",
+    help="Bundles METHOD-STEPS/SEED; those that are not there are trained and exported.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="How many of each method.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="How many networks of each model."
+)
 @click.option("--scans", type=click.IntRange(min=2), default=4, show_default=True)
 @click.option("--seconds", type=click.IntRange(min=10), default=45, show_default=True, help="Of each scan.")
 @click.option(
@@ -172,37 +196,38 @@ VARIANTS: Mapping[str, Variant] = {
 )
 def main(directory: Path, seeds: int, scans: int, seconds: int, output: Path) -> None:
     """Score what networks say of SCANS scans, and what is decided, with and without LAME."""
-    networks = [(method, seed) for method in METHODS for seed in range(seeds)]
-    bundles = [directory / method / str(seed) for method, seed in networks]
-    for bundle, (method, seed) in zip(bundles, networks, strict=True):
-        make_bundle(bundle, *TRAINING, "--method", method, "--seed", seed, export=True)
+    networks = [Network(method, steps, seed) for method, steps in MODELS for seed in range(seeds)]
+    bundles = [directory / f"{network.method}-{network.steps}" / str(network.seed) for network in networks]
+    for bundle, network in zip(bundles, networks, strict=True):
+        make_bundle(bundle, *TRAINING, *network.options, export=True)
     classifiers = [PlaneClassifier.load(bundle, backend="cpu") for bundle in bundles]
     rows = []
     for number in range(FIRST_SEED, FIRST_SEED + scans):
         recorded = record(classifiers, number, seconds)
-        for (method, seed), classifier, scan in zip(networks, classifiers, recorded, strict=True):
+        for network, classifier, scan in zip(networks, classifiers, recorded, strict=True):
             for name, variant in VARIANTS.items():
                 scores = score(scan, classifier.contract, variant)
-                rows.append({"method": method, "seed": seed, "scan": number, "variant": name, **scores})
+                rows.append({**asdict(network), "scan": number, "variant": name, **scores})
     report = {
         "benchmark": "online",
         "host": host(),
         "training": f"metfa-train {' '.join(TRAINING)}",
         "networks": [
             {
-                "method": method,
-                "seed": seed,
+                **asdict(network),
                 "model_sha256": Bundle.open(bundle).files[ONNX],
                 "decision": asdict(classifier.contract.decision),
             }
-            for (method, seed), bundle, classifier in zip(networks, bundles, classifiers, strict=True)
+            for network, bundle, classifier in zip(networks, bundles, classifiers, strict=True)
         ],
         "scans": {"scanner": f"phantom:{SCANNER}", "first_seed": FIRST_SEED, "number": scans, "seconds": seconds},
         "rows": rows,
     }
     write_text(output, json.dumps(report, indent=2) + "\n")
-    for method in METHODS:
-        click.echo(f"\n{method}\n" + table([row for row in rows if row["method"] == method]))
+    for method, steps in MODELS:
+        of_model = [row for row in rows if (row["method"], row["steps"]) == (method, steps)]
+        click.echo(f"\n{method}, {steps} steps\n{table(of_model)}\nminus the same scan without LAME")
+        click.echo(table(differences(of_model)))
 
 
 def score(scan: Scan, contract: ModelContract, variant: Variant) -> dict[str, float | None]:
@@ -251,14 +276,31 @@ _COLUMNS: Mapping[str, str] = {
 }
 
 
-def table(rows: Sequence[Mapping[str, float | str | None]]) -> str:
+def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each score minus that of the same network and scan where nothing is adjusted; None where one has none."""
+    plain = {(row["seed"], row["scan"]): row for row in rows if row["variant"] == NOTHING}
+    return [
+        {
+            "variant": row["variant"],
+            **{
+                column: None if None in {row[column], before[column]} else row[column] - before[column]
+                for column in _COLUMNS
+            },
+        }
+        for row in rows
+        for before in [plain[row["seed"], row["scan"]]]
+    ]
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the mean and standard deviation of each variant's scores, over networks and scans."""
     width = max(map(len, VARIANTS))
     lines = [f"{'':{width}}  " + "  ".join(f"{title:>16}" for title in _COLUMNS.values())]
     for name in VARIANTS:
+        of_variant = [row for row in rows if row["variant"] == name]
         cells = []
         for column in _COLUMNS:
-            values = [value for row in rows if row["variant"] == name and isinstance(value := row[column], float)]
+            values = [row[column] for row in of_variant if row[column] is not None]
             cells.append(f"{mean(values):.3f} ± {stdev(values):.3f}" if len(values) > 1 else "none")
         lines.append(f"{name:{width}}  " + "  ".join(f"{cell:>16}" for cell in cells))
     return "\n".join(lines)
