@@ -1,7 +1,7 @@
 """Whether labels of a live scan gain from LAME, which adjusts them to those of similar frames of the same scan.
 
 Bundles of the phantom label scans of scanner B. LAME sees the last frames of the scan, and adjusts the probabilities of
-the newest one. Frames and decisions are scored with and without it::
+the newest one. Frames and decisions are scored with and without it, and with simpler adjustments::
 
     python -m benchmarks.studies.online
 """
@@ -130,6 +130,12 @@ def average(probabilities: NDArray[np.floating], _embeddings: NDArray[np.floatin
     return np.asarray(probabilities.mean(axis=0), np.float64)
 
 
+def sharpen(probabilities: NDArray[np.floating], _embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return what a quarter of the temperature makes of the last probabilities, float64 [M], to compare with."""
+    powers = probabilities[-1].astype(np.float64) ** 4
+    return np.asarray(powers / powers.sum())
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """A way to adjust the probabilities of the newest frame.
@@ -163,9 +169,8 @@ class Network:
         return ("--method", self.method, "--steps", str(self.steps), "--seed", str(self.seed))
 
 
-NOTHING = "nothing"
 VARIANTS: Mapping[str, Variant] = {
-    NOTHING: Variant(1, average),
+    "nothing": Variant(1, average),
     **{
         f"LAME, 5 neighbours, {frames} frames": Variant(frames, partial(lame, affinity=partial(nearest, neighbours=5)))
         for frames in (8, 16, 32, 64)
@@ -174,7 +179,15 @@ VARIANTS: Mapping[str, Variant] = {
     "LAME, radial, 32 frames": Variant(32, partial(lame, affinity=partial(radial, neighbours=5))),
     "LAME, cosine, 32 frames": Variant(32, partial(lame, affinity=cosines)),
     "mean of 8 frames": Variant(8, average),
+    "a quarter of the temperature": Variant(1, sharpen),
 }
+
+SETTINGS: Mapping[str, tuple[float, float, float]] = {
+    "defaults": (0.8, 150.0, 100.0),
+    "low threshold": (0.55, 150.0, 100.0),
+    "slow": (0.8, 300.0, 900.0),
+}
+"""What frames are decided with: ``enter``, ``smoothing_ms`` and ``dwell_ms``."""
 
 
 @click.command(cls=Command)
@@ -206,8 +219,10 @@ def main(directory: Path, seeds: int, scans: int, seconds: int, output: Path) ->
         recorded = record(classifiers, number, seconds)
         for network, classifier, scan in zip(networks, classifiers, recorded, strict=True):
             for name, variant in VARIANTS.items():
-                scores = score(scan, classifier.contract, variant)
-                rows.append({**asdict(network), "scan": number, "variant": name, **scores})
+                rows += [
+                    {**asdict(network), "scan": number, "variant": name, **scores}
+                    for scores in score(scan, classifier.contract, variant)
+                ]
     report = {
         "benchmark": "online",
         "host": host(),
@@ -226,21 +241,27 @@ def main(directory: Path, seeds: int, scans: int, seconds: int, output: Path) ->
     write_text(output, json.dumps(report, indent=2) + "\n")
     for method, steps in MODELS:
         of_model = [row for row in rows if (row["method"], row["steps"]) == (method, steps)]
-        click.echo(f"\n{method}, {steps} steps\n{table(of_model)}\nminus the same scan without LAME")
-        click.echo(table(differences(of_model)))
+        for settings in SETTINGS:
+            of_settings = [row for row in of_model if row["settings"] == settings]
+            click.echo(f"\n{method}, {steps} steps; {settings}\n{table(of_settings)}")
 
 
-def score(scan: Scan, contract: ModelContract, variant: Variant) -> dict[str, float | None]:
-    """Return the scores of frames and decisions on a scan that is adjusted, and the time that takes."""
+def score(scan: Scan, contract: ModelContract, variant: Variant) -> list[dict[str, Any]]:
+    """Return the scores of frames and decisions on a scan that is adjusted, for each of the settings of decisions."""
     adjusted, microseconds = adjust_scan(scan, contract.labels, variant)
     labels = [prediction.label for prediction in adjusted.predictions]
     truth = [plane or BACKGROUND for plane in scan.truth]
-    return {
+    of_frames = {
         "f1": float(f1_score(truth, labels, labels=contract.labels, average="macro")),
-        "accuracy": float(mean(label == true for label, true in zip(labels, truth, strict=True))),
-        **asdict(judge(decide(adjusted, contract.decision, contract.labels), scan.truth)),
+        "accuracy": mean(label == true for label, true in zip(labels, truth, strict=True)),
         "microseconds": microseconds,
     }
+    scores = []
+    for name, (enter, smoothing_ms, dwell_ms) in SETTINGS.items():
+        spec = replace(contract.decision, enter=enter, smoothing_ms=smoothing_ms, dwell_ms=dwell_ms)
+        of_events = asdict(judge(decide(adjusted, spec, contract.labels), scan.truth))
+        scores.append({"settings": name, **of_frames, **of_events})
+    return scores
 
 
 def adjust_scan(scan: Scan, labels: Sequence[str], variant: Variant) -> tuple[Scan, float]:
@@ -274,22 +295,6 @@ _COLUMNS: Mapping[str, str] = {
     "seconds_to_detection": "delay, s",
     "microseconds": "µs/frame",
 }
-
-
-def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return each score minus that of the same network and scan where nothing is adjusted; None where one has none."""
-    plain = {(row["seed"], row["scan"]): row for row in rows if row["variant"] == NOTHING}
-    return [
-        {
-            "variant": row["variant"],
-            **{
-                column: None if None in {row[column], before[column]} else row[column] - before[column]
-                for column in _COLUMNS
-            },
-        }
-        for row in rows
-        for before in [plain[row["seed"], row["scan"]]]
-    ]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

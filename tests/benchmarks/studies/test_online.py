@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from benchmarks.decisions.scans import Scan
-from benchmarks.studies.online import Variant, adjust, adjust_scan, average, cosines, lame, nearest, radial
+from benchmarks.studies.online import Variant, adjust, adjust_scan, average, cosines, lame, nearest, radial, sharpen
 
 from metfa.runtime import Prediction
 
@@ -139,3 +139,12 @@ def test_a_frame_is_adjusted_by_the_frames_before_it_alone() -> None:
     assert adjusted.predictions[2].confidence == pytest.approx(2 / 3)
     assert adjusted.truth == truth
     assert microseconds > 0
+
+
+def test_a_quarter_of_the_temperature_sharpens_the_last_frame() -> None:
+    logits = np.array([[9.0, 0.0, 0.0], [2.0, 0.0, -1.0]])
+    powers = np.exp(logits)
+    sharp = np.exp(4 * logits[-1])
+    np.testing.assert_allclose(
+        sharpen(powers / powers.sum(axis=1, keepdims=True), np.zeros((2, 0))), sharp / sharp.sum(), rtol=1e-9
+    )
