@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from benchmarks.decisions.scans import Scan
-from benchmarks.studies.online import Variant, adjust, adjust_scan, average, cosines, lame, nearest, radial, sharpen
+from benchmarks.studies.online import (
+    Variant,
+    adjust,
+    adjust_scan,
+    average,
+    cosines,
+    lame,
+    nearest,
+    radial,
+    sharpen,
+    table,
+)
 
 from metfa.runtime import Prediction
 
@@ -148,3 +159,15 @@ def test_a_quarter_of_the_temperature_sharpens_the_last_frame() -> None:
     np.testing.assert_allclose(
         sharpen(powers / powers.sum(axis=1, keepdims=True), np.zeros((2, 0))), sharp / sharp.sum(), rtol=1e-9
     )
+
+
+def test_the_table_has_means_and_spreads_of_what_is_known() -> None:
+    scores = {"accuracy": 0.5, "precision": 1.0, "recall": 0.0, "false_per_minute": 0.0, "microseconds": 7.0}
+    delays = (0.25, 0.75, None)
+    rows = [
+        {"variant": "nothing", "f1": f1, "seconds_to_detection": delay, **scores}
+        for f1, delay in zip((0.1, 0.2, 0.3), delays, strict=True)
+    ]
+    line = next(line for line in table(rows).splitlines() if line.startswith("nothing"))
+    assert "0.200 ± 0.100" in line
+    assert "0.500 ± 0.354" in line
