@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metfa.runtime.sinks.dashboard.http import MAX_HEAD_BYTES, TEXT, Connection, RefusalError, Request, Response
+from metfa.runtime.web.http import MAX_HEAD_BYTES, TEXT, Connection, RefusalError, Request, Response
 
 HOST = b"Host: localhost:8080\r\n"
 
