@@ -577,7 +577,7 @@ def test_a_mistake_of_the_server_is_reported_and_the_stream_goes_on(
             time.sleep(0.001)
         assert not feeds.failed
     assert said == [
-        "dashboard: left out from here on: expected the dashboard to go on, "
+        "dashboard: left out from here on: expected the web server to go on, "
         "received ZeroDivisionError: division by zero; report this as a bug"
     ]
     with pytest.raises(OutputError):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from ..errors import OutputError
 from .access import WrongTokenError
 from .http import MAX_HEAD_BYTES, Connection, RefusalError
 
@@ -82,6 +83,19 @@ class WebServer:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
+
+    def refuse_to_go_on_broken(self) -> None:
+        """Do nothing while the server is well.
+
+        Raises:
+            OutputError: it made a mistake.
+        """
+        if self.error is not None:
+            raise OutputError(
+                expected="the web server to go on",
+                received=f"{type(self.error).__name__}: {self.error}",
+                remedy="report this as a bug",
+            )
 
     def _run(self) -> None:
         with self._listening:

@@ -58,12 +58,7 @@ class Dashboard:
         Raises:
             OutputError: it made a mistake.
         """
-        if self._server.error is not None:
-            raise OutputError(
-                expected="the dashboard to go on",
-                received=f"{type(self._server.error).__name__}: {self._server.error}",
-                remedy="report this as a bug",
-            )
+        self._server.refuse_to_go_on_broken()
 
     async def _answer(self, request: Request, ended: asyncio.Event) -> Response:
         return await answer(request, self._boards, ended)
