@@ -50,7 +50,7 @@ function take(news) {
   news.classes.forEach((each, place) => {
     const button = element("classes").children[place].firstChild;
     button.classList.toggle("full", news.counts[place] >= news.wanted);
-    button.querySelector("output").textContent = `${news.counts[place]} of ${news.wanted}`;
+    button.querySelector("b").textContent = `${news.counts[place]} of ${news.wanted}`;
     button.querySelector("progress").value = Math.min(news.counts[place], news.wanted);
   });
   const labelled = news.counts.reduce((sum, count) => sum + count, 0);
@@ -67,7 +67,7 @@ function build(news) {
   element("classes").replaceChildren(...news.classes.map((each) => {
     const button = document.createElement("button");
     const progress = document.createElement("progress");
-    const parts = ["kbd", "span", "output"].map((tag) => document.createElement(tag));
+    const parts = ["kbd", "span", "b"].map((tag) => document.createElement(tag));
     parts[0].textContent = each.key.toUpperCase();
     parts[1].textContent = each.name;
     progress.max = news.wanted;

@@ -66,7 +66,7 @@ class LabellingSite:
         except MetfaError as error:
             return _problem(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
         classes = [{"name": each.name, "key": each.key} for each in session.classes]
-        about = {"folder": session.folder.name, "table": str(session.labels.path), "wanted": session.wanted}
+        about = {"folder": session.folder.name, "table": session.labels.path.name, "wanted": session.wanted}
         return _json({**about, "classes": classes, **asdict(state)}, HTTPStatus.OK)
 
     def _picture(self, name: str) -> Response:
