@@ -19,7 +19,7 @@ from .folder import still
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NUMBER, WANTED = 200, 5
+NUMBER, WANTED = 120, 5
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,12 @@ def unanswered(frames: int) -> NDArray[np.int64]:
 def answers_needed(order: Order, planes: NDArray[np.int64], skipped: int = 0) -> int:
     """Return how many answers a user gives until every class has its labels; every other one of the first is a skip."""
     answers = unanswered(len(planes))
-    for given in range(len(planes)):
+    for number in range(len(planes)):
         counts = np.bincount(answers[answers >= 0], minlength=planes.max() + 1)
         if counts.min() >= WANTED:
-            return given
+            return number
         (frame,) = order.first(1, answers, WANTED)
-        answers[frame] = SKIPPED if given < 2 * skipped and given % 2 else planes[frame]
+        answers[frame] = SKIPPED if number < 2 * skipped and number % 2 else planes[frame]
     return len(planes)
 
 

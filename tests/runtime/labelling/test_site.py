@@ -153,7 +153,7 @@ def test_of_two_answers_the_first_counts(url: str, folder: Path) -> None:
     name = state(url)["queue"][0]
     statuses: list[int] = []
     threads = [
-        threading.Thread(target=lambda label=label: statuses.append(answer(url, name, label)))  # type: ignore[misc]
+        threading.Thread(target=lambda label=label: statuses.append(answer(url, name, label)))
         for label in ("Femur", "Lips", "", "LVOT")
     ]
     for thread in threads:
