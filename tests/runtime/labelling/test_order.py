@@ -86,8 +86,14 @@ def test_a_rare_class_is_found_where_another_is_everywhere() -> None:
 
 def test_the_uncertain_comes_before_the_certain_where_all_else_is_alike() -> None:
     vectors = np.eye(4, dtype=np.float32)
-    probabilities = np.array([[0.95, 0.05], [0.05, 0.95], [0.5, 0.5], [0.95, 0.05]], np.float32)
+    sure = 15 / 16  # sums are exact
+    probabilities = np.array([[sure, 1 - sure], [1 - sure, sure], [0.5, 0.5], [sure, 1 - sure]], np.float32)
     assert Order(vectors, probabilities).first(1, unanswered(4), WANTED) == [2]
+
+
+def test_the_novel_comes_before_the_usual_where_all_else_is_alike() -> None:
+    vectors = np.array([[1, 0], [1, 0.01], [0, 1], [0, 1.01], [-1, -0.4]], np.float32)
+    assert Order(vectors, equal(5, 2)).first(1, unanswered(5), WANTED) == [4]
 
 
 def test_clusters_take_turns() -> None:
