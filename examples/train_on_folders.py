@@ -20,9 +20,9 @@ def main(source: str, target: str, bundle: str, **settings: Any) -> None:
     if evaluation is None:
         print(f"Interrupted. To go on: metfa-train --resume --bundle {bundle}")
         return
-    print(f"{evaluation.method}: macro F1 on the source {evaluation.source.f1:.3f}")
-    if evaluation.target is not None:
-        print(f"macro F1 on the target {evaluation.target.f1:.3f}")
+    for role, scores in (("source", evaluation.source), ("target", evaluation.target)):
+        if scores is not None:
+            print(f"{evaluation.method}: macro F1 on the {role} {scores.f1:.3f}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,9 +40,9 @@ class Result:
 
 
 COLUMNS: dict[str, Callable[[Evaluation], float]] = {
-    "source F1": lambda e: e.source.f1,
-    "source recall": lambda e: e.source.recall,
-    "source precision": lambda e: e.source.precision,
+    "source F1": lambda e: math.nan if e.source is None else e.source.f1,
+    "source recall": lambda e: math.nan if e.source is None else e.source.recall,
+    "source precision": lambda e: math.nan if e.source is None else e.source.precision,
     "target F1": lambda e: _target(e).f1,
     "target recall": lambda e: _target(e).recall,
     "target precision": lambda e: _target(e).precision,

@@ -40,7 +40,7 @@ NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite",
 """Options of ``metfa-train`` that say where and how, not what."""
 
 
-OF_THE_TABLE = {"source", "target", "source_region", "target_region", "method", "seed"}
+OF_THE_TABLE = {"source", "target", "source_region", "target_region", "method", "seed", "origin", "labelled_target"}
 """Options that the table gives each run itself."""
 
 
@@ -121,11 +121,19 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training run of a table."""
+    """One training run of a table.
+
+    Attributes:
+        direction: from which domain to which.
+        method: what it trains.
+        seed: of everything.
+        options: of ``metfa-train``, for this run alone.
+    """
 
     direction: Direction
     method: MethodName
     seed: int
+    options: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -218,8 +226,11 @@ def _carry_out(run: Run, bundle: Path, options: tuple[str, ...]) -> str:
 
 
 def _arguments(run: Run) -> Iterator[str]:
-    for role, domain in (("source", run.direction.source), ("target", run.direction.target)):
+    roles = {"source": run.direction.source, "target": run.direction.target}
+    if "--from" in run.options:  # of which the source is known
+        del roles["source"]
+    for role, domain in roles.items():
         yield from (f"--{role}", domain.specification)
         if domain.region:
             yield from (f"--{role}-roi", str(domain.region))
-    yield from ("--method", run.method, "--seed", str(run.seed))
+    yield from ("--method", run.method, "--seed", str(run.seed), *run.options)

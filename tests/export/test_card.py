@@ -197,7 +197,7 @@ def test_the_data_are_counted_by_class_and_split(trained: Path) -> None:
         skipped={"truncated | file": 2},
     )
     target = dataclasses.replace(source, patients_unknown=True)
-    add(trained, DATA, records.to_json(DataReport(SCHEMA, source, target)))
+    add(trained, DATA, records.to_json(DataReport(SCHEMA, source, target, labelled={"Femur": 3})))
     write_card(Bundle.open(trained))
     text = (trained / CARD).read_text(encoding="utf-8")
     assert text.count("No patient is named: held-out images may be of patients that were trained on") == 1

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from metfa.runtime import Decision, Frame, Observation, Prediction
+from metfa.runtime import Decision, Frame, ModelIdentity, Observation, Prediction
 from metfa.runtime.bundle import directory as bundles
 from metfa.runtime.bundle.contract import (
     METADATA_KEY,
@@ -127,8 +127,13 @@ class FakeClassifier:
     ) -> None:
         self.contract = contract
         self.concurrency = concurrency
+        self.identity = ModelIdentity("", "a function")
         self.restarts = 0
         self._classify = classify
+
+    @property
+    def current(self) -> FakeClassifier:
+        return self
 
     def locate(self, image: Image, declared: Region | None = None) -> Region | None:
         return declared

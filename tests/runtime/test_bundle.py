@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -29,6 +30,10 @@ def test_a_bundle_is_opened(bundle: Path, contract: ModelContract) -> None:
     assert opened.read(bundles.ONNX) == (bundle / bundles.ONNX).read_bytes()
     assert opened.matching("*.onnx") == [bundles.ONNX]
     assert opened.matching(bundles.ENGINE_PATTERN) == []
+
+
+def test_a_bundle_is_known_by_the_sha256_of_its_manifest(bundle: Path) -> None:
+    assert Bundle.open(bundle).digest == hashlib.sha256((bundle / bundles.MANIFEST).read_bytes()).hexdigest()[:12]
 
 
 def test_no_bundle(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_a_stream_as_prometheus_reads_it() -> None:
         ("metfa_label_frames_total", "label", r"a \"b\"\\\n"): 1,
         ("metfa_plane_events_total", "plane", "4CH"): 2,
         ("metfa_sink_dropped_total", "sink", "video"): 1,
+        ("metfa_bundle_exchanges_total", "", ""): 0,
     }
     assert {name for name, kind in kinds.items() if kind == "counter"} == {n for n in kinds if n.endswith("_total")}
 

@@ -194,7 +194,7 @@ def test_a_stream_says_once_what_its_scanner_is_like() -> None:
             assert len(said) == (number >= MIN_LOOKS - 1)
         assert said[0].startswith("scanner check: In grey levels and texture, these images look like those of coarse, ")
         assert re.search(r"\(Distance \d+\.\d from fine, 0\.\d from coarse; the limit is 1\.\)$", said[0])
-        assert sink.report().verdict == "target"
+        assert sink.finding()[0].verdict == "target"
         for number in range(60, 400):
             sink.write(observe(COARSEST, number))
     assert len(said) == 2
@@ -223,7 +223,7 @@ def test_a_new_session_may_be_another_scanner() -> None:
         for number in range(MIN_LOOKS):
             sink.write(observe(FINE, number))
         sink.write(observe(COARSE, MIN_LOOKS, session=1))
-        assert sink.report().looks == 1
+        assert sink.finding()[0].looks == 1
     assert said == [said[0]]
     assert "look like those of fine, which" in said[0]
 
@@ -245,7 +245,7 @@ def test_a_scanner_is_called_by_the_end_of_its_path(name: str, shown: str) -> No
 def test_pictures_that_show_nothing_tell_nothing(status: Unusable) -> None:
     with ScannerSink(KNOWN, print) as sink:
         sink.write(replace(observe(FINE, 0), decision=Decision(status, None, 0.0)))
-    assert sink.report().looks == 0
+    assert sink.finding()[0].looks == 0
 
 
 def with_scanners(bundle: Path, content: bytes) -> Bundle:

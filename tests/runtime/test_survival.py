@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     from metfa.runtime import Prediction
 
-COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
+RUN = "from metfa.runtime.cli import run; run()"
+COMMAND = [sys.executable, "-c", RUN]
 HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
 ENDING_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 
@@ -85,19 +86,24 @@ class Camera:
 
 @contextmanager
 def streaming(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Stream with a terminal: what SIGHUP says of it ends the stream."""
+    master, terminal = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [sys.executable, "-c", f"import os; os.open({os.ttyname(terminal)!r}, os.O_RDWR); {RUN}", *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=HEADLESS,
+        start_new_session=True,  # whose first terminal is its own
     )
     try:
         yield process
     finally:
         process.kill()
         process.communicate(timeout=20)
+        os.close(master)
+        os.close(terminal)
 
 
 def wait_for(process: subprocess.Popen[str], beginning: str) -> None:

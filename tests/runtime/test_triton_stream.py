@@ -10,18 +10,22 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from metfa.runtime.bundle.contract import Normalisation
 from metfa.runtime.bundle.served import SERVED_KEY, ServedFiles
 
-from .conftest import write_clip
+from .conftest import make_bundle, write_clip
 from .triton_server import TritonServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from metfa.runtime.bundle.contract import ModelContract
 
 PATIENT = (  # a busy machine is no server that is away
     "from metfa.runtime.backends.triton import TritonConnection\n"
@@ -46,13 +50,15 @@ def command(*arguments: str | Path, nature: str = PATIENT) -> list[str]:
 
 
 @contextmanager
-def streaming(*arguments: str | Path, nature: str = PATIENT) -> Iterator[subprocess.Popen[str]]:
+def streaming(*arguments: str | Path, nature: str = PATIENT, service: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """Stream; as a service without a terminal."""
     process = subprocess.Popen(
         command(*arguments, nature=nature),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=HEADLESS,
+        start_new_session=service,
     )
     try:
         yield process
@@ -236,3 +242,29 @@ def test_what_names_no_server_is_a_usage_error(bundle: Path, backend: str, said:
     assert result.stderr.startswith("Error: Invalid value for '--backend': ")
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_bundle_is_taken_once_the_server_has_its_model(
+    server: TritonServer, bundle: Path, contract: ModelContract, tmp_path: Path
+) -> None:
+    dimmed = replace(contract, input=replace(contract.input, normalisation=Normalisation("fixed", 0.5 / 255, 0.0)))
+    arguments: list[str | Path] = ["--bundle", bundle, "--device", "phantom:B", "--backend", f"{server.address},cpu"]
+    with streaming(*arguments, service=True) as it:
+        next_line(it, "backend: Triton 0.0.0 ")
+        next_line(it, "source: ")
+        server.wait_for_frames(3)
+        make_bundle(bundle, dimmed)
+        it.send_signal(signal.SIGHUP)
+        next_line(it, f"bundle: not exchanged: expected the contract of {bundle} in the model metfa ")
+        server.wait_for_frames(3)
+        server.stop()
+        next_line(it, "backend: away: ")
+        with TritonServer(bundle, tmp_path / "newer", port=server.port) as newer:
+            next_line(it, "backend: not back: ")
+            it.send_signal(signal.SIGHUP)
+            next_line(it, "backend: Triton 0.0.0 ")
+            next_line(it, "bundle: ")
+            newer.wait_for_frames(3)
+            it.send_signal(signal.SIGTERM)
+            it.communicate(timeout=20)
+    assert it.returncode == 0

@@ -44,7 +44,7 @@ class TritonServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         batches: of how many frames each request was.
     """
 
-    def __init__(self, bundle: Path, repository: Path) -> None:
+    def __init__(self, bundle: Path, repository: Path, *, port: int = 0) -> None:
         model = write_triton_repository(Bundle.open(bundle), repository)
         self.config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
         (version,) = (path for path in model.iterdir() if path.is_dir())
@@ -55,7 +55,7 @@ class TritonServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         self.spoil: Callable[[Any], object] = lambda response: None
         self.frames = 0
         self.batches: list[int] = []
-        self.port = 0
+        self.port = port
         self._session = onnxruntime.InferenceSession(version / "model.onnx")
         self._changed = threading.Condition()
         self._server: grpc.Server | None = None

@@ -67,7 +67,7 @@ def test_weights_of_another_encoder_are_refused_before_anything_is_read(
         "of strided; choose --encoder strided": ("--encoder", "sononet16", "--init", tmp_path / "small"),
         "No such file": ("--encoder", "sononet16", "--init", tmp_path / "absent.npz"),
         "received a directory without bundle.json": ("--encoder", "sononet16", "--init", source),
-        "expected --init with --freeze-encoder": ("--freeze-encoder",),
+        "expected --init or --from with --freeze-encoder": ("--freeze-encoder",),
     }
     for reason, options in refused.items():
         result = train(source, Path("/nowhere"), tmp_path / "bundle", *options)

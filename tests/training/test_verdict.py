@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metfa.training.cli.train import _how_chosen
+from metfa.training.cli.summary import _how_chosen
 from metfa.training.config import TrainingConfig
 from metfa.training.evaluation.model import infer, label_augmented
 from metfa.training.names import DEFAULTS, MethodName

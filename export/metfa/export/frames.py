@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metfa.runtime.bundle.directory import REFERENCE
-from metfa.runtime.errors import SourceError
+from metfa.runtime.errors import MetfaError, SourceError
 from metfa.runtime.imaging.preprocess import preprocess
 from metfa.runtime.imaging.sector import SectorTracker
 from metfa.training.data.readers import list_domain
@@ -76,7 +76,9 @@ def read_frames(spec: str, size: InputSpec, region: Roi, limit: int = LIMIT) -> 
 
 
 def default_frames(bundle: Bundle | None, size: InputSpec) -> tuple[FrameSet, ...]:
-    """Return the reference frames of both domains that training left in ``bundle``, or else stills of the phantom.
+    """Return the reference frames that training left in ``bundle``, or else the target's, or stills of the phantom.
+
+    Where training was to leave no frames, the target is read again if it is there.
 
     Raises:
         BundleError: the reference frames are damaged.
@@ -84,10 +86,16 @@ def default_frames(bundle: Bundle | None, size: InputSpec) -> tuple[FrameSet, ..
     if bundle is not None and REFERENCE in bundle.files:
         reference = load_reference(bundle)
         source_labels = reference.source_labels.numpy()
-        return (
-            FrameSet("target", "unlabelled, held out", reference.target.numpy()),
-            FrameSet("source", "labelled, held out for validation", reference.source.numpy(), source_labels),
-        )
+        of_target = FrameSet("target", "unlabelled, held out", reference.target.numpy())
+        if not len(source_labels):  # the source's images were not there
+            return (of_target,)
+        held_out = "labelled, held out for validation"
+        return of_target, FrameSet("source", held_out, reference.source.numpy(), source_labels)
+    target = bundle.contract.provenance.target if bundle is not None else None
+    if target is not None and target != _PHANTOM:
+        with suppress(MetfaError):
+            read = read_frames(target, size, size.region)
+            return (FrameSet("target", "of all that is there, as the bundle holds none", read.frames),)
     frames = read_frames(_PHANTOM, size, None, _STILLS)
     return (FrameSet(_PHANTOM, "for want of frames of the scanner; name some with --frames", frames.frames),)
 

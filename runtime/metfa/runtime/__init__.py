@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from .bundle.directory import Bundle
     from .classifier import PlaneClassifier
     from .errors import MetfaError
-    from .frame import Decision, Frame, Observation, PlaneEvent, Prediction
+    from .frame import Decision, Frame, ModelIdentity, Observation, PlaneEvent, Prediction
     from .imaging.images import read_image
     from .sources import CaptureFormat, Source, open_source
+    from .streaming.exchange import ExchangeableClassifier
     from .streaming.loop import stream
     from .streaming.many import stream_many
     from .streaming.summary import StreamStatistics, StreamSummary
@@ -33,9 +34,11 @@ __all__ = [
     "CaptureFormat",
     "Decision",
     "DecisionSpec",
+    "ExchangeableClassifier",
     "Frame",
     "MetfaError",
     "ModelContract",
+    "ModelIdentity",
     "Observation",
     "PlaneClassifier",
     "PlaneEvent",
@@ -55,9 +58,11 @@ _MODULES = {
     "CaptureFormat": "sources",
     "Decision": "frame",
     "DecisionSpec": "bundle.contract",
+    "ExchangeableClassifier": "streaming.exchange",
     "Frame": "frame",
     "MetfaError": "errors",
     "ModelContract": "bundle.contract",
+    "ModelIdentity": "frame",
     "Observation": "frame",
     "PlaneClassifier": "classifier",
     "PlaneEvent": "frame",

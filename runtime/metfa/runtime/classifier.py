@@ -11,7 +11,7 @@ from .backends.batching import BatchingBackend
 from .backends.choice import load_backend
 from .bundle.directory import Bundle
 from .errors import BackendError, SourceError
-from .frame import Prediction
+from .frame import ModelIdentity, Prediction
 from .imaging.coded import CodedImage
 from .imaging.preprocess import preprocess
 from .imaging.sector import SectorTracker
@@ -35,6 +35,7 @@ class PlaneClassifier:
         concurrency: how many threads may be in :meth:`classify` at once.
         backend_choice: which engine runs it.
         backend_refusals: why each faster one does not, the fastest first.
+        identity: which model it is.
         sector: which part of each image the model sees.
     """
 
@@ -45,11 +46,13 @@ class PlaneClassifier:
         *,
         region: Roi | Literal["contract"] = "contract",
         backend_refusals: tuple[str, ...] = (),
+        bundle: str = "",
     ) -> None:
         self.contract = contract
         self.concurrency = backend.concurrency
         self.backend_choice = backend.description
         self.backend_refusals = backend_refusals
+        self.identity = ModelIdentity(bundle, backend.description)
         self._backend = backend
         self._region: Roi = contract.input.region if region == "contract" else region
         self.sector = SectorTracker(self._region)
@@ -57,7 +60,7 @@ class PlaneClassifier:
     @classmethod
     def load(
         cls,
-        directory: Path | str,
+        bundle: Bundle | Path | str,
         *,
         backend: str | None = None,
         precision: Precision | None = None,
@@ -68,7 +71,7 @@ class PlaneClassifier:
         """Load a bundle and run the model once, so that the first frame is as fast as the rest.
 
         Args:
-            directory: the bundle.
+            bundle: the bundle, or its directory.
             backend: one backend or server, as ``--backend`` of ``metfa-stream``; None for the best on this host.
             precision: one precision, or None for the backend's default.
             region: the part of each frame that the model sees: a region, ``auto`` for the sector, None for all
@@ -80,11 +83,17 @@ class PlaneClassifier:
             BundleError, ContractError, BackendError: the bundle cannot be run here; the message says why.
             ExportError, OutputError: an engine that ``rebuild`` asked for cannot be built or written.
         """
-        bundle = Bundle.open(Path(directory))
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(Path(bundle))
         loaded, refusals = load_backend(bundle, backend, precision, rebuild=rebuild, notify=notify)
         size = bundle.contract.input
         loaded.infer(np.zeros((1, 1, size.height, size.width), np.uint8))
-        return cls(bundle.contract, loaded, region=region, backend_refusals=refusals)
+        return cls(bundle.contract, loaded, region=region, backend_refusals=refusals, bundle=bundle.digest)
+
+    @property
+    def current(self) -> PlaneClassifier:
+        """Itself; of an :class:`~metfa.runtime.streaming.exchange.ExchangeableClassifier`, what serves now."""
+        return self
 
     def __call__(self, image: Image) -> Prediction:
         """Classify one image, uint8 [H, W] or [H, W, 3] (BGR) of any size, or the ``pixels`` of a frame.
@@ -146,9 +155,22 @@ class PlaneClassifier:
         """
         backend = BatchingBackend(self._backend)
         return [
-            PlaneClassifier(self.contract, backend, region=self._region, backend_refusals=self.backend_refusals)
+            PlaneClassifier(
+                self.contract,
+                backend,
+                region=self._region,
+                backend_refusals=self.backend_refusals,
+                bundle=self.identity.bundle,
+            )
             for _ in range(number)
         ]
+
+    def succeed(self, previous: PlaneClassifier) -> None:
+        """Follow another on the same stream: a sector that was found stays, unless another region is to be seen."""
+        if self._region == previous._region:
+            self.sector = previous.sector
+        else:
+            self.sector.report = previous.sector.report
 
     def restart(self) -> None:
         """Look for the sector anew: frames of another scanner or layout may follow."""

@@ -83,6 +83,7 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     show_default=True,
     help="What the model computes in: auto is FP16 on a GPU, where the bundle has it, and FP32 elsewhere.",
 )
+@_model("--watch", is_flag=True, help="Take a newer bundle as soon as it has replaced this one, without a restart.")
 @_model("--rebuild", is_flag=True, help="Build a TensorRT engine here, where the bundle has none that fits.")
 @_decision(
     "--enter",
@@ -156,15 +157,17 @@ def main(**options: Any) -> None:
 
     Several devices are streamed side by side through one model: each has files of its own, which end with its name.
 
-    Ends with the source, on Ctrl-C, SIGTERM or SIGHUP, or when the window is closed; all files are complete then.
+    Ends with the source, on Ctrl-C or SIGTERM, when the window is closed, or on SIGHUP when the terminal is gone; all
+    files are complete then. Without a terminal, as a service, SIGHUP takes the newer bundle that has replaced this one.
     """
     if not options["device"] and options["devices"] is None:
         raise click.UsageError("expected --device or --devices, received neither; give for example --device 0")
-    # What takes long to import (NumPy, OpenCV) is imported here, so that --help answers at once.
-    from .streaming.options import StreamOptions
-    from .streaming.session import run_session
+    with command.reload_requests() as reload:
+        # What takes long to import (NumPy, OpenCV) is imported here, so that --help answers at once.
+        from .streaming.options import StreamOptions
+        from .streaming.session import run_session
 
-    run_session(StreamOptions(**options))
+        run_session(StreamOptions(**options), reload)
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from .errors import MetfaError, MissingExtraError, OutputError
 from .text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import FrameType
 
 INTERRUPTED = 130
@@ -159,10 +159,39 @@ def _open_standard_streams() -> None:
 
 
 def _ending_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that end a command as Ctrl-C does; nohup has SIGHUP ignored, and that stays so."""
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        return (signal.SIGTERM,)
-    return (signal.SIGTERM, signal.SIGHUP)
+    """Return the signals that end a command as Ctrl-C does.
+
+    SIGHUP is none where somebody else has said what it does: nohup has it ignored, :func:`reload_requests` taken.
+    """
+    if signal.getsignal(signal.SIGHUP) in {signal.SIG_DFL, signal.default_int_handler}:
+        return (signal.SIGTERM, signal.SIGHUP)
+    return (signal.SIGTERM,)
+
+
+@contextmanager
+def reload_requests() -> Iterator[threading.Event]:
+    """Yield an event that SIGHUP sets where the process has no terminal, as a service. For the main thread.
+
+    With a terminal, SIGHUP says that it is gone, and ends the command; that stays so.
+    """
+    requested = threading.Event()
+    if signal.SIGHUP not in _ending_signals() or _has_terminal():
+        yield requested
+        return
+    previous = signal.signal(signal.SIGHUP, lambda number, frame: requested.set())
+    try:
+        yield requested
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+def _has_terminal() -> bool:
+    """Return whether a terminal can send signals to the process, whatever its standard streams are."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def typed_arguments() -> tuple[str, ...]:
@@ -203,9 +232,10 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 class Interruption:
-    """Remembers Ctrl-C, SIGTERM and SIGHUP, so that a loop can end between two steps; Ctrl-C after one interrupts.
+    """Remembers what ends a command, so that a loop can end between two steps; Ctrl-C after another signal interrupts.
 
-    Use as a context manager, in the main thread; ``requested`` turns true on the first signal.
+    That is Ctrl-C, SIGTERM and, unless it means something else, SIGHUP. Use as a context manager, in the main thread;
+    ``requested`` turns true on the first signal.
     """
 
     def __init__(self) -> None:

@@ -124,6 +124,22 @@ class PlaneEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model it is, and what runs it.
+
+    Attributes:
+        bundle: the digest of its bundle; empty where it is of none.
+        backend: what runs it, in a few words.
+    """
+
+    bundle: str
+    backend: str
+
+    def __str__(self) -> str:
+        return f"bundle {self.bundle}, {self.backend}" if self.bundle else self.backend
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """A frame, what was made of it, and when that was there.
 
@@ -134,6 +150,7 @@ class Observation:
         time: seconds into the stream: into the recording, or since the first frame of a live source.
         decided_at: seconds on the same clock as ``frame.captured_at``.
         region: the part of the frame that the model saw; None where that is all of it.
+        model: what classified the frame, where that is known.
     """
 
     frame: Frame
@@ -142,6 +159,7 @@ class Observation:
     time: float
     decided_at: float
     region: Region | None = None
+    model: ModelIdentity | None = None
 
     @property
     def latency_ms(self) -> float:

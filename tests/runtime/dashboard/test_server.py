@@ -295,7 +295,8 @@ def test_a_viewer_is_told_of_the_scanner(
     reference = ScannerReference("A", points[0], points * FEATURES, points, 1.0)
     target = replace(reference, name="B") if report.target is not None else None
     scanner = ScannerSink(ScannerStatistics(1, reference, target), notify=print)
-    monkeypatch.setattr(scanner, "report", lambda: report)
+    _, names = scanner.finding()
+    monkeypatch.setattr(scanner, "finding", lambda: (report, names))
     with Stream(scanner=scanner) as stream, closing(Viewer(stream)) as viewer:
         assert viewer.next("statistics")["scanner"] == told
 

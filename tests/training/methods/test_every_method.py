@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DETERMINISTIC = {"network.encoder", "network.embedding.mean", "network.classifier"}
 GAUSSIAN = DETERMINISTIC | {"network.embedding.log_variance"}
-RECONSTRUCTING = GAUSSIAN | {"reconstruct_source", "reconstruct_target"}
+RECONSTRUCTING = GAUSSIAN | {"decoders"}
 
 MOVED: dict[tuple[MethodName, int], set[str]] = {
     **{(name, 0): DETERMINISTIC for name in ("source-only", "adabn", "mme", "fine-tuned", "fully-supervised")},

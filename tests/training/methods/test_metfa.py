@@ -65,7 +65,7 @@ def test_the_terms_are_those_of_the_equations_for_each_domain(config: TrainingCo
     z = gaussian.sample(noise()).tensor_split([len(batch.labels)])
     logits = [network.classifier(part) for part in z]
     pseudo_labels = logits[1].argmax(dim=1)
-    reconstruct = (method.reconstruct_source, method.reconstruct_target)
+    reconstruct = list(method.decoders)
     expected = {
         "ce": torch.nn.functional.cross_entropy(logits[0], batch.labels),
         "prior": 2 * losses.prior(gaussian.mean, gaussian.log_variance),  # of halves of the same size

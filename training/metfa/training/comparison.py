@@ -151,8 +151,8 @@ class Contender:
 def contenders(trainings: Sequence[Training], pair: DomainPair, fabric: Fabric) -> Iterator[Contender]:
     """Yield what was trained, in the order of the tables; methods that packages add come last.
 
-    Beside adabn, where there are several, comes source-only. The training of both is the same. They differ in the
-    batch-norm statistics, and in which candidate is chosen.
+    Beside adabn, where there are several, comes source-only, unless the source's images are not there. The training of
+    both is the same. They differ in the batch-norm statistics, and in which candidate is chosen.
 
     Args:
         trainings: at least one.
@@ -162,9 +162,10 @@ def contenders(trainings: Sequence[Training], pair: DomainPair, fabric: Fabric) 
     order = {name: place for place, name in enumerate(METHODS)}
     for training in sorted(trainings, key=lambda each: order.get(each.run.method.config.method, len(order))):
         run = training.run
-        if run.method.config.method == "adabn" and len(trainings) > 1:
+        config = run.method.config
+        if config.method == "adabn" and len(trainings) > 1 and not config.origin:
             yield _source_only(training, pair, fabric)
-        yield _contender(run.method.config.method, training, run.validators, run.selected, pair, fabric)
+        yield _contender(config.method, training, run.validators, run.selected, pair, fabric)
 
 
 def _source_only(training: Training, pair: DomainPair, fabric: Fabric) -> Contender:
@@ -189,12 +190,14 @@ def _contender(
     fabric: Fabric,
 ) -> Contender:
     run = training.run
-    network, _ = _networks(run, method, selected, fabric)
+    network, on_source = _networks(run, method, selected, fabric)
+    if not run.method.config.origin:  # embeddings that are drawn are those of the source's own network
+        on_source = network
     source, target = (run.trained_on(pair.frames(role, "train")) for role in ROLES)
     of_source, of_target = (spread(len(store.frames), JUDGED_FRAMES) for store in (source, target))
     said = infer(network, target.frames[of_target])
     labels, classes = said.logits.argmax(axis=1), source.labels[of_source]
-    reverse = reverse_accuracy(said.embedding, labels, infer(network, source.frames[of_source]).embedding, classes)
+    reverse = reverse_accuracy(said.embedding, labels, infer(on_source, source.frames[of_source]).embedding, classes)
     augmentation = replace(run.method.config.augmentation, extended=True)
     views = make_views(target.frames, network.normalise, augmentation, fabric.device)
     augmented = label_augmented(network, views, of_target)

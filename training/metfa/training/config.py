@@ -7,7 +7,7 @@ from typing import Literal
 
 from metfa.runtime.bundle.contract import Roi
 
-from .names import DEFAULTS, ENCODER_NAMES, PAPER_METHODS, EncoderName, MethodName, defaults_of
+from .names import DEFAULTS, ENCODER_NAMES, PAPER_METHODS, Defaults, EncoderName, MethodName, defaults_of
 from .settings import Names, check, setting
 
 CONFIG = "training.json"
@@ -82,6 +82,36 @@ class InitialWeights:
     licence: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A bundle that a network came through.
+
+    Attributes:
+        method: that it was trained by.
+        source: its labelled domain.
+        target: the domain that it was adapted to; None where it was not.
+        sha256: of its weights.
+    """
+
+    method: MethodName
+    source: str
+    target: str | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The bundle that a run begins with, and draws embeddings from in place of the source's images.
+
+    Attributes:
+        path: its directory, as the user names it.
+        chain: the bundle, last, and those that it came from itself.
+    """
+
+    path: str
+    chain: tuple[Ancestor, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
     """One training run: ``TrainingConfig(source="images/A", target="images/B")`` is one with every default.
@@ -115,6 +145,12 @@ class TrainingConfig:
         shown="full",
     )
     target_region: Roi = setting(None, "--target-roi", "Data", "The same for the target's.", shown="full")
+    labelled_target: str | None = setting(
+        None,
+        "--labelled-target",
+        "Data",
+        "Images of the target's scanner with labels, a few of each class, that a method which adapts learns from.",
+    )
     strict: bool = setting(
         False, "--strict", "Data", "End where a file of either domain cannot be used, in place of skipping it."
     )
@@ -248,6 +284,12 @@ class TrainingConfig:
         shown="as many as are fastest when the run begins",
     )
 
+    keep_frames: bool = setting(
+        True, "--frames/--no-frames", "Run", "Keep frames of both domains in the bundle, to compare exports on."
+    )
+
+    origin: Origin | None = None
+    """The bundle that the run begins with; None where the source's images are there."""
     initial_weights: InitialWeights | None = None
     """Of the encoder; None where it is initialised at random."""
     rivals: tuple[MethodName, ...] = ()
@@ -257,9 +299,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Check what was given, and fill in what was left to the method."""
         check(self)
-        if self.freeze_encoder and self.initial_weights is None:
-            raise ValueError("expected initial_weights with freeze_encoder, received none")
-        own = defaults_of(self.method, frozen=self.freeze_encoder)
+        if self.freeze_encoder and self.initial_weights is None and self.origin is None:
+            raise ValueError("expected initial_weights or an origin with freeze_encoder, received neither")
+        own = self._defaults_of(self.method)
 
         def fill(name: str, value: object) -> None:
             object.__setattr__(self, name, value)  # as the record is frozen only when it is whole
@@ -279,7 +321,7 @@ class TrainingConfig:
         A value that differs from what this record's method would take was chosen, and stays. So do the augmentation,
         as methods are compared with the same, and everything else. There are no rivals.
         """
-        usual, own = (defaults_of(name, frozen=self.freeze_encoder) for name in (self.method, method))
+        usual, own = self._defaults_of(self.method), self._defaults_of(method)
 
         def value(given: float, of_this: float, of_other: float) -> float:
             return of_other if given == of_this else given
@@ -292,6 +334,9 @@ class TrainingConfig:
             weight_decay=value(self.weight_decay, usual.weight_decay, own.weight_decay),
             weights=replace(self.weights, entropy=value(self.weights.entropy, usual.entropy, own.entropy)),
         )
+
+    def _defaults_of(self, method: MethodName) -> Defaults:
+        return defaults_of(method, frozen=self.freeze_encoder, source_free=self.origin is not None)
 
     def images_of_each_class(self, classes: int) -> int:
         """Return how many source images of each of ``classes`` classes a batch has."""

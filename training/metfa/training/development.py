@@ -12,6 +12,7 @@ from metfa.runtime.bundle.contract import Normalisation
 from metfa.runtime.command import Interruption
 from metfa.runtime.files import writing_to
 
+from .data.drawn import DrawnEmbeddings
 from .data.store import UNLABELLED, FrameStore
 from .fit import Trainer
 from .frozen import FrozenEncoder, head_of
@@ -19,10 +20,12 @@ from .initial_weights import load_initial
 from .memory import keep_freed_memory
 from .methods import Method, build_method
 from .model import Network, NetworkConfig
+from .origin import open_origin
 from .selection.candidates import Candidates, Frames
 from .selection.rule import choose
 from .selection.validators import Validators
 from .threads import choose_threads
+from .weights import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,11 +67,11 @@ class Development:
 
     def seen(self, store: FrameStore) -> FrameStore:
         """Return held-out frames as the candidates take them."""
-        return self.frozen.held_out(store) if self.frozen else store
+        return self.frozen.held_out(store) if self.frozen and not _is_drawn(store) else store
 
     def trained_on(self, store: FrameStore) -> FrameStore:
         """Return training frames as the candidates take them; a frozen encoder knows their features already."""
-        return self.frozen.training(store, strongly=False) if self.frozen else store
+        return self.frozen.training(store, strongly=False) if self.frozen and not _is_drawn(store) else store
 
     def whole(self, network: Network) -> Network:
         """Return a candidate's network as one that takes frames."""
@@ -108,7 +111,7 @@ def develop(
     assert config.threads is not None
     torch.set_num_threads(config.threads)
     keep_freed_memory()
-    network = _initial_network(config, len(pair.labels))
+    network = initial_network(config, len(pair.labels))
     frozen = FrozenEncoder(network, config.augmentation, fabric.device) if config.freeze_encoder else None
     method = build_method(config, frozen.head() if frozen else network)
     if "target" in method.supervision:
@@ -119,13 +122,21 @@ def develop(
         store = pair.frames(role, split)
         if role not in method.supervision and role != "source":
             store = FrameStore(store.frames, np.full_like(store.labels, UNLABELLED))
-        if frozen and split == "train":
+        if not frozen or _is_drawn(store):
+            return store
+        if split == "train":
             return frozen.training(store, strongly=method.two_views and role == "target")
-        return frozen.held_out(store) if frozen else store
+        return frozen.held_out(store)
+
+    def known() -> FrameStore | None:
+        """Return the target's frames whose labels may be learnt from."""
+        store = pair.known()
+        return frozen.training(store, strongly=method.two_views) if frozen and store else store
 
     with fabric.rank_zero_first():  # which fills the cache of features, where the encoder is frozen
         training = {role: supervision(role, "train") for role in ROLES}
         validation = {role: supervision(role, "val") for role in ROLES}
+        labelled = known()
     candidates = Candidates(
         directory / CANDIDATES,
         Frames(train={role: store.frames for role, store in training.items()}, validation=validation),
@@ -133,7 +144,9 @@ def develop(
     )
     with writing_to(directory):
         (directory / CANDIDATES).mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(method, training["source"], training["target"], directory, candidates, fabric, on_candidate)
+    trainer = Trainer(
+        method, training["source"], training["target"], directory, candidates, fabric, on_candidate, known=labelled
+    )
     if resume:
         trainer.restore()
     with Interruption() as interruption:
@@ -152,7 +165,12 @@ def adapts(method: Method | type[Method]) -> bool:
     return method.home == "target" and "target" not in method.supervision
 
 
-def _initial_network(config: TrainingConfig, classes: int) -> Network:
+def _is_drawn(store: FrameStore) -> bool:
+    return isinstance(store.frames, DrawnEmbeddings)
+
+
+def initial_network(config: TrainingConfig, classes: int) -> Network:
+    """Return the network that a run begins with."""
     torch.manual_seed(config.seed)
     network = Network(
         NetworkConfig(
@@ -165,6 +183,8 @@ def _initial_network(config: TrainingConfig, classes: int) -> Network:
             normalisation=NORMALISATION,
         )
     )
-    if config.initial_weights:
+    if config.origin:
+        network.load_state_dict(load_network(open_origin(config.origin)).state_dict())
+    elif config.initial_weights:
         load_initial(network.encoder, config.initial_weights)
     return network

@@ -19,6 +19,7 @@ from metfa.runtime.files import replacing, write_text, writing_to
 
 from .config import TrainingConfig
 from .data.sampling import BalancedSampler, PseudoBalancedSampler, ShuffledSampler
+from .data.store import UNLABELLED
 from .methods import Batch
 from .parallel import Encoding, any_process, compiling
 from .progress import progress
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .methods import Method
     from .selection.candidates import Candidates
     from .selection.validators import Validators
+    from .views import Views
 
 METRICS = "metrics.jsonl"
 CHECKPOINT_INTERVAL = 500
@@ -63,6 +65,7 @@ class Trainer:
         candidates: where networks are kept for selection.
         fabric: where to compute, launched; its first process keeps candidates, checkpoint and metrics.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
+        known: frames of the target whose labels the method learns from, too; None for none.
     """
 
     def __init__(
@@ -74,6 +77,8 @@ class Trainer:
         candidates: Candidates,
         fabric: Fabric,
         on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
+        *,
+        known: FrameStore | None = None,
     ) -> None:
         self.step = 0
         self._saved_at = time.monotonic()
@@ -85,10 +90,11 @@ class Trainer:
         if not config.freeze_encoder and (fabric.world_size > 1 or config.precision == "bf16" or config.compiled):
             method.run_encoder = Encoding(fabric, method, compiled=config.compiled)
         self._source, self._target = source, target
-        self._source_views, self._target_views = (
-            make_views(store.frames, method.network.normalise, config.augmentation, device)
-            for store in (source, target)
-        )
+
+        def views(store: FrameStore) -> Views:
+            return make_views(store.frames, method.network.normalise, config.augmentation, device)
+
+        self._source_views, self._target_views = views(source), views(target)
         classes = method.network.config.classes
         images_per_class = config.images_of_each_class(classes)
         self._source_sampler = BalancedSampler(source.labels, images_per_class, config.seed)
@@ -99,6 +105,7 @@ class Trainer:
             else ShuffledSampler(len(target.frames), images_per_class * classes, config.seed)
         )
         self._batch_size = images_per_class * classes
+        self._known = _Known(known, views(known), self._batch_size, config.seed) if known else None
         self._pseudo_labels: Tensor | None = None
         self._relabelling_interval = max(MIN_RELABELLING_INTERVAL, -(-len(target.frames) // self._batch_size))
         self._candidates = candidates
@@ -161,6 +168,8 @@ class Trainer:
             self._target_views.augmented(target, noise, strongly=True) if self._method.two_views else None,
             None if self._pseudo_labels is None else self._pseudo_labels[self._to_device(target)],
         )
+        if self._known:
+            batch = self._known.join(batch, self.step, noise)
         with compiling() if self._config.compiled else nullcontext():
             terms = self._method.step(batch, noise, self.step)
         self.step += 1
@@ -258,6 +267,36 @@ class Trainer:
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
         whole = (line for line in lines if line.endswith("\n"))  # the last may have been cut off
         write_text(metrics, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
+
+
+class _Known:
+    """Frames of the target whose labels may be learnt from: as many in a batch as it has of the source.
+
+    Args:
+        store: the frames and their labels.
+        views: of the frames.
+        batch_size: how many join a batch, evenly over the classes that there are.
+        seed: of their order.
+    """
+
+    def __init__(self, store: FrameStore, views: Views, batch_size: int, seed: int) -> None:
+        self._labels = store.labels
+        self._views = views
+        self._sampler = PseudoBalancedSampler(store.labels, batch_size, seed)
+
+    def join(self, batch: Batch, step: int, noise: torch.Generator) -> Batch:
+        """Return the batch of a step with such frames behind those of the target; only their labels are told."""
+        chosen = self._sampler.batch(step)
+        labels = torch.from_numpy(self._labels[chosen]).to(batch.labels.device)
+        target, strong = torch.cat([batch.target, self._views.augmented(chosen, noise)]), batch.target_strong
+        if strong is not None:
+            strong = torch.cat([strong, self._views.augmented(chosen, noise, strongly=True)])
+        return batch._replace(
+            target=target,
+            target_labels=torch.cat([labels.new_full((len(batch.target),), UNLABELLED), labels]),
+            target_strong=strong,
+            pseudo_labels=None if batch.pseudo_labels is None else torch.cat([batch.pseudo_labels, labels]),
+        )
 
 
 def candidate_steps(config: TrainingConfig) -> frozenset[int]:

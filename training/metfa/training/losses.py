@@ -11,12 +11,42 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from .data.store import UNLABELLED
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 CONFUSION_TEMPERATURE = 2.5
 """Of the minimum class confusion: its reference's."""
+
+
+def cross_entropy(
+    source_logits: Tensor, labels: Tensor, target_logits: Tensor | None = None, target_labels: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy on labelled frames (Eq. 1): of the source and, of equal weight, of the target where some are known.
+
+    Args:
+        source_logits: [N_S, M].
+        labels: int64 [N_S].
+        target_logits: [N_T, M].
+        target_labels: int64 [N_T], ``UNLABELLED`` where a frame takes no part; None where none is known.
+    """
+    source = F.cross_entropy(source_logits, labels)
+    if target_logits is None or target_labels is None:
+        return source
+    return source + known_cross_entropy(target_logits, target_labels)
+
+
+def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the frames whose class is known; 0 where none is.
+
+    Args:
+        logits: [N, M].
+        labels: int64 [N], ``UNLABELLED`` where a frame takes no part.
+    """
+    total = F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
+    return total / (labels != UNLABELLED).sum().clamp_min(1)
 
 
 def prior(mean: Tensor, log_variance: Tensor) -> Tensor:

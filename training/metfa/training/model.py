@@ -145,6 +145,13 @@ class Network(nn.Module):
         return self.classifier(mean), mean
 
 
+def classifier_alone(network: Network) -> Network:
+    """Return ``network`` without what comes before the classifier: it takes mean embeddings in place of frames."""
+    network.normalise, network.encoder = nn.Identity(), nn.Sequential()
+    network.embedding.mean = nn.Identity()  # type: ignore[assignment]  # E[z] of an embedding is itself
+    return network
+
+
 class _ScaleGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:

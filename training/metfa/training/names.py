@@ -83,12 +83,18 @@ FROZEN_DEFAULTS: Mapping[MethodName, Defaults] = {"metfa-vi": _OWN}
 """The same where the encoder is frozen: there MetFA-VI has SGD, as AdamW fits the little that learns too closely."""
 
 
-def defaults_of(method: MethodName, *, frozen: bool) -> Defaults:
+SOURCE_FREE_DEFAULTS: Mapping[MethodName, Defaults] = {"metfa-vi": DEFAULTS["metfa-vi"]._replace(learning_rate=3e-4)}
+"""The same where a run begins with a bundle and no image of the source: a network that is trained already forgets what
+it knows in the first steps at more."""
+
+
+def defaults_of(method: MethodName, *, frozen: bool, source_free: bool = False) -> Defaults:
     """Return what a method takes unless the user says otherwise; of an added one, its class knows.
 
     Args:
         method: its name.
         frozen: whether the encoder is.
+        source_free: whether embeddings are drawn in place of the source's images.
 
     Raises:
         PluginError: an added method cannot be imported.
@@ -96,6 +102,8 @@ def defaults_of(method: MethodName, *, frozen: bool) -> Defaults:
     """
     if frozen and method in FROZEN_DEFAULTS:
         return FROZEN_DEFAULTS[method]
+    if source_free and method in SOURCE_FREE_DEFAULTS:
+        return SOURCE_FREE_DEFAULTS[method]
     if method in DEFAULTS:
         return DEFAULTS[method]
     added = load("metfa.methods", method)

@@ -41,13 +41,13 @@ class CandidateScores:
     Attributes:
         step: after which it was kept.
         validators: what it was judged by; no target label is in them, but of the two references that need them.
-        source_f1: macro F1 on held-out source frames.
+        source_f1: macro F1 on held-out source frames; None where there are none.
         target_f1: macro F1 on held-out target frames; None where the target has no labels.
     """
 
     step: int
     validators: Validators
-    source_f1: float
+    source_f1: float | None
     target_f1: float | None
 
 
@@ -75,8 +75,9 @@ class Evaluation:
 
     Attributes:
         method: of the model.
-        source: with the source's statistics and, where the method trains one, the source's own network.
-        source_as_exported: with the bundle's.
+        source: with the source's statistics and, where the method trains one, the source's own network; None where the
+            source's images are not there.
+        source_as_exported: with the bundle's; likewise.
         target: with the bundle's; None where the target has no labels.
         selected_step: of the candidate that became the model.
         candidates: all that were kept, in the order of their steps.
@@ -87,8 +88,8 @@ class Evaluation:
     """
 
     method: MethodName
-    source: Scores
-    source_as_exported: Scores
+    source: Scores | None
+    source_as_exported: Scores | None
     target: Scores | None
     selected_step: int
     candidates: tuple[CandidateScores, ...]
@@ -120,15 +121,18 @@ def evaluate_run(
     def on_target(network: Network) -> Scores | None:
         return evaluate(network, held_out["target"]) if len(labelled) else None
 
+    def on_source(network: Network) -> Scores | None:
+        return evaluate(network, held_out["source"]) if len(held_out["source"].frames) else None
+
     scored = []
     for index, (step, validators) in enumerate(zip(model.training.run.steps, model.validators, strict=True)):
         exported, source = model.networks(index, fabric)
-        target = on_target(exported)
+        of_source, target = on_source(source), on_target(exported)
         scored.append(
             CandidateScores(
                 step=step,
                 validators=validators,
-                source_f1=evaluate(source, held_out["source"]).f1,
+                source_f1=None if of_source is None else of_source.f1,
                 target_f1=None if target is None else target.f1,
             )
         )
@@ -136,8 +140,8 @@ def evaluate_run(
     target = on_target(exported)
     return Evaluation(
         method=model.method,
-        source=evaluate(source, held_out["source"]),
-        source_as_exported=evaluate(exported, held_out["source"]),
+        source=on_source(source),
+        source_as_exported=on_source(exported),
         target=target,
         selected_step=model.step,
         candidates=tuple(scored),
@@ -180,7 +184,7 @@ def _class_shares(
         said = infer(model.networks(0, fabric)[0], frames[spread(len(frames), JUDGED_FRAMES)])
         before = estimate(model, 0, said)
     return ClassShares(
-        source=by_label(labels, shares_of(pair.frames("source", "train").labels, len(labels))),
+        source=by_label(labels, pair.source_shares()),
         before=before,
         after=after,
         target=by_label(labels, shares_of(of_target, len(labels))) if len(of_target) else None,

@@ -14,18 +14,20 @@ from metfa.runtime.bundle import directory as bundles
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.contract import SCHEMA, InputSpec, ModelContract, Provenance, software
 from metfa.runtime.bundle.directory import CHECKPOINT, UNFINISHED
-from metfa.runtime.errors import BundleError, DivergenceError
+from metfa.runtime.errors import BundleError, DivergenceError, TrainingError
 from metfa.runtime.files import require_writable
 from metfa.runtime.lock import writing_alone
 
 from .calibration import calibrate
+from .class_embeddings import ClassEmbeddings, describe_classes, save_embeddings
 from .comparison import contenders, train_all
 from .config import CONFIG
+from .data.drawn import DrawnSource
 from .data.pair import read_pair
 from .data.report import DATA, report
 from .data.split_record import save_split
 from .data.store import spread
-from .development import NORMALISATION
+from .development import NORMALISATION, adapts
 from .evaluation.model import infer
 from .fit import METRICS
 from .methods import METHODS
@@ -86,10 +88,12 @@ def train(
         DataError, SourceError, ProfileError: a domain cannot be read or does not fit.
         BundleError: the directory holds what must not be replaced, or a damaged checkpoint, or another process writes
             to it.
+        TrainingError: the method cannot do without the source's images, or learns from no label of the target.
         DivergenceError: the objective is no longer finite; nothing of the run is kept.
         OutputError: the directory cannot be written.
     """
     directory = Path(directory)
+    _require_method(config)
     if fabric is None:
         config = with_precision(config, None)
         fabric = make_fabric(None, precision=config.precision)
@@ -118,6 +122,22 @@ def train(
         return evaluation
 
 
+def _require_method(config: TrainingConfig) -> None:
+    method = METHODS[config.method]
+    if config.origin and not method.source_free:
+        raise TrainingError(
+            expected="a method that adapts without the source's images",
+            received=config.method,
+            remedy="choose another with --method, such as metfa-vi or shot, or give --source in place of --from",
+        )
+    if config.labelled_target and not adapts(method):
+        raise TrainingError(
+            expected="a method that adapts, with labelled images of the target",
+            received=config.method,
+            remedy="choose another with --method, such as metfa-vi, or leave out --labelled-target",
+        )
+
+
 def _choose_and_write(
     config: TrainingConfig, trainings: Trainings, pair: DomainPair, directory: Path, fabric: Fabric
 ) -> Evaluation:
@@ -134,13 +154,23 @@ def _choose_and_write(
         (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
         (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
         statistics = scanner_statistics(pair, adapted=_uses_target(config))
+        embeddings = _class_embeddings(model, source, pair)
         (stage / bundles.SCANNERS).write_text(records.to_json(statistics, indent=None), encoding="utf-8")
         (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
-        save_split(pair.source, pair.target, stage)
+        save_split(pair, stage)
         save_network(model.training.run.whole(exported).cpu(), stage)
-        save_reference(_reference(pair), stage)
+        save_embeddings(embeddings, stage)
+        if config.keep_frames:
+            save_reference(_reference(pair), stage)
         shutil.copyfile(model.training.directory / METRICS, stage / METRICS)
     return evaluation
+
+
+def _class_embeddings(model: Contender, source: Network, pair: DomainPair) -> ClassEmbeddings:
+    """Return what the source's classes look like to its network, which a later run needs in place of the images."""
+    if isinstance(pair.source, DrawnSource):
+        return pair.source.embeddings
+    return describe_classes(source, model.training.run.seen(pair.frames("source", "train")))
 
 
 def _contract(config: TrainingConfig, model: Contender, source: Network, pair: DomainPair) -> ModelContract:
@@ -201,6 +231,9 @@ def _reference(pair: DomainPair) -> Reference:
         return torch.from_numpy(store.frames[chosen]), torch.from_numpy(store.labels[chosen])
 
     target, _ = frames(pair.frames("target", "test"))
-    source, source_labels = frames(pair.frames("source", "val"))
     calibration, _ = frames(pair.frames("target", "train"))
+    if isinstance(pair.source, DrawnSource):
+        source, source_labels = target[:0], torch.zeros(0, dtype=torch.int64)
+    else:
+        source, source_labels = frames(pair.frames("source", "val"))
     return Reference(target=target, source=source, source_labels=source_labels, calibration=calibration)

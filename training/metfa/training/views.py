@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .augment import augment
+from .data.drawn import DrawnEmbeddings
 from .data.store import Features
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ class Views(Protocol):
 def make_views(
     frames: FrameSequence, normalise: Callable[[Tensor], Tensor], augmentation: Augmentation, device: torch.device
 ) -> Views:
-    """Return the views of frames, or of the features that stand for them."""
+    """Return the views of frames, or of the features or embeddings that stand for them."""
     if isinstance(frames, Features):
         return FeatureViews(frames, device)
+    if isinstance(frames, DrawnEmbeddings):
+        return DrawnViews(frames, device)
     return FrameViews(frames, normalise, augmentation, device)
 
 
@@ -96,6 +99,28 @@ class FeatureViews:
         assert copies is not None
         drawn = torch.randint(copies.shape[1], (len(chosen),), generator=noise, device=self._device)
         return copies[torch.from_numpy(chosen).to(self._device), drawn]
+
+
+class DrawnViews:
+    """Embeddings that are drawn when they are asked for, each time anew.
+
+    Args:
+        frames: what stands for frames, with their classes.
+        device: where to compute.
+    """
+
+    def __init__(self, frames: DrawnEmbeddings, device: torch.device) -> None:
+        self._frames, self._device = frames, device
+        self._classes, self._labels = frames.classes.to(device), torch.from_numpy(frames.labels).to(device)
+
+    def plain(self, chosen: NDArray[np.int64]) -> Tensor:
+        """Return the embeddings of some indices, float [n, D]."""
+        return torch.from_numpy(self._frames[chosen]).to(self._device)
+
+    def augmented(self, chosen: NDArray[np.int64], noise: torch.Generator, *, strongly: bool = False) -> Tensor:
+        """Return sampled embeddings of the same classes, float [n, D]."""
+        del strongly  # there is no image to change
+        return self._classes.draw(self._labels[torch.from_numpy(chosen).to(self._device)], noise, sampled=True)
 
 
 def _near(frames: FrameSequence, device: torch.device) -> FrameSequence | Tensor:

@@ -24,8 +24,8 @@ fifth of it."""
 def doubtful_scores(evaluation: Evaluation) -> Iterator[str]:
     """Yield a warning for each reason to doubt a model that was trained on the source's labels."""
     scores = evaluation.source
-    chance, deviation = guessing(scores)
-    if scores.recall <= chance + max(2 * deviation, SLIGHT * (1 - chance)):
+    chance, deviation = guessing(scores) if scores else (0.0, 0.0)
+    if scores and scores.recall <= chance + max(2 * deviation, SLIGHT * (1 - chance)):
         yield (
             f"warning: hardly better than guessing on the source's own test frames (mean recall {scores.recall:.2f} on "
             f"{scores.images}; guessing gives {chance:.2f} ± {deviation:.2f}): raise --steps, and see with --preview "

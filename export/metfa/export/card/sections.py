@@ -87,6 +87,9 @@ def _use(bundle: Bundle) -> Iterator[str]:
 
 def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
     for role, domain in (("Source", report.source), ("Target", report.target)):
+        if domain is None:
+            yield "Source: its images were not there; what was known of their classes stood for them."
+            continue
         yield f"{role}, {describe_groups(domain.groups)}. Images, and in brackets the groups that they are of:"
         yield table(
             ("class", *SPLITS),
@@ -101,6 +104,9 @@ def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
             yield "No patient is named: held-out images may be of patients that were trained on, and scores too good."
         if domain.divided:
             yield f"In more than one split, as the data came: {domain.divided} groups; scores are too good."
+    if report.labelled:
+        each = ", ".join(f"{plain(label)} {count}" for label, count in report.labelled.items())
+        yield f"Labels of the target that were learnt from: {each}."
 
 
 def _training(config: TrainingConfig, labels: Sequence[str]) -> Iterator[str]:
@@ -109,6 +115,10 @@ def _training(config: TrainingConfig, labels: Sequence[str]) -> Iterator[str]:
         [
             ("Input", f"{config.height} × {config.width}"),
             ("Initial weights", _initial_weights(config)),
+            *(
+                (f"Came from, {number}", f"{each.method}, source {each.source}, target {each.target}, {each.sha256}")
+                for number, each in enumerate(config.origin.chain if config.origin else (), 1)
+            ),
             ("Batch", f"{config.images_of_each_class(classes)} source images of each of {classes} classes"),
             *((each.setting.name, _setting(each, config)) for each in settable_fields(TrainingConfig)),
         ]
@@ -141,7 +151,7 @@ def _selection(evaluation: Evaluation, _: Sequence[str]) -> Iterator[str]:
                 f"{candidate.validators.v_measure:.3f}",
                 f"{candidate.validators.information_maximisation:.3f}",
                 f"{candidate.validators.diversity:.3f}",
-                f"{candidate.source_f1:.3f}",
+                "no images" if candidate.source_f1 is None else f"{candidate.source_f1:.3f}",
                 "no labels" if candidate.target_f1 is None else f"{candidate.target_f1:.3f}",
             )
             for candidate in evaluation.candidates
@@ -205,7 +215,7 @@ def _scores(evaluation: Evaluation, labels: Sequence[str]) -> Iterator[str]:
     yield table(
         ("domain", "frames", "macro F1", "precision", "recall", "accuracy"),
         [
-            (name, "no labels", "", "", "", "")
+            (name, "no images" if name.startswith("source") else "no labels", "", "", "", "")
             if scores is None
             else (
                 name,
@@ -216,6 +226,8 @@ def _scores(evaluation: Evaluation, labels: Sequence[str]) -> Iterator[str]:
         ],
     )
     known = evaluation.source_as_exported if evaluation.target is None else evaluation.target
+    if known is None:
+        return
     yield f"Class by class, on the {'source' if evaluation.target is None else 'target'}:"
     yield table(
         ("class", "frames", "F1", "precision", "recall"),

@@ -79,7 +79,7 @@ def load_backend(
         except MetfaError as refusal:
             if asked is not None or (name == "cpu" and _onnxruntime_installed()):
                 raise
-            refusals[name] = refusal
+            refusals[name] = refusal.with_traceback(None)  # which would keep what is loaded after it from being freed
             continue
         return loaded, tuple(f"not {name}: {refusal}" for name, refusal in refusals.items())
     raise BackendError(

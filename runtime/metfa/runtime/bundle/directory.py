@@ -109,6 +109,11 @@ class Bundle:
         contract = ModelContract.from_json(_verified(directory, CONTRACT, manifest), origin=str(directory / CONTRACT))
         return cls(directory, contract, manifest)
 
+    @property
+    def digest(self) -> str:
+        """Which bundle it is: the first twelve digits of the SHA-256 of ``bundle.json``, as metfa writes it."""
+        return hashlib.sha256(records.to_json(_Manifest(_SCHEMA, self.files)).encode()).hexdigest()[:12]
+
     def read(self, name: str) -> bytes:
         """Return the bytes of the file ``name``, whose hash was checked; an ONNX is known to be harmless.
 

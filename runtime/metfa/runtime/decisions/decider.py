@@ -87,6 +87,12 @@ class StillDecider:
         """Nothing carries over anyway."""
         return None
 
+    def exchange(self, spec: DecisionSpec, *, same_input: bool) -> PlaneEvent | None:
+        """Decide by the numbers of another model of the same labels."""
+        self._spec = spec
+        self._planes = _planes(spec, self._labels)
+        return None
+
     def _decide(self, prediction: Prediction) -> Decision:
         unusable = signal(prediction.picture)
         if unusable is not None:
@@ -152,6 +158,23 @@ class Decider:
         self._watch.restart()
         self._time = None
         return self._forget()
+
+    def exchange(self, spec: DecisionSpec, *, same_input: bool) -> PlaneEvent | None:
+        """Go on by the numbers of another model of the same labels; return the event that ends with that, if one does.
+
+        What was seen up to now counts, and a plane that is shown stays until it falls below the new ``exit``.
+
+        Args:
+            spec: of the new model.
+            same_input: whether its pictures are cropped and sized like the last model's, and can be compared with them.
+        """
+        self._spec = spec
+        self._planes = _planes(spec, self._labels)
+        if not same_input:
+            self._watch.restart()
+        if self._run is not None and self._run.plane not in self._planes:
+            return self._forget()
+        return None
 
     def _forget(self) -> PlaneEvent | None:
         """Let nothing that was seen up to now count any more."""

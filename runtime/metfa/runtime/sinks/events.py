@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ..frame import Observation, PlaneEvent
+    from ..frame import ModelIdentity, Observation, PlaneEvent
 
 
 class JsonLinesSink(Sink):
@@ -27,8 +27,10 @@ class JsonLinesSink(Sink):
          "latency_ms": 12.3}
         {"type": "event", "plane": "…", "start": 0.2, "end": 2.5, "start_index": 6, "end_index": 75,
          "confidence": 0.98, "best_index": 40, "source": "…"}
+        {"type": "exchange", "index": 90, "time": 3.0, "from": "…", "to": "…", "backend": "…"}
 
-    The values are those of :class:`~metfa.runtime.frame.Observation` and :class:`~metfa.runtime.frame.PlaneEvent`:
+    The last says that from this frame on the model of another bundle classifies, by the digests of both. The values are
+    those of :class:`~metfa.runtime.frame.Observation` and :class:`~metfa.runtime.frame.PlaneEvent`:
     probabilities have six decimals, times are seconds into the stream with three.
 
     What the file held before is there until the first line: a stream that never begins loses nothing, and leaves no
@@ -50,6 +52,7 @@ class JsonLinesSink(Sink):
         self._path = path
         self._labels = labels
         self._length = 0  # bytes of whole lines
+        self._model: ModelIdentity | None = None  # of the last frame
         with writing_to(path):
             self._made = make_directory(path.parent)
             self._is_new = not os.path.lexists(path)
@@ -58,6 +61,18 @@ class JsonLinesSink(Sink):
     def write(self, observation: Observation) -> None:
         """Append the observation."""
         frame, prediction, decision = observation.frame, observation.prediction, observation.decision
+        previous, self._model = self._model, observation.model
+        if previous is not None and observation.model is not None and observation.model != previous:
+            self._append(
+                {
+                    "type": "exchange",
+                    "index": frame.index,
+                    "time": round(observation.time, 3),
+                    "from": previous.bundle,
+                    "to": observation.model.bundle,
+                    "backend": observation.model.backend,
+                }
+            )
         probabilities = [round(value, 6) for value in prediction.probabilities.tolist()]
         self._append(
             {

@@ -11,7 +11,7 @@ from .base import Sink
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..frame import Observation
+    from ..frame import ModelIdentity, Observation
 
 
 class ScannerSink(Sink):
@@ -20,24 +20,29 @@ class ScannerSink(Sink):
     Args:
         statistics: the bundle's.
         notify: takes the line.
-
-    Attributes:
-        names: of the scanners of training, in the order of the report's distances.
     """
 
     name = "scanner check"
     kind = "inputs"  # of a recording every one counts
 
     def __init__(self, statistics: ScannerStatistics, notify: Callable[[str], object]) -> None:
-        self.names = scanner_names(statistics)
         self._notify = notify
-        self._check = ScannerCheck(statistics)
-        self._report = self._check.report()
         self._session = 0
-        self._said: set[str] = {"not enough yet"}
+        self._expected: tuple[ModelIdentity, ScannerStatistics] | None = None
+        self._begun: tuple[ModelIdentity, ScannerStatistics] | None = None
+        self._finding: tuple[ScannerReport, list[str]]  # replaced in one step, as other threads read it
+        self._begin(statistics)
+
+    def expect(self, model: ModelIdentity, statistics: ScannerStatistics) -> None:
+        """Compare with other statistics from the first frame on that the model classifies; from any thread."""
+        self._expected = model, statistics
 
     def write(self, observation: Observation) -> None:
         """Look at the observation's picture, if it shows something."""
+        expected = self._expected
+        if expected is not None and expected is not self._begun and observation.model == expected[0]:
+            self._begun = expected
+            self._begin(expected[1])
         if observation.frame.session != self._session:
             self._session = observation.frame.session
             self._check.restart()
@@ -45,21 +50,27 @@ class ScannerSink(Sink):
             return
         if not self._check.update(observation.prediction.picture, observation.time):
             return
-        self._report = self._check.report()
-        if self._report.verdict not in self._said:
-            self._said.add(self._report.verdict)
+        report = self._check.report()
+        self._finding = report, self._finding[1]
+        if report.verdict not in self._said:
+            self._said.add(report.verdict)
             self._notify(self.describe())
 
-    def report(self) -> ScannerReport:
-        """Return how far the scanner is from those of training; from any thread."""
-        return self._report
+    def finding(self) -> tuple[ScannerReport, list[str]]:
+        """Return how far the scanner is from those of training, and their names; from any thread."""
+        return self._finding
 
     def describe(self) -> str:
         """Return the report in words."""
-        return describe(self._report, self.names)
+        return describe(*self._finding)
 
     def close(self) -> None:
         """Nothing is kept."""
+
+    def _begin(self, statistics: ScannerStatistics) -> None:
+        self._check = ScannerCheck(statistics)
+        self._finding = self._check.report(), scanner_names(statistics)
+        self._said: set[str] = {"not enough yet"}
 
 
 def scanner_names(statistics: ScannerStatistics) -> list[str]:

@@ -11,10 +11,10 @@ import time
 from collections import deque
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from queue import Empty
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ..decisions.decider import Decider, StillDecider
-from ..frame import Frame, Observation, PlaneEvent, Prediction
+from ..frame import Frame, ModelIdentity, Observation, PlaneEvent, Prediction
 from ..handoff import Handoff, Limit
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ _JOIN_SECONDS = 0.3  # how long to wait for a thread that may be blocked in the 
 
 class Classifier(Protocol):
     """What a stream needs of a :class:`~metfa.runtime.classifier.PlaneClassifier`."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model it is."""
+        ...
 
     @property
     def contract(self) -> ModelContract:
@@ -65,9 +70,28 @@ class Classifier(Protocol):
         ...
 
 
+class Deployment(Protocol):
+    """What a stream asks before each frame: which classifier serves now. Its labels stay the same."""
+
+    @property
+    def current(self) -> Classifier:
+        """The classifier that prepares and classifies the next frame."""
+        ...
+
+
+class _Classified(NamedTuple):
+    """A frame with the part of it that the model saw, and what the model said; then which model."""
+
+    frame: Frame
+    region: Region | None
+    prediction: Prediction
+    contract: ModelContract
+    identity: ModelIdentity
+
+
 def stream(
     source: Source,
-    classifier: Classifier,
+    classifier: Deployment,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Observation | PlaneEvent, None, None]:
@@ -80,7 +104,8 @@ def stream(
 
     Args:
         source: open; it is iterated over in another thread, and not closed.
-        classifier: image in, prediction out.
+        classifier: image in, prediction out: a :class:`~metfa.runtime.classifier.PlaneClassifier`, or an
+            :class:`~metfa.runtime.streaming.exchange.ExchangeableClassifier`.
         stop: asked before each frame, and ten times a second while none comes, whether to end.
 
     Yields:
@@ -95,22 +120,25 @@ def stream(
     # A daemon: where a driver never comes back from a read, the process must end all the same.
     thread = threading.Thread(target=_capture, args=(source, mailbox), name="metfa capture", daemon=True)
     thread.start()
-    contract = classifier.contract
+    contract = classifier.current.contract
     decide = (Decider if source.continuous else StillDecider)(contract.decision, contract.labels)
-    at_once = 1 if source.live else classifier.concurrency
     first: Frame | None = None
     session = 0
     error: Exception | None = None
-    predictions = _predict(mailbox, classifier, at_once, stop)
+    predictions = _predict(mailbox, classifier, stop, live=source.live)
     try:
         while True:
             try:
-                frame, region, prediction = next(predictions)
+                frame, region, prediction, serving, identity = next(predictions)
             except StopIteration:
                 break
             except Exception as failure:  # what was decided comes before it
                 error = failure
                 break
+            if serving is not contract:
+                same_input, contract = serving.input == contract.input, serving
+                if (event := decide.exchange(contract.decision, same_input=same_input)) is not None:
+                    yield event
             if frame.session != session:
                 session = frame.session
                 if (event := decide.restart()) is not None:
@@ -118,7 +146,7 @@ def stream(
             first = first or frame
             seconds = frame.captured_at - first.captured_at if source.live else source.seconds_of(frame)
             decision, event = decide(frame, prediction, seconds)
-            yield Observation(frame, prediction, decision, seconds, time.monotonic(), region)
+            yield Observation(frame, prediction, decision, seconds, time.monotonic(), region, identity)
             if event is not None:
                 yield event
         if (event := decide.restart()) is not None:
@@ -132,27 +160,34 @@ def stream(
 
 
 def _predict(
-    mailbox: Handoff[Frame], classifier: Classifier, at_once: int, stop: Callable[[], bool]
-) -> Generator[tuple[Frame, Region | None, Prediction]]:
-    """Classify what comes into ``mailbox``, and yield it in its order, with the part that the model saw.
+    mailbox: Handoff[Frame], deployment: Deployment, stop: Callable[[], bool], *, live: bool
+) -> Generator[_Classified]:
+    """Classify what comes into ``mailbox``, and yield it in its order.
+
+    Frames of a recording are classified by as many threads as the classifier lets in; in the caller's own where that is
+    one. Each frame is prepared and classified by one classifier, whichever serves when it is taken.
 
     Args:
         mailbox: where the frames come from.
-        classifier: what is asked.
-        at_once: by how many threads; the caller's own where the classifier lets in no more than one.
+        deployment: what is asked.
         stop: asked before each frame whether to end.
+        live: whether the frames are of a live source, and classified one by one.
 
     Raises:
         Exception: what taking, seeing or classifying a frame failed with, after those before it.
     """
-    waiting: deque[tuple[Frame, Region | None, Future[Prediction]]] = deque()
-    most = at_once + 1 if at_once > 1 else 1  # one more than are worked on, so that no thread waits for the caller
-    pool = ThreadPoolExecutor(at_once, "metfa inference") if classifier.concurrency > 1 else _Inline()
+    waiting: deque[tuple[Future[Prediction], Frame, Region | None, ModelContract, ModelIdentity]] = deque()
+    classifier = deployment.current
+    pool, most = _pool(classifier, live=live)
     session = 0
     ended = False
     error: Exception | None = None
     try:
         while not stop():
+            if deployment.current is not classifier:
+                classifier = deployment.current
+                pool.shutdown(wait=False)  # what was submitted is still worked on
+                pool, most = _pool(classifier, live=live)
             while not ended and len(waiting) < most:
                 try:
                     frame = mailbox.take(0 if waiting else _POLL_SECONDS)
@@ -169,18 +204,25 @@ def _predict(
                 except Exception as failure:
                     ended, error = True, failure
                     break
-                waiting.append((frame, region, pool.submit(classifier.classify, picture)))
+                prediction = pool.submit(classifier.classify, picture)
+                waiting.append((prediction, frame, region, classifier.contract, classifier.identity))
             if waiting:
-                frame, region, prediction = waiting[0]
-                if wait([prediction], _POLL_SECONDS).done:
-                    waiting.popleft()
-                    yield frame, region, prediction.result()
+                if wait([waiting[0][0]], _POLL_SECONDS).done:
+                    prediction, frame, region, contract, identity = waiting.popleft()
+                    yield _Classified(frame, region, prediction.result(), contract, identity)
             elif ended:
                 break
         if error is not None:
             raise error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # nobody needs what is still being worked on
+
+
+def _pool(classifier: Classifier, *, live: bool) -> tuple[Executor, int]:
+    """Return what asks a classifier, and how many frames may be waiting for it or for the caller."""
+    at_once = 1 if live else classifier.concurrency
+    pool = ThreadPoolExecutor(at_once, "metfa inference") if classifier.concurrency > 1 else _Inline()
+    return pool, at_once + 1 if at_once > 1 else 1  # one more, so that no thread waits for the caller
 
 
 class _Inline(Executor):

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from ..classifier import PlaneClassifier
     from ..frame import Observation, PlaneEvent
     from ..sources import Source
+    from .exchange import ExchangeableClassifier
+    from .loop import Deployment
 
 _JOIN_SECONDS = 0.5  # how long to wait for a thread that may be blocked in the model
 
 
 def stream_many(
     sources: Mapping[str, Source],
-    classifier: PlaneClassifier,
+    classifier: PlaneClassifier | ExchangeableClassifier,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[tuple[str, Observation | PlaneEvent | Exception], None, None]:
@@ -44,7 +46,7 @@ def stream_many(
     items: SimpleQueue[tuple[str, Observation | PlaneEvent | Exception | None]] = SimpleQueue()
     handled = {name: threading.Semaphore(0) for name in sources}
 
-    def run(name: str, source: Source, own: PlaneClassifier) -> None:
+    def run(name: str, source: Source, own: Deployment) -> None:
         last: Exception | None = None
         try:
             with closing(stream(source, own, stop=lambda: ended.is_set() or stop())) as of_source:

@@ -62,6 +62,11 @@ def _latencies(summary: StreamSummary) -> Iterator[_Sample]:
     yield "_count", {}, summary.frames
 
 
+def _bundle(summary: StreamSummary) -> Iterator[_Sample]:
+    if summary.model is not None:
+        yield "", {"bundle": summary.model.bundle, "backend": summary.model.backend}, 1
+
+
 _METRICS: dict[str, tuple[str, str, Callable[[StreamSummary], Iterator[_Sample]]]] = {
     "frames_captured_total": ("counter", "Frames that the source delivered.", _one("captured")),
     "frames_classified_total": ("counter", "Frames that were classified.", _one("frames")),
@@ -79,4 +84,6 @@ _METRICS: dict[str, tuple[str, str, Callable[[StreamSummary], Iterator[_Sample]]
     ),
     "plane_events_total": ("counter", "Events by plane.", _each("events", "plane")),
     "sink_dropped_total": ("counter", "Frames that a slow sink missed.", _each("sink_drops", "sink")),
+    "bundle_exchanges_total": ("counter", "How often the model of another bundle took over.", _one("exchanges")),
+    "bundle_info": ("gauge", "The bundle whose model classified the last frame, by its digest.", _bundle),
 }

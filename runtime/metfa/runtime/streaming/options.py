@@ -30,6 +30,7 @@ class StreamOptions(NamedTuple):
     enter: float | None
     leave: float | None
     dwell: float | None
+    watch: bool
     rebuild: bool
     output: Path | None
     events: Path | None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..command import Interruption
     from ..sinks import Sink
     from ..sources import Source
-    from .loop import Classifier
+    from .loop import Deployment
     from .summary import StreamStatistics
 
 _REFRESH_SECONDS = 1 / 30  # how often windows answer the user
@@ -38,7 +38,7 @@ class Stream(NamedTuple):
     """
 
     source: Source
-    classifier: Classifier
+    classifier: Deployment
     sinks: Iterable[Sink]
     statistics: StreamStatistics
     notify: Callable[[str], object] = lambda line: None

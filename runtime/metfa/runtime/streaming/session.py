@@ -6,6 +6,7 @@ import math
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,14 +17,18 @@ from ..bundle.directory import Bundle
 from ..classifier import PlaneClassifier
 from ..command import Interruption
 from ..decisions.decider import why_nothing_is_shown
+from ..decisions.scanner_check import read_scanner_statistics
 from ..errors import MetfaError, SourceError
 from ..sinks import StatusLine
 from ..sources import CaptureFormat, PacedSource, open_source
 from .devices import Device, all_devices
+from .exchange import ExchangeableClassifier
+from .redeployment import Redeployment
 from .run import Stream, run_streams
 from .source_session import SourceSession, tell
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
 
     from ..bundle.contract import ModelContract
@@ -33,8 +38,12 @@ if TYPE_CHECKING:
     from .options import StreamOptions
 
 
-def run_session(options: StreamOptions) -> None:
+def run_session(options: StreamOptions, reload: threading.Event) -> None:
     """Stream as the options say, with everything that the user is told. For the main thread.
+
+    Args:
+        options: of the command.
+        reload: set by whoever wants the bundle to be taken that is in the directory now.
 
     Raises:
         MetfaError: what opening the bundle, the only source or a sink, and :func:`~.run.run_streams`, raise.
@@ -48,17 +57,27 @@ def run_session(options: StreamOptions) -> None:
     failures: list[tuple[str, Exception]] = []
     try:
         with ExitStack() as stack:
-            classifier = _load_classifier(options)
+            bundle = Bundle.open(options.bundle)
+            scanners = read_scanner_statistics(bundle)
+            classifier = ExchangeableClassifier(_load_classifier(bundle, options))
+            _report_backend(classifier.current, verbose=options.verbose)
             sources = _open_sources(devices, options, stack, failures)
             # Up to here nothing was done that a signal could not simply end.
             interruption = stack.enter_context(Interruption())
             classifiers = [classifier] if len(devices) == 1 else classifier.shared(len(sources))
-            bundle = Bundle.open(options.bundle)
             sessions += [
-                SourceSession(device, source, own, bundle, options)
+                SourceSession(device, source, own, scanners, options)
                 for (device, source), own in zip(sources.items(), classifiers, strict=True)
             ]
             dashboard = None if options.serve is None else _open_dashboard(options.serve, sessions)
+            redeployment = Redeployment(
+                options.bundle,
+                partial(_redeploy, classifier, sessions, options),
+                requested=reload,
+                watch=options.watch,
+                notify=lambda line: tell(f"bundle: {line}"),
+            )
+            stack.enter_context(redeployment)
             errors = run_streams(
                 _streams(sessions, dashboard),
                 interruption,
@@ -113,9 +132,28 @@ def _streams(sessions: Sequence[SourceSession], dashboard: Dashboard | None) -> 
     ]
 
 
-def _load_classifier(options: StreamOptions) -> PlaneClassifier:
+def _redeploy(
+    classifier: ExchangeableClassifier, sessions: Sequence[SourceSession], options: StreamOptions
+) -> str | None:
+    """Let the bundle serve that is in the directory now; return a line that says so, or None where it serves already.
+
+    Raises:
+        MetfaError, UsageError: it cannot; the last one goes on.
+    """
+    bundle, last = Bundle.open(options.bundle), classifier.current.identity.bundle
+    if bundle.digest == last:
+        return None
+    successor, scanners = _load_classifier(bundle, options), read_scanner_statistics(bundle)
+    for each in sessions:
+        each.expect(successor.identity, scanners)
+    classifier.exchange(successor)
+    _report_backend(successor, verbose=options.verbose)
+    return f"{bundle.digest} serves in place of {last}"
+
+
+def _load_classifier(bundle: Bundle, options: StreamOptions) -> PlaneClassifier:
     classifier = PlaneClassifier.load(
-        options.bundle,
+        bundle,
         backend=None if options.backend == "auto" else options.backend,
         precision=None if options.precision == "auto" else options.precision,
         region=options.region,
@@ -125,7 +163,6 @@ def _load_classifier(options: StreamOptions) -> PlaneClassifier:
     classifier.contract = _decided_by(
         classifier.contract, enter=options.enter, exit=options.leave, dwell_ms=options.dwell
     )
-    _report_backend(classifier, verbose=options.verbose)
     return classifier
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..bundle.directory import SCANNERS
 from ..command import say
-from ..decisions.scanner_check import read_scanner_statistics
-from ..errors import OutputError
+from ..errors import BundleError, OutputError
 from ..plugins import call, load, names_in
 from ..sinks import CollectionSink, ScannerSink, StatusLineSink, WindowSink
 from ..text import printable
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..bundle.contract import Region
-    from ..bundle.directory import Bundle
-    from ..classifier import PlaneClassifier
+    from ..decisions.scanner_check import ScannerStatistics
+    from ..frame import ModelIdentity
     from ..sinks import Sink, StatusLine
     from ..sinks.dashboard import Board
     from ..sources import Source
     from .devices import Device
+    from .exchange import ExchangeableClassifier
     from .options import StreamOptions
 
 
@@ -36,7 +37,7 @@ class SourceSession:
         device: as the user names it.
         source: open.
         classifier: of this source alone.
-        bundle: of the classifier.
+        scanners: what the bundle knows of the scanners of training; None where it knows nothing.
         options: of the command.
 
     Attributes:
@@ -48,7 +49,12 @@ class SourceSession:
     """
 
     def __init__(
-        self, device: Device, source: Source, classifier: PlaneClassifier, bundle: Bundle, options: StreamOptions
+        self,
+        device: Device,
+        source: Source,
+        classifier: ExchangeableClassifier,
+        scanners: ScannerStatistics | None,
+        options: StreamOptions,
     ) -> None:
         self.device = device
         self.source = source
@@ -56,23 +62,37 @@ class SourceSession:
         self.statistics = StreamStatistics()
         self.board: Board | None = None
         self._options = options
-        known = read_scanner_statistics(bundle)
         # What compares the pictures with those of training; None where the bundle knows none.
-        self._scanner_check = None if known is None else ScannerSink(known, self.say)
+        self._scanner_check = None if scanners is None else ScannerSink(scanners, self.say)
         self._collection: CollectionSink | None = None
-        classifier.sector.report = self._report_sector
+        classifier.current.sector.report = self._report_sector
 
     def say(self, line: str) -> None:
         """Tell the user what happens, after the name of the source where there are several."""
         tell(f"{self.device.name}: {line}" if self.device.name else line)
 
+    def expect(self, model: ModelIdentity, scanners: ScannerStatistics | None) -> None:
+        """Compare the pictures with what the bundle of another model knows, from its first frame on; from any thread.
+
+        Raises:
+            BundleError: the scanner check would begin or end with that.
+        """
+        if (self._scanner_check is None) != (scanners is None):
+            raise BundleError(
+                expected=f"a bundle {'without' if scanners else 'with'} {SCANNERS}, as the one that serves",
+                received=f"one {'with' if scanners else 'without'} it",
+                remedy="restart the stream",
+            )
+        if self._scanner_check is not None and scanners is not None:
+            self._scanner_check.expect(model, scanners)
+
     def show_on_board(self) -> Board:
         """Return what a dashboard shows of this source from now on."""
         from ..sinks.dashboard import About, Board
 
-        labels = self.classifier.contract.labels
+        serving = self.classifier.current
         about = About(
-            self.source.description, self.source.live, self.classifier.backend_choice, labels, self.device.name
+            self.source.description, self.source.live, str(serving.identity), serving.contract.labels, self.device.name
         )
         self.board = Board(about, self.statistics, self._scanner_check)
         return self.board
@@ -88,7 +108,7 @@ class SourceSession:
             OutputError: it cannot be opened.
             PluginError: nor can that of another package.
         """
-        options, name, labels = self._options, self.device.name, self.classifier.contract.labels
+        options, name, labels = self._options, self.device.name, self.classifier.current.contract.labels
         if dashboard is not None:
             yield dashboard
         yield from options.files.of(self.device).open(self.source, labels)
@@ -126,7 +146,7 @@ class SourceSession:
         if self._collection is None or options.collect is None:
             return
         directory = options.collect / self.device.file_name
-        roi = self.classifier.contract.input.region if options.region == "contract" else options.region
+        roi = self.classifier.current.contract.input.region if options.region == "contract" else options.region
         say(
             [
                 f"collection: {len(self._collection)} frames; "

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ..frame import Observation, PlaneEvent
+from ..frame import ModelIdentity, Observation, PlaneEvent
 
 STALE_MS = 100.0
 """A frame that is decided later than this after its capture, in milliseconds, counts as stale: three at 30 frames/s."""
@@ -39,6 +39,9 @@ class StreamSummary:
         labels: how many frames were decided to show each plane, or why none, the commonest first.
         events: how many events each plane had, the commonest first.
         sink_drops: how many observations each sink missed that fell behind.
+        bundles: how many frames the model of each bundle classified, by its digest, the first one first.
+        exchanges: how often another model took over.
+        model: what classified the last frame; None before the first, or where that is not known.
     """
 
     frames: int
@@ -58,6 +61,9 @@ class StreamSummary:
     labels: dict[str, int]
     events: dict[str, int]
     sink_drops: dict[str, int]
+    bundles: dict[str, int]
+    exchanges: int
+    model: ModelIdentity | None
 
     def describe(self, *, live: bool) -> str:
         """Return it in lines of text; those of a recording leave latencies out, which are spent waiting in a queue."""
@@ -72,6 +78,8 @@ class StreamSummary:
             lines.append(f"the source was lost and found again {_times(self.losses)}, {self.lost_s:.1f} s without it")
         if self.size_changes:
             lines.append(f"the size of its pictures changed {_times(self.size_changes)}")
+        if self.exchanges:
+            lines += [f"bundle {digest}: {number} frames" for digest, number in self.bundles.items()]
         lines += [f"{sink}: fell behind and missed {number} frames" for sink, number in self.sink_drops.items()]
         width = max(map(len, self.labels))
         for label, number in self.labels.items():
@@ -108,6 +116,9 @@ class StreamStatistics:
         self._labels: Counter[str] = Counter()
         self._events: Counter[str] = Counter()
         self._sink_drops: Counter[str] = Counter()
+        self._bundles: Counter[str] = Counter()
+        self._exchanges = 0
+        self._model: ModelIdentity | None = None
         self._first: _Moment | None = None
         self._last: _Moment | None = None
 
@@ -126,6 +137,10 @@ class StreamStatistics:
             self._last = moment
             self._latencies.add(observation.latency_ms)
             self._stale += observation.latency_ms > STALE_MS
+            if observation.model is not None:
+                self._exchanges += self._model not in {None, observation.model}
+                self._model = observation.model
+                self._bundles[observation.model.bundle] += 1
             self._labels[observation.decision.plane or observation.decision.status] += 1
 
     def add_sink_drop(self, sink: str) -> None:
@@ -143,7 +158,7 @@ class StreamStatistics:
         with self._lock:
             first, last, frames = self._first, self._last, self._latencies.count
             if first is None or last is None:
-                return StreamSummary(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, {}, {}, {})
+                return StreamSummary(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, {}, {}, {}, {}, 0, None)
             captured = last.index - first.index + 1
             losses = last.losses - first.losses
             seconds = last.decided_at - first.captured_at - self._lost_s
@@ -165,6 +180,9 @@ class StreamStatistics:
                 labels=dict(self._labels.most_common()),
                 events=dict(self._events.most_common()),
                 sink_drops=dict(self._sink_drops),
+                bundles=dict(self._bundles),
+                exchanges=self._exchanges,
+                model=self._model,
             )
 
 

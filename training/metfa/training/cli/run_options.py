@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
+from click.core import ParameterSource
 
 from metfa.runtime.bundle.contract import Region, Roi
 from metfa.runtime.parameters import NamedType, NameType, NumberRange, RoiType, SectionedOption
@@ -13,6 +14,7 @@ from metfa.runtime.parameters import NamedType, NameType, NumberRange, RoiType, 
 from ..config import Augmentation, TrainingConfig, Weights
 from ..initial_weights import identify
 from ..names import AUTO, AUTO_METHODS
+from ..origin import identify_origin
 from ..presets import PRESETS
 from ..settings import SettableField, choices, settable_fields
 from .options import read_options
@@ -128,6 +130,15 @@ run_options = together(
             help="JSON of options and values, as metfa-tune writes it; the command line wins over it.",
         ),
         *_of_section("Data"),
+        in_section(
+            "Data",
+            "--from",
+            "origin",
+            type=click.Path(path_type=Path),
+            metavar="BUNDLE",
+            help="Adapt the model of this bundle further, without the source's images: what it knows of them stands "
+            "for them. In place of --source and of what makes the model.",
+        ),
         *_of_section("Method"),
         in_section(
             "Model",
@@ -164,13 +175,19 @@ def make_config(
     preset: str,
     input_size: tuple[int, int] | None,
     initial: str | None,
+    origin: Path | None,
     method: str,
     **options: Any,
 ) -> TrainingConfig:
-    """Return the run that the values of the options describe."""
-    if options["freeze_encoder"] and initial is None:
+    """Return the run that the values of the options describe.
+
+    Raises:
+        MetfaError: initial weights, or the bundle to begin with, cannot be read.
+    """
+    if options["freeze_encoder"] and initial is None and origin is None:
         raise click.UsageError(
-            "expected --init with --freeze-encoder, received none; name the weights that are to stay, or leave it out"
+            "expected --init or --from with --freeze-encoder, received neither; name the weights that are to stay, or "
+            "leave it out"
         )
     usual = PRESETS[preset]
     height, width = input_size or (usual.height, usual.width)
@@ -182,16 +199,54 @@ def make_config(
     for settable in settable_fields(TrainingConfig):
         if settable.group is not None:
             groups.setdefault(settable.group, {})[settable.name] = options.pop(settable.name)
+    begins: dict[str, Any] = {"height": height, "width": width}
+    if origin is not None:
+        begins = _as_in(origin)
+    elif initial is not None:
+        begins["initial_weights"] = identify(initial, options["encoder"])
     return TrainingConfig(
-        method=methods[0],
-        rivals=methods[1:],
-        height=height,
-        width=width,
-        initial_weights=None if initial is None else identify(initial, options["encoder"]),
-        weights=Weights(**groups["weights"]),
-        augmentation=Augmentation(**groups["augmentation"]),
-        **options,
+        **{
+            **options,
+            **begins,
+            "method": methods[0],
+            "rivals": methods[1:],
+            "weights": Weights(**groups["weights"]),
+            "augmentation": Augmentation(**groups["augmentation"]),
+        }
     )
+
+
+_OF_ORIGIN = ("source", "source_region", "encoder", "embedding", "prototype_temperature")
+"""Options that a bundle decides which a run begins with, beside those that make up the model's size."""
+
+
+def _as_in(path: Path) -> dict[str, Any]:
+    """Return what a run takes from the bundle that it begins with.
+
+    Raises:
+        BundleError, ContractError: the bundle cannot be trained further.
+    """
+    if context := click.get_current_context(silent=True):
+        _require_free(context, path)
+    origin, before = identify_origin(path)
+    taken = (*_OF_ORIGIN, "height", "width", "initial_weights")
+    return {"origin": origin, **{name: getattr(before, name) for name in taken}}
+
+
+def _require_free(context: click.Context, path: Path) -> None:
+    """Refuse options that contradict the bundle at ``path``, with which a run begins."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        typed = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if typed and name in (*_OF_ORIGIN, "preset", "input_size", "initial"):
+            raise click.UsageError(
+                f"expected no {parameter.opts[0]} with --from, received one; its bundle decides that, leave it out"
+            )
+    written: Path | None = context.params.get("bundle")  # metfa-tune writes none
+    if written is not None and written.resolve() == path.resolve():
+        raise click.UsageError(
+            f"expected a new bundle beside {path}, which stays as it is, received the same; name one with --bundle"
+        )
 
 
 def plain_options(command: click.Command, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,25 +12,22 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metfa.runtime.bundle.directory import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED, Bundle
+from metfa.runtime.bundle.directory import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED
 from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
-from metfa.runtime.text import aligned, printable
 
 from ..names import defaults_of
 from .run_options import in_section, make_config, run_options
+from .summary import summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from lightning_fabric import Fabric
 
-    from ..class_shares import ClassShares
     from ..config import TrainingConfig
     from ..data.preview import Group
-    from ..evaluation.scores import Scores
     from ..methods import Role
-    from ..outcome import Evaluation
 
 _RESUMED_OTHERWISE = ("compiled", "threads")
 """What of a run may change when it is resumed."""
@@ -119,7 +116,7 @@ def main(
         return
     if evaluation is None:
         raise _interrupted(bundle, compare=compare)
-    say(_summary(evaluation, config, bundle).splitlines())
+    say(summarise(evaluation, config, bundle))
     if not compare and config.method not in WITHOUT_ADAPTATION:
         say([_how_to_compare(bundle, config, resume=resume)])
     say([f"Next: metfa-export {bundle} --fp16"])
@@ -154,7 +151,9 @@ def _divergent(config: TrainingConfig, *, resume: bool) -> Iterator[None]:
     try:
         yield
     except DivergenceError as cause:
-        usual = defaults_of(config.method, frozen=config.freeze_encoder).learning_rate
+        usual = defaults_of(
+            config.method, frozen=config.freeze_encoder, source_free=config.origin is not None
+        ).learning_rate
         slower = f"--learning-rate {usual if config.learning_rate > usual else config.learning_rate / 3:.1g}"
         anew = (
             f"its own command and {slower}"
@@ -239,108 +238,11 @@ def _refuse_options(ctx: click.Context) -> None:
             )
 
 
-def _summary(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> str:
-    from metfa.runtime.decisions.decider import why_nothing_is_shown
-
-    from ..fit import read_metrics
-    from ..methods import METHODS
-    from ..warnings import doubtful_scores, exploded_terms
-
-    lines = [f"{evaluation.method}: macro scores on held-out frames"]
-    for role, name, scores in (
-        ("source", config.source, evaluation.source),
-        ("target", config.target, evaluation.target),
-    ):
-        if scores is None:
-            lines.append(f"  {role} {name}: no labels, no scores")
-        else:
-            lines.append(f"  {role} {name}: {_scores(scores)} on {scores.images} frames")
-    if evaluation.source != evaluation.source_as_exported:
-        lines.append(
-            f"  source as exported, with the target's batch-norm statistics: {_scores(evaluation.source_as_exported)}"
-        )
-    lines += _comparison(evaluation)
-    lines += _class_shares(evaluation.class_shares)
-    lines.append(
-        f"  model of step {evaluation.selected_step} of {config.steps}, chosen " + _how_chosen(evaluation, config)
-    )
-    if evaluation.verdict is not None:
-        lines.append(evaluation.verdict.reason)
-    if "target" not in METHODS[config.method].supervision:  # the references are not for the source
-        lines += doubtful_scores(evaluation)
-    lines += exploded_terms(read_metrics(bundle))
-    if doubt := why_nothing_is_shown(Bundle.open(bundle).contract.decision):
-        lines.append(f"{doubt}: raise --steps, or lower that on the stream with --enter")
-    return "\n".join(lines)
-
-
-def _how_chosen(evaluation: Evaluation, config: TrainingConfig) -> str:
-    from ..development import adapts
-    from ..methods import METHODS
-    from ..selection.rule import sound_ones
-
-    if config.selection == "last":
-        return "as the last"
-    if adapts(METHODS[evaluation.method]) and not sound_ones([each.validators for each in evaluation.candidates]):
-        return "by the accuracy on the source alone, as all candidates name too few classes or have lost accuracy"
-    return "by validators that see no target label"
-
-
-def _scores(scores: Scores) -> str:
-    return (
-        f"F1 {scores.f1:.3f}, recall {scores.recall:.3f}, precision {scores.precision:.3f}, "
-        f"accuracy {scores.accuracy:.3f}"
-    )
-
-
-def _comparison(evaluation: Evaluation) -> Iterator[str]:
-    """Yield what each method comes to, line below line; nothing where there is only one."""
-    for method, reason in evaluation.diverged.items():
-        yield f"  {method} diverged ({reason}) and is left out"
-    if len(evaluation.compared) < 2:
-        return
-    width = max(len(each.judged.method) for each in evaluation.compared)
-    if evaluation.target is not None:
-        yield f"  compared on the same {evaluation.target.images} held-out frames of the target:"
-        for each in evaluation.compared:
-            if each.target is not None:
-                yield f"    {each.judged.method:{width}}  {_scores(each.target)}"
-    yield "  compared without labels of the target:"
-    for each in evaluation.compared:
-        judged = each.judged
-        yield (
-            f"    {judged.method:{width}}  consistency {judged.consistency:.3f}, reverse accuracy "
-            f"{judged.reverse_accuracy:.3f}, agreement (AMI) {judged.validators.ami:.3f}, diversity "
-            f"{judged.validators.diversity:.3f}"
-        )
-
-
-def _class_shares(shares: ClassShares) -> Iterator[str]:
-    """Yield how frequent the classes are, a column each."""
-    estimates = (shares.before,) if shares.after == shares.before else (shares.before, shares.after)
-    rows = [
-        ("", *map(printable, shares.source)),
-        ("source, by its labels", *_percent(shares.source)),
-        *(
-            (f"target, by {each.method} of step {each.step}, {name}", *_percent(estimated))
-            for each in estimates
-            for name, estimated in (("BBSE", each.bbse), ("MLLS", each.mlls))
-        ),
-    ]
-    if shares.target is not None:
-        rows.append(("target's test frames, by their labels", *_percent(shares.target)))
-    yield "  how frequent the classes are:"
-    yield from aligned(rows, indent=4)
-
-
-def _percent(shares: Mapping[str, float]) -> Iterator[str]:
-    return (f"{share:.0%}" for share in shares.values())
-
-
 def _how_to_compare(bundle: Path, config: TrainingConfig, *, resume: bool) -> str:
     """Return how to train without adaptation beside a model that has adapted, with the same augmentation."""
     augmentation = "--extended-augmentation" if config.augmentation.extended else "--paper-augmentation"
-    of_baseline = ["--method", "source-only", augmentation, "--bundle", f"{bundle}-source-only"]
+    without = "adabn" if config.origin else "source-only"
+    of_baseline = ["--method", without, augmentation, "--bundle", f"{bundle}-{without}"]
     if resume:
         command = f"its own command and {shlex.join(of_baseline)}"
     else:

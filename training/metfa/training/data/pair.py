@@ -1,4 +1,4 @@
-"""The two domains of a run: prepared, divided, and checked to fit each other."""
+"""The domains of a run: prepared, divided, and checked to fit each other."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from metfa.runtime.errors import DataError
 
 from ..config import TrainingConfig
+from ..origin import open_origin
 from .decoding import Preparation
+from .drawn import DrawnSource
 from .listing import SPLITS, Listing
 from .prepared import PreparedDomain, read_domain
 from .readers import list_domain, quick_classes
@@ -18,6 +22,10 @@ from .spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from metfa.runtime.bundle.contract import Roi
 
     from ..methods import Role
     from .listing import Skipped, Split
@@ -30,20 +38,38 @@ class DomainPair:
 
     Attributes:
         config: the run.
-        source: the labelled domain.
+        source: the labelled domain, or what stands for its images.
         target: the domain to adapt to.
-        labels: the classes of both, in the order of their indices.
+        labelled: frames of the target with labels that may be learnt from, whatever their split; None for none.
+        labels: the classes of all, in the order of their indices.
     """
 
     config: TrainingConfig
-    source: PreparedDomain
+    source: PreparedDomain | DrawnSource
     target: PreparedDomain
+    labelled: PreparedDomain | None
     labels: tuple[str, ...]
+
+    def known(self) -> FrameStore | None:
+        """Return the target's frames whose labels may be learnt from; None where there are none."""
+        if self.labelled is None:
+            return None
+        return self.labelled.store(np.arange(len(self.labelled.labels)), self.labels)
 
     def frames(self, role: Role, split: Split) -> FrameStore:
         """Return the frames of a split of a domain, with their labels."""
         domain = self.source if role == "source" else self.target
+        if isinstance(domain, DrawnSource):
+            return domain.store(split)
         return domain.store(domain.rows(split), self.labels)
+
+    def source_shares(self) -> NDArray[np.float64]:
+        """Return how frequent each class is among the source's training images, float [M]."""
+        if isinstance(self.source, DrawnSource):
+            counts = self.source.embeddings.count.numpy()
+        else:
+            counts = np.bincount(self.frames("source", "train").labels, minlength=len(self.labels))
+        return np.asarray(counts / counts.sum(), np.float64)
 
     def require_target_labels(self) -> None:
         """Make sure that a method which is trained on the target's labels can be.
@@ -72,10 +98,17 @@ class DomainPair:
 
 
 class ListedPair(NamedTuple):
-    """The domains of one run, of which no picture is decoded yet."""
+    """The domains of one run, of which no picture is decoded yet.
 
-    source: Listing
+    Attributes:
+        source: None where its images are not there.
+        target: the domain to adapt to.
+        labelled: frames of the target with labels; None for none.
+    """
+
+    source: Listing | None
     target: Listing
+    labelled: Listing | None
 
 
 def list_pair(config: TrainingConfig) -> ListedPair:
@@ -86,16 +119,28 @@ def list_pair(config: TrainingConfig) -> ListedPair:
         SourceError: a folder or a table cannot be read.
         ProfileError: there is no such phantom profile.
     """
-    names = (config.source, config.target)
+    names = [config.target] if config.origin else [config.source, config.target]
+    names += [config.labelled_target] if config.labelled_target else []
     classes = {name: quick_classes(name) for name in names}
     listings = {name: list_domain(name) for name in names if classes[name] is None}
     for name, listing in listings.items():
         classes[name] = set(listing.classes)
-    source, target = (tuple(sorted(classes[name] or ())) for name in names)
+    named = {name: tuple(sorted(known or ())) for name, known in classes.items()}
     with _telling_what_is_skipped(*(listing.skipped for listing in listings.values())):
+        source = open_origin(config.origin).contract.labels if config.origin else named[config.source]
         _require_classes(config.source, source)
-        _require_same_classes(source, config.target, target)
-    return ListedPair(*(listings.get(name) or list_domain(name) for name in names))
+        _require_same_classes(source, config.target, named[config.target])
+        if config.labelled_target:
+            _require_known_classes(source, config.labelled_target, named[config.labelled_target])
+
+    def listing_of(name: str | None) -> Listing | None:
+        return None if name is None else listings.get(name) or list_domain(name)
+
+    return ListedPair(
+        None if config.origin else listing_of(config.source),
+        listings.get(config.target) or list_domain(config.target),
+        listing_of(config.labelled_target),
+    )
 
 
 def read_pair(config: TrainingConfig, listed: ListedPair | None = None) -> DomainPair:
@@ -110,16 +155,37 @@ def read_pair(config: TrainingConfig, listed: ListedPair | None = None) -> Domai
             skipped where the run is strict.
         SourceError: a folder or a table cannot be read.
         ProfileError: there is no such phantom profile.
+        BundleError, TrainingError: the bundle that stands for the source is not the one that it was, or has too little.
         OutputError: the cache cannot be written.
     """
     listed = listed or list_pair(config)
-    source, target = (
-        read_domain(listing, Preparation(config.height, config.width, region), strict=config.strict)
-        for listing, region in zip(listed, (config.source_region, config.target_region), strict=True)
-    )
-    with _telling_what_is_skipped(source.skipped, target.skipped):
-        source, target = source.divide(config.seed, by_class=True), target.divide(config.seed, by_class=False)
-        return DomainPair(config, source, target, _labels(source, target))
+
+    def read(listing: Listing, region: Roi) -> PreparedDomain:
+        return read_domain(listing, Preparation(config.height, config.width, region), strict=config.strict)
+
+    source = read(listed.source, config.source_region) if listed.source else None
+    target = read(listed.target, config.target_region)
+    labelled = read(listed.labelled, config.target_region) if listed.labelled else None
+    with _telling_what_is_skipped(*(domain.skipped for domain in (source, target, labelled) if domain)):
+        target = target.divide(config.seed, by_class=False)
+        if labelled:
+            target = target.training_on(labelled)
+        _require_enough(target, least=2)
+        if source is None:
+            drawn = _drawn(config)
+            _require_same_classes(drawn.classes, target.name, target.classes)
+            return DomainPair(config, drawn, target, labelled, drawn.classes)
+        source = source.divide(config.seed, by_class=True)
+        return DomainPair(config, source, target, labelled, _labels(source, target))
+
+
+def _drawn(config: TrainingConfig) -> DrawnSource:
+    """Return what stands for the images of the source."""
+    from ..class_embeddings import load_embeddings  # PyTorch, which listing does without
+
+    assert config.origin is not None
+    bundle = open_origin(config.origin)
+    return DrawnSource(config.source, bundle.contract.labels, load_embeddings(bundle))
 
 
 @contextmanager
@@ -154,22 +220,25 @@ def _labels(source: PreparedDomain, target: PreparedDomain) -> tuple[str, ...]:
             received=f"none of {', '.join(sorted(set(labels) - trained))}",
             remedy="add some to train/, or remove the class from test/",
         )
-    for domain, least in ((source, 1), (target, 2)):
-        counts = {part: domain.splits.count(part) for part in SPLITS}
-        if not counts["test"]:
-            raise DataError(
-                expected=f"images in the test split of {domain.name}",
-                received="none",
-                remedy="let some be for testing, or leave out what divides the images, to have them split",
-            )
-        if counts["train"] < least or not counts["val"]:
-            raise DataError(
-                expected=f"at least {least + 1} training images in {domain.name}, one of them for validation",
-                received=f"{counts['train'] + counts['val']} of one group",
-                remedy="add frames of the scanner",
-            )
+    _require_enough(source, least=1)
     _require_same_classes(labels, target.name, target.classes)
     return labels
+
+
+def _require_enough(domain: PreparedDomain, *, least: int) -> None:
+    counts = {part: domain.splits.count(part) for part in SPLITS}
+    if not counts["test"]:
+        raise DataError(
+            expected=f"images in the test split of {domain.name}",
+            received="none",
+            remedy="let some be for testing, or leave out what divides the images, to have them split",
+        )
+    if counts["train"] < least or not counts["val"]:
+        raise DataError(
+            expected=f"at least {least + 1} training images in {domain.name}, one of them for validation",
+            received=f"{counts['train'] + counts['val']} of one group",
+            remedy="add frames of the scanner",
+        )
 
 
 def _require_classes(name: str, labels: tuple[str, ...]) -> None:
@@ -178,6 +247,18 @@ def _require_classes(name: str, labels: tuple[str, ...]) -> None:
             expected=f"at least 2 classes in the source {name}",
             received=f"the class {labels[0]}" if labels else "images without labels",
             remedy="sort its images into one folder per class, or label them in a table",
+        )
+
+
+def _require_known_classes(labels: tuple[str, ...], name: str, classes: tuple[str, ...]) -> None:
+    """Make sure that the target's labelled frames are of the source's classes; some may be missing."""
+    unknown = [label for label in classes if label not in labels]
+    if unknown or not classes:
+        raise DataError(
+            expected=f"some of the source's classes ({', '.join(labels)}) in the labelled target {name}",
+            received=", ".join(unknown) if unknown else "images without labels",
+            remedy=(did_you_mean(unknown[0], labels) if unknown else "")
+            + "sort the images into folders that are named like the classes, or label them with metfa-label",
         )
 
 

@@ -81,6 +81,14 @@ class PreparedDomain:
         splits = split(self.name, groups.tolist(), self.splits, seed, labels=self.labels if by_class else None)
         return replace(self, splits=tuple(splits), groups=groups, divides_recordings=divides_recordings)
 
+    def training_on(self, others: PreparedDomain) -> PreparedDomain:
+        """Return the divided domain with every group for training that has a picture which ``others`` also holds."""
+        held = {digest.tobytes() for digest in others.pictures.digests}
+        here = np.array([digest.tobytes() in held for digest in self.pictures.digests], np.bool_)
+        theirs = np.isin(self.groups, self.groups[here])
+        splits = ("train" if learnt else part for learnt, part in zip(theirs.tolist(), self.splits, strict=True))
+        return replace(self, splits=tuple(splits))
+
     def rows(self, part: Split | None) -> NDArray[np.int64]:
         """Return the pictures of a split, int64 [n]."""
         return np.flatnonzero([each == part for each in self.splits])

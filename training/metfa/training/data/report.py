@@ -10,15 +10,15 @@ from metfa.runtime.files import utf8
 from metfa.runtime.text import aligned
 
 from .listing import SPLITS, Declared
+from .prepared import PreparedDomain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..config import TrainingConfig
     from .pair import DomainPair
-    from .prepared import PreparedDomain
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the fields of :class:`DataReport`."""
 
 DATA = "data.json"
@@ -84,18 +84,26 @@ class DataReport:
 
     Attributes:
         schema: version of these fields.
-        source: the labelled domain.
+        source: the labelled domain; None where its images were not there.
         target: the domain to adapt to.
+        labelled: how many images of the target with labels were learnt from, by class.
     """
 
     schema: int
-    source: DomainReport
+    source: DomainReport | None
     target: DomainReport
+    labelled: dict[str, int]
 
 
 def report(pair: DomainPair) -> DataReport:
     """Count what the domains of a run consist of."""
-    return DataReport(SCHEMA, _count(pair.source), _count(pair.target))
+    labelled = Counter(label for label in pair.labelled.labels if label is not None) if pair.labelled else {}
+    return DataReport(
+        SCHEMA,
+        _count(pair.source) if isinstance(pair.source, PreparedDomain) else None,
+        _count(pair.target),
+        {label: labelled[label] for label in pair.labels if label in labelled},
+    )
 
 
 def _count(domain: PreparedDomain) -> DomainReport:
@@ -152,6 +160,13 @@ def describe(pair: DomainPair) -> Iterator[str]:
     """Yield the lines that tell the user what the run is about to be trained on."""
     counted = report(pair)
     for role, domain, of_domain in (("source", pair.source, counted.source), ("target", pair.target, counted.target)):
+        if not isinstance(domain, PreparedDomain) or of_domain is None:
+            assert pair.config.origin
+            yield (
+                f"source {utf8(domain.name)}: no images, as what {pair.config.origin.path} knows of its "
+                f"{len(pair.labels)} classes stands for them"
+            )
+            continue
         yield f"{role} {utf8(domain.name)}: {len(domain.labels)} images of {describe_groups(of_domain.groups)}"
         yield from _table(of_domain)
         if of_domain.divided:
@@ -173,6 +188,14 @@ def describe(pair: DomainPair) -> Iterator[str]:
             yield from (f"    {name}" for name in names[:SHOWN])
             if count > SHOWN:
                 yield f"    and {count - SHOWN} more"
+    yield from _labelled(counted, pair.config.labelled_target)
+
+
+def _labelled(counted: DataReport, name: str | None) -> Iterator[str]:
+    """Yield how many labelled images of the target are learnt from."""
+    if counted.labelled:
+        each = ", ".join(f"{utf8(label)} {count}" for label, count in counted.labelled.items())
+        yield f"labelled target {utf8(str(name))}: {sum(counted.labelled.values())} images that are learnt from: {each}"
 
 
 def _few_of_source(of_domain: DomainReport, config: TrainingConfig) -> Iterator[str]:

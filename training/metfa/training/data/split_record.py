@@ -9,8 +9,10 @@ import numpy as np
 
 from metfa.runtime.errors import BundleError
 
+from ..origin import open_origin
 from .decoding import DIGEST_BYTES
 from .listing import SPLITS
+from .prepared import PreparedDomain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle.directory import Bundle
 
-    from .prepared import PreparedDomain
+    from .pair import DomainPair
 
 SPLIT = "split.npy"
 """The file of a bundle that holds the record: an array of :data:`RECORD`."""
@@ -29,15 +31,27 @@ RECORD = np.dtype([("digest", np.uint8, (DIGEST_BYTES,)), ("domain", np.uint8), 
 """A picture: its digest, and the indices of its domain in :data:`DOMAINS` and of its split in :data:`SPLITS`."""
 
 
-def save_split(source: PreparedDomain, target: PreparedDomain, directory: Path) -> None:
-    """Write which picture of a run's domains is for what."""
+def save_split(pair: DomainPair, directory: Path) -> None:
+    """Write which picture of a run's domains is for what, and what the bundle was trained on that the run began with.
+
+    Raises:
+        BundleError: that bundle's record is damaged.
+    """
     records = []
-    for number, domain in enumerate((source, target)):
-        record = np.zeros(len(domain.labels), RECORD)
-        record["digest"] = domain.pictures.digests
-        record["domain"] = number
-        record["split"] = [SPLITS.index(part) for part in domain.splits if part]
+    for number, domain in enumerate((pair.source, pair.target)):
+        if isinstance(domain, PreparedDomain):
+            record = np.zeros(len(domain.labels), RECORD)
+            record["digest"] = domain.pictures.digests
+            record["domain"] = number
+            record["split"] = [SPLITS.index(part) for part in domain.splits if part]
+            records.append(record)
+    if pair.labelled:
+        record = np.zeros(len(pair.labelled.labels), RECORD)
+        record["digest"] = pair.labelled.pictures.digests
+        record["domain"], record["split"] = DOMAINS.index("target"), SPLITS.index("train")
         records.append(record)
+    if pair.config.origin:
+        records.append(_load(open_origin(pair.config.origin)))
     np.save(directory / SPLIT, np.concatenate(records), allow_pickle=False)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from ..losses import known_cross_entropy
 from .base import Batch, Method, Role, descend, detached
 from .discriminator import SOURCE, TARGET, Discriminator
 
@@ -28,6 +29,7 @@ class ADDA(Method):
     the source's. The classifier stays the source's.
     """
 
+    source_free = False
     started: Tensor
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
@@ -59,9 +61,12 @@ class ADDA(Method):
         rate = ADVERSARIAL_RATE * self.config.learning_rate
         terms = self.terms(batch)
         descend(terms["domain"], self.optimisers[1], rate)
-        inverted = self.discriminator.loss(self._embed("target", batch), SOURCE)
-        descend(inverted, self.optimisers[2], rate)
-        return detached({**terms, "inverted": inverted})
+        target = self._embed("target", batch)
+        terms["inverted"] = self.discriminator.loss(target, SOURCE)
+        if batch.target_labels is not None:
+            terms["ce"] = known_cross_entropy(self.network.classifier(target), batch.target_labels)
+        descend(terms["inverted"] + terms.get("ce", 0), self.optimisers[2], rate)
+        return detached(terms)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Return the discriminator's loss on both domains; no gradient reaches an encoder."""

@@ -30,10 +30,11 @@ class Batch(NamedTuple):
     """What a step sees.
 
     Attributes:
-        source: normalised and augmented frames, float [N_S, 1, H, W].
+        source: normalised and augmented frames, float [N_S, 1, H, W]; embeddings, float [N_S, D], where they are drawn.
         labels: their classes, int64 [N_S].
         target: normalised and augmented frames, float [N_T, 1, H, W].
-        target_labels: their classes, int64 [N_T], for the methods whose ``supervision`` names the target; else None.
+        target_labels: their classes, int64 [N_T], ``UNLABELLED`` where the method may not know; None where it may know
+            none.
         target_strong: the target's frames, strongly augmented, for the methods that take two ``views``; else None.
         pseudo_labels: what the method said of them last, int64 [N_T], for the methods that relabel; else None.
     """
@@ -55,6 +56,7 @@ class Method(nn.Module, ABC):
         supervision: the domains whose labels it is trained on.
         home: the domain that the trained network is for; the bundle holds that domain's batch-norm statistics.
         two_views: whether it also sees the target's frames strongly augmented.
+        source_free: whether it can be trained with drawn embeddings in place of the source's frames.
         config: the run.
         network: E, G and C.
         optimisers: in a fixed order; their state is part of a checkpoint.
@@ -67,6 +69,7 @@ class Method(nn.Module, ABC):
     supervision: ClassVar[tuple[Role, ...]] = ("source",)
     home: ClassVar[Role] = "target"
     two_views: ClassVar[bool] = False
+    source_free: ClassVar[bool] = True
     optimisers: tuple[Optimizer, ...]
     run_encoder: RunEncoder
 
@@ -103,6 +106,15 @@ class Method(nn.Module, ABC):
         """Return the network that labels frames of a domain."""
         del role  # most methods train one network for both
         return self.network
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """Return the mean embedding of normalised frames, float [N, D]."""
+        mean: Tensor = self.network.embedding.mean(self.run_encoder(self.network.encoder, frames))
+        return mean
+
+    def embed_source(self, batch: Batch) -> Tensor:
+        """Return the embeddings of the source, float [N_S, D]."""
+        return batch.source if self.config.origin else self.embed(batch.source)
 
     def progress(self, step: int) -> float:
         """Return p: 0 at the first step, 1 after the last."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from ..losses import certainty
+from ..losses import certainty, cross_entropy
 from ..model import reverse_gradient
 from .dann import DANN
 from .discriminator import SOURCE, TARGET
@@ -30,10 +30,7 @@ class CDAN(DANN):
 
     def terms(self, batch: Batch, strength: float) -> dict[str, Tensor]:
         """Return both terms, the domains' with its gradient reversed at ``strength`` where it reaches the embedding."""
-        means = [
-            self.network.embedding.mean(self.run_encoder(self.network.encoder, frames))
-            for frames in (batch.source, batch.target)
-        ]
+        means = [self.embed_source(batch), self.embed(batch.target)]
         logits = [self.network.classifier(mean) for mean in means]
         domain = torch.stack(
             [
@@ -41,7 +38,8 @@ class CDAN(DANN):
                 for mean, each, role in zip(means, logits, (SOURCE, TARGET), strict=True)
             ]
         )
-        return {"ce": F.cross_entropy(logits[0], batch.labels), "domain": domain.mean()}
+        ce = cross_entropy(logits[0], batch.labels, logits[1], batch.target_labels)
+        return {"ce": ce, "domain": domain.mean()}
 
     def _domain(self, mean: Tensor, logits: Tensor, domain: int) -> Tensor:
         """Return the discriminator's loss on one domain; no gradient reaches the predictions."""

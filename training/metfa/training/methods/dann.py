@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-
+from ..losses import cross_entropy
 from ..model import reverse_gradient
 from .base import Batch, Method, descend, detached, sigmoid_ramp
 from .discriminator import SOURCE, TARGET, Discriminator
@@ -45,11 +44,10 @@ class DANN(Method):
 
     def terms(self, batch: Batch, strength: float) -> dict[str, Tensor]:
         """Return both terms, the domains' with its gradient reversed at ``strength`` where it reaches the embedding."""
-        source, target = (
-            self.network.embedding.mean(self.run_encoder(self.network.encoder, frames))
-            for frames in (batch.source, batch.target)
-        )
+        source, target = self.embed_source(batch), self.embed(batch.target)
         domain = self.discriminator.loss(reverse_gradient(source, strength), SOURCE) + self.discriminator.loss(
             reverse_gradient(target, strength), TARGET
         )
-        return {"ce": F.cross_entropy(self.network.classifier(source), batch.labels), "domain": domain / 2}
+        logits = self.network.classifier(source)
+        known = None if batch.target_labels is None else self.network.classifier(target)
+        return {"ce": cross_entropy(logits, batch.labels, known, batch.target_labels), "domain": domain / 2}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-
 from .. import losses
 from .base import Batch, Method, descend, detached
 
@@ -33,11 +31,8 @@ class MCC(Method):
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Return both terms, of equal weight."""
-        source, target = (
-            self.network.classifier(self.network.embedding.mean(self.run_encoder(self.network.encoder, frames)))
-            for frames in (batch.source, batch.target)
-        )
+        source, target = map(self.network.classifier, (self.embed_source(batch), self.embed(batch.target)))
         return {
-            "ce": F.cross_entropy(source, batch.labels),
+            "ce": losses.cross_entropy(source, batch.labels, target, batch.target_labels),
             "confusion": losses.confusion(target, losses.CONFUSION_TEMPERATURE),
         }

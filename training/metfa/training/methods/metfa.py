@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import losses
-from .base import Batch, Method, cosine, descend, detached, sigmoid_ramp
+from ..data.store import UNLABELLED
+from .base import Batch, Method, Role, cosine, descend, detached, sigmoid_ramp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,14 +42,18 @@ class MetFA(Method):
 
     In one forward and backward pass, the gradient of L_H is reversed where it reaches W; alternating, W takes its step
     first and everything else then takes its own against the new W.
+
+    Attributes:
+        encoded: the domains whose frames E sees; not the source, where its embeddings are drawn.
     """
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
         super().__init__(config, network)
+        self.encoded: tuple[Role, ...] = ("target",) if config.origin else ("source", "target")
         self.computed = tuple(name for name in TERMS[config.method] if getattr(config.weights, name) > 0)
         if "reconstruction" in self.computed:
             sizes = network.config.embedding, network.config.features
-            self.reconstruct_source, self.reconstruct_target = nn.Linear(*sizes), nn.Linear(*sizes)
+            self.decoders = nn.ModuleList(nn.Linear(*sizes) for _ in self.encoded)
         if config.game == "one-pass":
             self.optimisers = (self.optimiser(self.parameters()),)
         else:
@@ -79,33 +83,40 @@ class MetFA(Method):
     def terms(self, batch: Batch, noise: torch.Generator, *, reverse_prototype_gradient: bool) -> dict[str, Tensor]:
         """Return each term, unweighted; ``noise`` draws the embedding's ε."""
         classes, split = self.network.config.classes, len(batch.labels)
+        frames = [getattr(batch, role) for role in self.encoded]
+        sizes = [len(each) for each in frames]
         # Each domain by itself where there are batch norms: their statistics are the domain's own.
-        features = torch.cat(
-            [self.run_encoder(self.network.encoder, frames) for frames in (batch.source, batch.target)]
-        )
+        features = torch.cat([self.run_encoder(self.network.encoder, each) for each in frames])
         gaussian = self.network.embedding(features)
-        z = gaussian.sample(noise)
+        sampled = gaussian.sample(noise)
+        z = torch.cat([batch.source, sampled]) if self.config.origin else sampled
         hidden = torch.cat([self.network.classifier.hidden(part) for part in z.tensor_split([split])])
         source_logits, target_logits = self.network.classifier.prototypes(hidden).tensor_split([split])
         pseudo_labels = target_logits.detach().argmax(dim=1)
+        supports, support_labels = z[:split], batch.labels
+        if batch.target_labels is not None:
+            known = batch.target_labels != UNLABELLED
+            pseudo_labels = torch.where(known, batch.target_labels, pseudo_labels)
+            supports = torch.cat([supports, z[split:][known]])
+            support_labels = torch.cat([support_labels, batch.target_labels[known]])
         contested = (
             self.network.classifier.prototypes(hidden[split:], reverse_prototype_gradient=True)
             if reverse_prototype_gradient
             else target_logits
         )
-        terms = {"ce": F.cross_entropy(source_logits, batch.labels)}
+        terms = {"ce": losses.cross_entropy(source_logits, batch.labels, target_logits, batch.target_labels)}
         if "prior" in self.computed:
-            terms["prior"] = losses.prior(gaussian.mean[:split], gaussian.log_variance[:split]) + losses.prior(
-                gaussian.mean[split:], gaussian.log_variance[split:]
-            )
+            parts = (torch.split(of_all, sizes) for of_all in gaussian)
+            terms["prior"] = torch.stack([losses.prior(*domain) for domain in zip(*parts, strict=True)]).sum()
         if "entropy" in self.computed:
             terms["entropy"] = losses.entropy(contested)
         if "metric" in self.computed:
-            terms["metric"] = losses.metric(z[split:], pseudo_labels, z[:split], batch.labels, classes=classes)
+            terms["metric"] = losses.metric(z[split:], pseudo_labels, supports, support_labels, classes=classes)
         if "reconstruction" in self.computed:
-            terms["reconstruction"] = losses.reconstruction(
-                features[:split], self.reconstruct_source(z[:split])
-            ) + losses.reconstruction(features[split:], self.reconstruct_target(z[split:]))
+            of_each = zip(torch.split(features, sizes), torch.split(sampled, sizes), self.decoders, strict=True)
+            terms["reconstruction"] = torch.stack(
+                [losses.reconstruction(part, decode(each)) for part, each, decode in of_each]
+            ).sum()
         if "alignment" in self.computed:
             terms["alignment"] = losses.alignment(
                 source_logits,

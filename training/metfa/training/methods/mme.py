@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-
 from .. import losses
 from .base import Batch, Method, descend, detached
 
@@ -20,9 +18,10 @@ ENTROPY_WEIGHT = 0.1
 
 
 class MME(Method):
-    """Cross-entropy on the source and minimax entropy on the target, with no target label at all.
+    """Cross-entropy on the source and minimax entropy on the target.
 
-    The published method also trains on a few labelled target images and stops early by others; neither is done here.
+    The published method also trains on a few labelled target images, which ``--labelled-target`` gives, and stops early
+    by others, which is not done here.
     Its head is the prototype classifier that MetFA took over: normalised features, no bias, temperature 0.05.
     """
 
@@ -39,12 +38,9 @@ class MME(Method):
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Return both terms, unweighted, the entropy with W's gradient reversed."""
-        source, target = (
-            self.network.classifier.hidden(self.network.embedding.mean(self.run_encoder(self.network.encoder, frames)))
-            for frames in (batch.source, batch.target)
-        )
+        source, target = map(self.network.classifier.hidden, (self.embed_source(batch), self.embed(batch.target)))
         prototypes = self.network.classifier.prototypes
         return {
-            "ce": F.cross_entropy(prototypes(source), batch.labels),
+            "ce": losses.cross_entropy(prototypes(source), batch.labels, prototypes(target), batch.target_labels),
             "entropy": losses.entropy(prototypes(target, reverse_prototype_gradient=True)),
         }

@@ -30,7 +30,7 @@ class SHOT(Method):
     """First half of the steps: supervised on the source. Second half: the prototypes stay, the rest fits the target.
 
     There it minimises the entropy of each prediction, maximises that of their mean, and learns the class of the nearest
-    centroid. The target's stage looks at no source frame.
+    centroid. The target's stage looks at no source frame; a run that begins with a bundle has no other stage.
     """
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
@@ -38,19 +38,20 @@ class SHOT(Method):
         fixed = {id(each) for each in network.classifier.prototypes.parameters()}
         others = [each for each in network.parameters() if id(each) not in fixed]
         self.optimisers = (self.sgd(network.parameters()), self.sgd(others))
-        self.relabels_from = (config.steps + 1) // 2
+        self.relabels_from = 0 if config.origin else (config.steps + 1) // 2
 
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
         """Take one step on the source or, in the second half, on the target."""
-        rate = self.config.learning_rate * cosine(2 * self.progress(step) % 1)
+        stages = 1 if self.config.origin else 2
+        rate = self.config.learning_rate * cosine(stages * self.progress(step) % 1)
         assert self.relabels_from is not None
         if step < self.relabels_from:
-            mean = self.network.embedding.mean(self.run_encoder(self.network.encoder, batch.source))
-            terms = {"ce": F.cross_entropy(self.network.classifier(mean), batch.labels)}
+            terms = {"ce": F.cross_entropy(self.network.classifier(self.embed(batch.source)), batch.labels)}
             descend(self.config.weights.ce * terms["ce"], self.optimisers[0], rate)
         else:
             terms = self.terms(batch)
             objective = terms["entropy"] - terms["diversity"] + PSEUDO_LABEL_WEIGHT * terms["pseudo_labels"]
+            objective = objective + terms.get("ce", 0)
             descend(objective, self.optimisers[1], rate)
         return detached(terms)
 
@@ -59,19 +60,20 @@ class SHOT(Method):
         assert batch.pseudo_labels is not None
         features = self.run_encoder(self.network.encoder, batch.target)
         logits = self.network.classifier(self.network.embedding.mean(scale_gradient(features, ENCODER_RATE)))
-        return {
+        terms = {
             "entropy": losses.entropy(logits),
             "diversity": losses.diversity(logits),
             "pseudo_labels": F.cross_entropy(logits, batch.pseudo_labels),
         }
+        if batch.target_labels is not None:
+            terms["ce"] = losses.known_cross_entropy(logits, batch.target_labels)
+        return terms
 
     def relabel(self, images: Iterable[Tensor]) -> Tensor:
         """Return the class of the nearest centroid of each of the target's frames, int64 [N]."""
         hidden, probabilities = [], []
         for batch in images:
-            each = self.network.classifier.hidden(
-                self.network.embedding.mean(self.run_encoder(self.network.encoder, batch))
-            )
+            each = self.network.classifier.hidden(self.embed(batch))
             hidden.append(F.normalize(each))
             probabilities.append(F.softmax(self.network.classifier.prototypes(each), dim=1))
         return nearest_centroids(torch.cat(hidden), torch.cat(probabilities))

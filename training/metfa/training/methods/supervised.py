@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 
+from .. import losses
 from .base import Batch, Method, cosine, descend, detached
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ class Supervised(Method):
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
         """Take one step on the labelled frames of the stage's domain."""
         stage = self.supervision[step * len(self.supervision) // self.config.steps]
-        frames, labels = (batch.source, batch.labels) if stage == "source" else (batch.target, batch.target_labels)
-        assert labels is not None
-        mean = self.network.embedding.mean(self.run_encoder(self.network.encoder, frames))
-        terms = {"ce": F.cross_entropy(self.network.classifier(mean), labels)}
+        if stage == "target":
+            assert batch.target_labels is not None
+            terms = {"ce": F.cross_entropy(self.network.classifier(self.embed(batch.target)), batch.target_labels)}
+        else:
+            source = self.network.classifier(self.embed_source(batch))
+            known = None if "target" in self.supervision else batch.target_labels  # which has a stage of its own there
+            target = None if known is None else self.network.classifier(self.embed(batch.target))
+            terms = {"ce": losses.cross_entropy(source, batch.labels, target, known)}
         rate = self.config.learning_rate * cosine(self.progress(step))
         descend(self.config.weights.ce * terms["ce"], self.optimisers[0], rate)
         return detached(terms)
@@ -39,6 +44,7 @@ class SourceOnly(Supervised):
     """E and C trained on the labelled source alone; the target is not looked at."""
 
     home = "source"
+    source_free = False
 
 
 class AdaBN(Supervised):
@@ -49,9 +55,11 @@ class FineTuned(Supervised):
     """A reference that needs target labels: trained on the source, then on the labelled target."""
 
     supervision = ("source", "target")
+    source_free = False
 
 
 class FullySupervised(Supervised):
     """A reference that needs target labels: trained on the labelled target from scratch."""
 
     supervision = ("target",)
+    source_free = False

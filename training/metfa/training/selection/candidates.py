@@ -15,10 +15,11 @@ from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.runtime.files import replacing
 
 from ..batch_norm import adopt_statistics
+from ..data.drawn import DrawnEmbeddings
 from ..data.store import FrameSequence, FrameStore
 from ..evaluation.model import infer
 from ..methods import Role
-from ..model import Network, NetworkConfig
+from ..model import Network, NetworkConfig, classifier_alone
 from ..weights import read_metadata, read_tensors, save_tensors
 from .validators import Validators, validate
 
@@ -46,9 +47,16 @@ class Frames:
     train: Mapping[Role, FrameSequence]
     validation: Mapping[Role, FrameStore]
 
+    @property
+    def draws_source(self) -> bool:
+        """Whether embeddings stand for the source's frames."""
+        return isinstance(self.train["source"], DrawnEmbeddings)
+
 
 def network_for(method: Method, role: Role, frames: Frames, pseudo_labels: NDArray[np.int64] | None = None) -> Network:
     """Return a copy of the method's network for a domain, with that domain's batch-norm statistics.
+
+    Where the source's embeddings are drawn, its network is the classifier alone.
 
     Args:
         method: whose network.
@@ -57,6 +65,8 @@ def network_for(method: Method, role: Role, frames: Frames, pseudo_labels: NDArr
         pseudo_labels: of the target's training frames, int64 [N], where its batches were balanced by them.
     """
     network = copy.deepcopy(method.network_for(role))
+    if role == "source" and frames.draws_source:
+        network = classifier_alone(network)
     adopt_statistics(network, frames.train[role], pseudo_labels if role == "target" else None)
     return network
 
@@ -134,7 +144,8 @@ class Candidates:
         tensors = read_tensors(self._path(step))
         exported = {name.removeprefix("exported."): t for name, t in tensors.items() if name.startswith("exported.")}
         source = {name.removeprefix("source."): t for name, t in tensors.items() if name.startswith("source.")}
-        return self._load(config, exported), self._load(config, {**exported, **source})
+        of_source = self._load(config, {**exported, **source})
+        return self._load(config, exported), classifier_alone(of_source) if self._frames.draws_source else of_source
 
     def _load(self, config: NetworkConfig, tensors: dict[str, Tensor]) -> Network:
         network = self._build(config)

@@ -43,7 +43,7 @@ class About:
     Attributes:
         source: what is opened.
         live: whether it is live.
-        backend: what runs the model.
+        backend: what runs the model, until another takes over.
         labels: the class names, in the order of the probabilities.
         name: of the source, where there are several.
     """
@@ -145,6 +145,7 @@ class Board:
                 "time": round(now, 3),
                 **asdict(self.summary()),
                 "scanner": self._describe_scanner(),
+                "backend": self._describe_model(),
                 "ended": self._ended,
                 "failure": None if self._failure is None else utf8(self._failure),
             }
@@ -155,7 +156,7 @@ class Board:
             "name": utf8(self.about.name),
             "source": utf8(self.about.source),
             "live": self.about.live,
-            "backend": utf8(self.about.backend),
+            "backend": self._describe_model(),
             "labels": [utf8(label) for label in self.about.labels],
             "history_seconds": HISTORY_SECONDS,
             "history": list(self._history),
@@ -221,17 +222,21 @@ class Board:
             "latency_ms": round(observation.latency_ms, 2),
         }
 
+    def _describe_model(self) -> str:
+        newest = self._newest
+        return utf8(self.about.backend if newest is None or newest.model is None else str(newest.model))
+
     def _describe_scanner(self) -> dict[str, Any] | None:
         if self._scanner is None:
             return None
-        report = self._scanner.report()
+        report, names = self._scanner.finding()
         distances = [distance for distance in (report.source, report.target) if distance is not None]
         return {
             "verdict": report.verdict,
-            "text": utf8(sentence(report, self._scanner.names)),
+            "text": utf8(sentence(report, names)),
             "scanners": [
                 {"name": utf8(name), "distance": round(distance, 3) if math.isfinite(distance) else None}
-                for name, distance in zip(self._scanner.names, distances, strict=True)
+                for name, distance in zip(names, distances, strict=True)
             ],
         }
 

@@ -96,6 +96,7 @@ function onStatistics(summary) {
   setNumber("dropped", summary.dropped, "", rate("dropped") > 0);
   setNumber("stale", summary.stale, "", rate("stale") > 0);
   setNumber("losses", summary.losses);
+  element("backend").textContent = summary.backend;
   if (summary.scanner) showScanner(summary.scanner);
   showState();
 }

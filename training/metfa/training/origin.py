@@ -1,0 +1,52 @@
+"""The bundle that a run begins with where the source's images are not there: its network and what it knows of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metfa.runtime.bundle import records
+from metfa.runtime.bundle.directory import WEIGHTS, Bundle
+from metfa.runtime.errors import BundleError, TrainingError
+
+from .config import CONFIG, Ancestor, Origin, TrainingConfig
+
+
+def identify_origin(path: Path) -> tuple[Origin, TrainingConfig]:
+    """Return what a bundle is, and the configuration that it was trained by; its tensors are not read.
+
+    Raises:
+        BundleError: there is no bundle, it is damaged, or holds no network that metfa trained.
+        ContractError: its contract is of another version or invalid.
+    """
+    bundle = Bundle.open(path)
+    if CONFIG not in bundle.files:
+        raise BundleError(
+            expected=f"a bundle of metfa-train at {path}, whose network can be trained further",
+            received=f"one of {bundle.contract.provenance.method}",
+            remedy="begin with its weights and labelled images: --init with --source",
+        )
+    remedy = "name a bundle that metfa-train of this version wrote"
+    config = records.from_json(
+        TrainingConfig, bundle.read(CONFIG), origin=str(path / CONFIG), remedy=remedy, error=BundleError
+    )
+    provenance = bundle.contract.provenance
+    this = Ancestor(provenance.method, provenance.source, provenance.target, bundle.files[WEIGHTS])
+    return Origin(str(path), (*(config.origin.chain if config.origin else ()), this)), config
+
+
+def open_origin(origin: Origin) -> Bundle:
+    """Open the bundle that a run begins with.
+
+    Raises:
+        BundleError: it cannot be read.
+        TrainingError: it is not the one that the run began with.
+    """
+    bundle = Bundle.open(Path(origin.path))
+    wanted, received = origin.chain[-1].sha256, bundle.files.get(WEIGHTS, "none")
+    if received != wanted:
+        raise TrainingError(
+            expected=f"the bundle {origin.path} that the run began with, weights of SHA-256 {wanted[:12]}…",
+            received=f"another, of {received[:12]}…",
+            remedy="put the former back, or begin anew with --overwrite",
+        )
+    return bundle
