@@ -101,7 +101,11 @@ def test_a_restart_goes_on_with_what_is_there(frames: Path, sent: signal.Signals
     if sent == signal.SIGKILL:
         assert printed[2:] == ["ended with -9"]
     else:
-        assert printed[2:] == ["1 frames are labelled, 1 skipped; the same command goes on", "ended with 0"]
+        assert printed[2:] == [
+            "labelled: 1, skipped: 1; the same command goes on",
+            f"to train with them: metfa-train --labelled-target '{frames}-labels.csv'",
+            "ended with 0",
+        ]
     with running("scanner B/", *CLASSES, cwd=frames.parent) as (url, _):
         last = first(url)
         assert {labelled, skipped, last} == {path.name for path in frames.iterdir()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,9 @@ def run_labelling(options: LabellingOptions) -> None:
             frames.close()
             server.close()
     state = session.state()
-    say([f"{sum(state.counts)} frames are labelled, {state.skipped} skipped; the same command goes on"])
+    say([f"labelled: {sum(state.counts)}, skipped: {state.skipped}; the same command goes on"])
+    if any(state.counts):
+        say([f"to train with them: metfa-train --labelled-target {shlex.quote(str(labels.path))}"])
 
 
 def _open_tables(folder: Path, output: Path | None) -> tuple[Table, Table]:
