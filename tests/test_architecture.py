@@ -16,6 +16,7 @@ import metfa.runtime
 from metfa.export import cli as export
 from metfa.runtime import cli as stream
 from metfa.runtime.benchmark import cli as benchmark
+from metfa.runtime.labelling import cli as label
 from metfa.training.cli import evaluate, train, tune
 
 
@@ -44,6 +45,7 @@ def test_no_import_goes_round_in_a_circle() -> None:
         "from metfa.runtime import *",
         "import metfa.runtime.cli",
         "import metfa.runtime.benchmark.cli",
+        "import metfa.runtime.labelling.run",
     ],
 )
 def test_the_edge_imports_no_engine_and_no_training_library(statement: str) -> None:
@@ -54,7 +56,7 @@ def test_the_edge_imports_no_engine_and_no_training_library(statement: str) -> N
     assert result.stdout.split() == []
 
 
-@pytest.mark.parametrize("command", ["metfa.runtime.cli", "metfa.runtime.benchmark.cli"])
+@pytest.mark.parametrize("command", ["metfa.runtime.cli", "metfa.runtime.benchmark.cli", "metfa.runtime.labelling.cli"])
 def test_help_waits_for_nothing_heavy(command: str) -> None:
     code = f"import {command}, sys\nprint(*sorted({{'numpy', 'cv2', 'importlib.metadata'}} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -164,7 +166,9 @@ def test_no_function_is_long() -> None:
     assert {name: number for name, number in lines.items() if number > MAX_FUNCTION_LINES} == {}
 
 
-@pytest.mark.parametrize("command", [stream.main, train.main, tune.main, evaluate.main, export.main, benchmark.main])
+@pytest.mark.parametrize(
+    "command", [stream.main, train.main, tune.main, evaluate.main, export.main, benchmark.main, label.main]
+)
 def test_every_option_that_takes_a_number_refuses_what_is_none(command: click.Command) -> None:
     for option in command.params:
         convert: Any = option.type.convert

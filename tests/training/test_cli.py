@@ -416,7 +416,7 @@ def test_target_labels_are_not_even_given_to_a_method_that_may_not_see_them(
     class Given(Exception):  # noqa: N818 - no error, but the end of the run
         pass
 
-    def look(_: object, source: FrameStore, target: FrameStore, *__: object) -> None:
+    def look(_: object, source: FrameStore, target: FrameStore, *__: object, **___: object) -> None:
         raise Given([source, target])
 
     common = ("--source", source, "--target", target, "--bundle", bundle, *SMALL)
@@ -436,9 +436,9 @@ def test_no_training_of_auto_is_given_target_labels(
 ) -> None:
     given = []
 
-    def look(method: Method, source: FrameStore, target: FrameStore, *others: Any) -> Trainer:
+    def look(method: Method, source: FrameStore, target: FrameStore, *others: Any, **further: Any) -> Trainer:
         given.append((method.config.method, set(target.labels.tolist())))
-        return Trainer(method, source, target, *others)
+        return Trainer(method, source, target, *others, **further)
 
     monkeypatch.setattr(development, "Trainer", look)
     result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL, "--method", "auto")
@@ -818,7 +818,7 @@ def test_every_field_has_an_option_that_help_lists_under_its_title() -> None:
         ({"method": "auto"}, "expected method to be one of source-only, .*, received 'auto'"),
         ({"source": Path("A")}, "expected source to be text, received PosixPath"),
         ({"weights": Weights(ce=-1)}, r"expected ce in \[0, inf\], received -1"),
-        ({"freeze_encoder": True}, "expected initial_weights with freeze_encoder"),
+        ({"freeze_encoder": True}, "expected initial_weights or an origin with freeze_encoder"),
     ],
     ids=str,
 )

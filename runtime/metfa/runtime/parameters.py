@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .bundle.contract import Roi
     from .plugins import Group
     from .sinks import CollectionLimit
-    from .sinks.dashboard import Address
+    from .web import Address
 
 
 class SectionedOption(click.Option):
@@ -224,14 +224,14 @@ class SinkType(NamedType):
 
 
 class AddressType(NamedType):
-    """``HOST:PORT`` → :class:`~metfa.runtime.sinks.dashboard.Address`."""
+    """``HOST:PORT`` → :class:`~metfa.runtime.web.Address`."""
 
     name = "HOST:PORT"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
         """Parse ``value``."""
         require_extra("web", "h11")
-        from .sinks.dashboard import Address
+        from .web import Address
 
         if isinstance(value, Address):
             return value

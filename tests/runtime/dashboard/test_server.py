@@ -22,7 +22,8 @@ from metfa.runtime.decisions.scanner_check import ScannerReference, ScannerRepor
 from metfa.runtime.errors import OutputError
 from metfa.runtime.imaging.appearance import FEATURES
 from metfa.runtime.sinks import Feeds, ScannerSink
-from metfa.runtime.sinks.dashboard import board, events, server
+from metfa.runtime.sinks.dashboard import board, events
+from metfa.runtime.web import server
 
 from .stream import ABOUT, LABELS, Stream, end, observe
 
@@ -446,7 +447,7 @@ def test_viewers_are_told_of_the_end_only_when_the_board_shows_the_last_frame(
 
 def test_a_viewer_that_stops_reading_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_FAREWELL_SECONDS", 0.05)
-    monkeypatch.setattr("metfa.runtime.sinks.dashboard.http._SEND_SECONDS", 600.0)
+    monkeypatch.setattr("metfa.runtime.web.http._SEND_SECONDS", 600.0)
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1280), np.uint8)
     with Stream() as stream, socket.socket() as stuck:
         stream.put(observe(0, image=noise))
@@ -461,7 +462,7 @@ def test_a_viewer_that_stops_reading_does_not_hold_up_the_end(monkeypatch: pytes
 
 
 def test_a_viewer_that_stops_reading_is_is_let_go_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metfa.runtime.sinks.dashboard.http._SEND_SECONDS", 0.2)
+    monkeypatch.setattr("metfa.runtime.web.http._SEND_SECONDS", 0.2)
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1280), np.uint8)
     with Stream() as stream, ExitStack() as stack:
         stream.put(observe(0, image=noise))
@@ -577,7 +578,7 @@ def test_a_mistake_of_the_server_is_reported_and_the_stream_goes_on(
             time.sleep(0.001)
         assert not feeds.failed
     assert said == [
-        "dashboard: left out from here on: expected the dashboard to go on, "
+        "dashboard: left out from here on: expected the web server to go on, "
         "received ZeroDivisionError: division by zero; report this as a bug"
     ]
     with pytest.raises(OutputError):

@@ -117,26 +117,13 @@ def develop(
     if "target" in method.supervision:
         pair.require_target_labels()
 
-    def supervision(role: Role, split: Split) -> FrameStore:
-        """Return frames for training and selection, with labels only where the method may see them."""
-        store = pair.frames(role, split)
-        if role not in method.supervision and role != "source":
-            store = FrameStore(store.frames, np.full_like(store.labels, UNLABELLED))
-        if not frozen or _is_drawn(store):
-            return store
-        if split == "train":
-            return frozen.training(store, strongly=method.two_views and role == "target")
-        return frozen.held_out(store)
-
-    def known() -> FrameStore | None:
-        """Return the target's frames whose labels may be learnt from."""
-        store = pair.known()
-        return frozen.training(store, strongly=method.two_views) if frozen and store else store
-
     with fabric.rank_zero_first():  # which fills the cache of features, where the encoder is frozen
-        training = {role: supervision(role, "train") for role in ROLES}
-        validation = {role: supervision(role, "val") for role in ROLES}
-        labelled = known()
+        training, validation = (
+            {role: _supervision(pair, role, split, method, frozen) for role in ROLES} for split in ("train", "val")
+        )
+        known = pair.known()
+        if frozen and known:
+            known = frozen.training(known, strongly=method.two_views)
     candidates = Candidates(
         directory / CANDIDATES,
         Frames(train={role: store.frames for role, store in training.items()}, validation=validation),
@@ -145,7 +132,7 @@ def develop(
     with writing_to(directory):
         (directory / CANDIDATES).mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
-        method, training["source"], training["target"], directory, candidates, fabric, on_candidate, known=labelled
+        method, training["source"], training["target"], directory, candidates, fabric, on_candidate, known=known
     )
     if resume:
         trainer.restore()
@@ -163,6 +150,20 @@ def develop(
 def adapts(method: Method | type[Method]) -> bool:
     """Return whether a method learns from unlabelled target frames."""
     return method.home == "target" and "target" not in method.supervision
+
+
+def _supervision(
+    pair: DomainPair, role: Role, split: Split, method: Method, frozen: FrozenEncoder | None
+) -> FrameStore:
+    """Return frames for training or selection, with labels only where the method may see them."""
+    store = pair.frames(role, split)
+    if role not in method.supervision and role != "source":
+        store = FrameStore(store.frames, np.full_like(store.labels, UNLABELLED))
+    if not frozen or _is_drawn(store):
+        return store
+    if split == "train":
+        return frozen.training(store, strongly=method.two_views and role == "target")
+    return frozen.held_out(store)
 
 
 def _is_drawn(store: FrameStore) -> bool:

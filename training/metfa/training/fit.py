@@ -105,7 +105,9 @@ class Trainer:
             else ShuffledSampler(len(target.frames), images_per_class * classes, config.seed)
         )
         self._batch_size = images_per_class * classes
-        self._known = _Known(known, views(known), self._batch_size, config.seed) if known else None
+        processes = fabric.world_size
+        joining = min(self._batch_size, -(-len(known.labels) // processes) * processes) if known else 0
+        self._known = _Known(known, views(known), joining, config.seed) if known else None
         self._pseudo_labels: Tensor | None = None
         self._relabelling_interval = max(MIN_RELABELLING_INTERVAL, -(-len(target.frames) // self._batch_size))
         self._candidates = candidates
@@ -270,7 +272,7 @@ class Trainer:
 
 
 class _Known:
-    """Frames of the target whose labels may be learnt from: as many in a batch as it has of the source.
+    """Frames of the target whose labels may be learnt from: all in each batch, or as many as it has of the source.
 
     Args:
         store: the frames and their labels.

@@ -24,7 +24,7 @@ CONFUSION_TEMPERATURE = 2.5
 def cross_entropy(
     source_logits: Tensor, labels: Tensor, target_logits: Tensor | None = None, target_labels: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropy on labelled frames (Eq. 1): of the source and, of equal weight, of the target where some are known.
+    """Mean cross-entropy of all labelled frames (Eq. 1): of the source, and of the target where some are known.
 
     Args:
         source_logits: [N_S, M].
@@ -32,10 +32,9 @@ def cross_entropy(
         target_logits: [N_T, M].
         target_labels: int64 [N_T], ``UNLABELLED`` where a frame takes no part; None where none is known.
     """
-    source = F.cross_entropy(source_logits, labels)
     if target_logits is None or target_labels is None:
-        return source
-    return source + known_cross_entropy(target_logits, target_labels)
+        return F.cross_entropy(source_logits, labels)
+    return known_cross_entropy(torch.cat([source_logits, target_logits]), torch.cat([labels, target_labels]))
 
 
 def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

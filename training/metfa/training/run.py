@@ -31,6 +31,7 @@ from .development import NORMALISATION, adapts
 from .evaluation.model import infer
 from .fit import METRICS
 from .methods import METHODS
+from .origin import open_origin
 from .outcome import EVALUATION, Evaluation, evaluate_run
 from .parallel import first_process_first, make_fabric, with_precision
 from .scanner_statistics import scanner_statistics
@@ -157,7 +158,13 @@ def _choose_and_write(
         embeddings = _class_embeddings(model, source, pair)
         (stage / bundles.SCANNERS).write_text(records.to_json(statistics, indent=None), encoding="utf-8")
         (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
-        save_split(pair, stage)
+        save_split(
+            None if isinstance(pair.source, DrawnSource) else pair.source,
+            pair.target,
+            stage,
+            known=pair.labelled,
+            origin=open_origin(config.origin) if config.origin else None,
+        )
         save_network(model.training.run.whole(exported).cpu(), stage)
         save_embeddings(embeddings, stage)
         if config.keep_frames:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..backends.choice import Precision
     from ..bundle.contract import Roi
     from ..sinks import CollectionLimit
-    from ..sinks.dashboard import Address
+    from ..web import Address
 
 
 class StreamOptions(NamedTuple):

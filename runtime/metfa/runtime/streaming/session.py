@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..bundle.contract import ModelContract
-    from ..sinks.dashboard import Address, Dashboard
+    from ..sinks.dashboard import Dashboard
     from ..sources import Source
+    from ..web import Address
     from .options import StreamOptions
 
 

@@ -54,7 +54,7 @@ class DomainPair:
         """Return the target's frames whose labels may be learnt from; None where there are none."""
         if self.labelled is None:
             return None
-        return self.labelled.store(np.arange(len(self.labelled.labels)), self.labels)
+        return self.labelled.store(self.labelled.rows("train"), self.labels)
 
     def frames(self, role: Role, split: Split) -> FrameStore:
         """Return the frames of a split of a domain, with their labels."""
@@ -165,7 +165,7 @@ def read_pair(config: TrainingConfig, listed: ListedPair | None = None) -> Domai
 
     source = read(listed.source, config.source_region) if listed.source else None
     target = read(listed.target, config.target_region)
-    labelled = read(listed.labelled, config.target_region) if listed.labelled else None
+    labelled = read(listed.labelled, config.target_region).for_training() if listed.labelled else None
     with _telling_what_is_skipped(*(domain.skipped for domain in (source, target, labelled) if domain)):
         target = target.divide(config.seed, by_class=False)
         if labelled:

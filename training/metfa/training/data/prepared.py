@@ -81,6 +81,10 @@ class PreparedDomain:
         splits = split(self.name, groups.tolist(), self.splits, seed, labels=self.labels if by_class else None)
         return replace(self, splits=tuple(splits), groups=groups, divides_recordings=divides_recordings)
 
+    def for_training(self) -> PreparedDomain:
+        """Return the domain with every picture for training."""
+        return replace(self, splits=tuple("train" for _ in self.splits))
+
     def training_on(self, others: PreparedDomain) -> PreparedDomain:
         """Return the divided domain with every group for training that has a picture which ``others`` also holds."""
         held = {digest.tobytes() for digest in others.pictures.digests}

@@ -9,10 +9,8 @@ import numpy as np
 
 from metfa.runtime.errors import BundleError
 
-from ..origin import open_origin
 from .decoding import DIGEST_BYTES
 from .listing import SPLITS
-from .prepared import PreparedDomain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle.directory import Bundle
 
-    from .pair import DomainPair
+    from .prepared import PreparedDomain
 
 SPLIT = "split.npy"
 """The file of a bundle that holds the record: an array of :data:`RECORD`."""
@@ -31,28 +29,40 @@ RECORD = np.dtype([("digest", np.uint8, (DIGEST_BYTES,)), ("domain", np.uint8), 
 """A picture: its digest, and the indices of its domain in :data:`DOMAINS` and of its split in :data:`SPLITS`."""
 
 
-def save_split(pair: DomainPair, directory: Path) -> None:
-    """Write which picture of a run's domains is for what, and what the bundle was trained on that the run began with.
+def save_split(
+    source: PreparedDomain | None,
+    target: PreparedDomain,
+    directory: Path,
+    *,
+    known: PreparedDomain | None = None,
+    origin: Bundle | None = None,
+) -> None:
+    """Write which picture of a run's domains is for what.
+
+    Args:
+        source: divided; None where its images were not there.
+        target: divided.
+        directory: of the bundle.
+        known: pictures of the target whose labels were learnt from.
+        origin: the bundle that the run began with, whose pictures were trained on, too.
 
     Raises:
         BundleError: that bundle's record is damaged.
     """
-    records = []
-    for number, domain in enumerate((pair.source, pair.target)):
-        if isinstance(domain, PreparedDomain):
-            record = np.zeros(len(domain.labels), RECORD)
-            record["digest"] = domain.pictures.digests
-            record["domain"] = number
-            record["split"] = [SPLITS.index(part) for part in domain.splits if part]
-            records.append(record)
-    if pair.labelled:
-        record = np.zeros(len(pair.labelled.labels), RECORD)
-        record["digest"] = pair.labelled.pictures.digests
-        record["domain"], record["split"] = DOMAINS.index("target"), SPLITS.index("train")
-        records.append(record)
-    if pair.config.origin:
-        records.append(_load(open_origin(pair.config.origin)))
+    records = [_record(domain, role) for domain, role in ((source, "source"), (target, "target")) if domain]
+    if known:
+        records.append(_record(known, "target"))
+    if origin:
+        records.append(_load(origin))
     np.save(directory / SPLIT, np.concatenate(records), allow_pickle=False)
+
+
+def _record(domain: PreparedDomain, role: str) -> NDArray[Any]:
+    record = np.zeros(len(domain.labels), RECORD)
+    record["digest"] = domain.pictures.digests
+    record["domain"] = DOMAINS.index(role)
+    record["split"] = [SPLITS.index(part) for part in domain.splits if part]
+    return record
 
 
 def seen_in_training(bundle: Bundle, domain: PreparedDomain) -> NDArray[np.bool_]:

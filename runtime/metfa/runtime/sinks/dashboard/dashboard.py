@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...errors import OutputError
+from ...web import Access, WebServer
 from ..base import Sink
-from .access import Access
-from .server import DashboardServer
+from .board import FRAME_SECONDS
+from .routes import answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...frame import Observation, PlaneEvent
-    from .access import Address
+    from ...web import Address
+    from ...web.http import Request, Response
     from .board import Board
 
 
@@ -43,7 +47,8 @@ class Dashboard:
             listening.close()
             raise
         self.url = access.url
-        self._server = DashboardServer(listening, access, boards)
+        self._boards = boards
+        self._server = WebServer(listening, access, self._answer, run=self._tick)
         self._open = set(boards)
         self.sinks = [DashboardSink(board, self) for board in boards]
 
@@ -53,12 +58,20 @@ class Dashboard:
         Raises:
             OutputError: it made a mistake.
         """
-        if self._server.error is not None:
-            raise OutputError(
-                expected="the dashboard to go on",
-                received=f"{type(self._server.error).__name__}: {self._server.error}",
-                remedy="report this as a bug",
-            )
+        self._server.refuse_to_go_on_broken()
+
+    async def _answer(self, request: Request, ended: asyncio.Event) -> Response:
+        return await answer(request, self._boards, ended)
+
+    async def _tick(self, closing: asyncio.Event) -> None:
+        """Let the boards change as time goes by; at the end they show the last that there was."""
+        while not closing.is_set():
+            for board in self._boards:
+                board.tick()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(closing.wait(), FRAME_SECONDS)
+        for board in self._boards:
+            board.tick()
 
     def end(self, board: Board) -> None:
         """Show that a source has ended; after the last, tell the viewers so and let them go."""

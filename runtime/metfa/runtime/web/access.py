@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from ...errors import OutputError
-from .http import RefusalError
+from ..errors import OutputError
+from .http import TEXT, RefusalError, Response
 
 if TYPE_CHECKING:
     from .http import Request
@@ -23,7 +23,7 @@ _SEND_BUFFER = 1 << 16  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the dashboard is served.
+    """Where a page is served.
 
     Attributes:
         host: a name or an IP address, without brackets.
@@ -61,7 +61,7 @@ class Address:
             listening = socket.create_server(address, family=family, backlog=128)
         except (OSError, UnicodeError) as cause:
             raise OutputError(
-                expected=f"to be able to serve the dashboard on {self}",
+                expected=f"to be able to serve a page on {self}",
                 received=str(getattr(cause, "strerror", cause)).partition(" (while")[0],
                 remedy="give an address of this machine and a port that is free, such as 127.0.0.1:8080",
             ) from None
@@ -84,6 +84,9 @@ class Access:
     browser, by a name of theirs that leads here (DNS rebinding), so the request must name an IP address or localhost.
     With a token it is the token that counts: as parameter ``token`` of the URL, which the browser then keeps as a
     cookie, or as ``Authorization: Bearer …``. Only the first of these that a request holds counts: it is one guess.
+
+    Pages of other sites may send nothing, whatever cookie the browser would add (CSRF): a request with a body must be
+    JSON, and if it comes from a browser, from this page.
 
     Args:
         listening: the socket that is served.
@@ -118,10 +121,12 @@ class Access:
             WrongTokenError: it offers another token.
             RefusalError: it must not.
         """
+        if request.body is not None:
+            _refuse_other_sites(request)
         if self.token is None:
             if not _is_own_name(request.headers.get("host", "localhost")):
                 raise RefusalError(
-                    HTTPStatus.MISDIRECTED_REQUEST, "open the dashboard by its IP address, or give it a METFA_TOKEN"
+                    HTTPStatus.MISDIRECTED_REQUEST, "open the page by its IP address, or set METFA_TOKEN"
                 )
             return
         offered = self._offered(request)
@@ -135,6 +140,12 @@ class Access:
         """Return the value of the header that makes a browser keep the token."""
         return f"{self._cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
 
+    def keep_token(self, request: Request) -> Response | None:
+        """Return what moves a token from the URL, which ends up in histories and screenshots, into a cookie."""
+        if request.path != "/" or "token" not in request.query or not self.token:
+            return None
+        return Response(b"", TEXT, HTTPStatus.SEE_OTHER, {"Location": "./", "Set-Cookie": self.cookie()})
+
     def _offered(self, request: Request) -> str | None:
         if "token" in request.query:
             return request.query["token"]
@@ -143,6 +154,20 @@ class Access:
             return credentials.strip()
         cookie = re.search(rf"(?:^|; ?){self._cookie}=([^;]*)", request.headers.get("cookie", ""))
         return cookie[1] if cookie else None
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """Refuse what a page of another site has a browser send.
+
+    Browsers say where a request comes from: in ``Sec-Fetch-Site``, or on pages without TLS in ``Origin`` alone. No page
+    can change either. Programs send neither.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    own = site == "same-origin" if site else origin is None or origin.partition("://")[2] == request.headers.get("host")
+    if not own:
+        raise RefusalError(HTTPStatus.FORBIDDEN, "another site may send nothing here")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusalError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON")
 
 
 def _is_own_name(host: str) -> bool:

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metfa.runtime.sinks.dashboard.http import MAX_HEAD_BYTES, TEXT, Connection, RefusalError, Request, Response
+from metfa.runtime.web.http import MAX_HEAD_BYTES, TEXT, Connection, RefusalError, Request, Response
 
 HOST = b"Host: localhost:8080\r\n"
 
 
-def exchange(*parts: bytes) -> tuple[list[Request], bytes]:
+def exchange(*parts: bytes, max_body_bytes: int = 0) -> tuple[list[Request], bytes]:
     """Return what is read from a connection that carries ``parts`` and is closed then, and the responses."""
 
     async def run() -> list[Request]:
-        connection = Connection(*await asyncio.open_connection(sock=ours, limit=MAX_HEAD_BYTES))
+        streams = await asyncio.open_connection(sock=ours, limit=MAX_HEAD_BYTES)
+        connection = Connection(*streams, max_body_bytes=max_body_bytes)
         requests = []
         try:
             while (request := await connection.receive()) is not None:
@@ -160,4 +161,29 @@ def test_requests_follow_one_another_however_they_are_cut() -> None:
 def test_a_request_that_breaks_off_or_never_ends(sent: bytes, status: HTTPStatus) -> None:
     with pytest.raises(RefusalError) as refusal:
         exchange(sent)
+    assert refusal.value.status == status
+
+
+def test_a_page_that_takes_posts_reads_their_bodies_and_no_more() -> None:
+    post = b"POST /answer HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\n"
+    requests, _ = exchange(post, b"bo", b"dy" + b"GET / HTTP/1.1\r\n" + HOST + b"\r\n", max_body_bytes=4)
+    assert [(request.path, request.body) for request in requests] == [("/answer", b"body"), ("/", None)]
+    (empty,), _ = exchange(post.replace(b"4", b"0"), max_body_bytes=4)
+    assert empty.body == b""
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"Content-Length: 5\r\n", 413),
+        (b"Content-Length: 4\r\n", 400),  # it breaks off
+        (b"Content-Length: -1\r\n", 400),
+        (b"Content-Length: 1\r\nContent-Length: 2\r\n", 400),
+        (b"Transfer-Encoding: chunked\r\n", 411),
+        (b"", 411),
+    ],
+)
+def test_bodies_of_another_length_are_refused(head: bytes, status: int) -> None:
+    with pytest.raises(RefusalError) as refusal:
+        exchange(b"POST / HTTP/1.1\r\n" + HOST + head + b"\r\nabc", max_body_bytes=4)
     assert refusal.value.status == status

@@ -6,9 +6,9 @@ import socket
 import pytest
 
 from metfa.runtime.errors import OutputError
-from metfa.runtime.sinks.dashboard import Access, Address
-from metfa.runtime.sinks.dashboard.access import WrongTokenError
-from metfa.runtime.sinks.dashboard.http import RefusalError, Request
+from metfa.runtime.web import Access, Address
+from metfa.runtime.web.access import WrongTokenError
+from metfa.runtime.web.http import RefusalError, Request
 
 TOKEN = "correct-horse_battery"
 
@@ -63,7 +63,7 @@ def test_addresses_of_other_machines(address: Address, received: str) -> None:
 def test_a_port_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(OutputError, match=rf"dashboard on {address}, received Address already in use; "):
+        with pytest.raises(OutputError, match=rf"a page on {address}, received Address already in use; "):
             address.listen()
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over one connection: requests without a body, read strictly (RFC 9112), and the responses to them.
+"""HTTP/1.1 over one connection: requests, read strictly (RFC 9112), and the responses to them.
 
 h11 turns bytes into requests and responses into bytes, and leaves the connections to ``server.py``. uvicorn never
 closes one that asks for nothing, aiohttp installs 11 MB and compiled modules, and neither counts those of an address.
@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -57,17 +57,19 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, GET or HEAD: which of them, only :class:`Connection` needs to know.
+    """One request: GET, HEAD or POST. Which of the first two, only :class:`Connection` needs to know.
 
     Attributes:
         path: as it was sent, without the query; begins with a slash.
         query: the query's parameters; of one that is given twice, the last.
         headers: by names in lower case; values of a header that is given twice are joined with a comma.
+        body: of POST; None of the others.
     """
 
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,12 @@ class Connection:
     Args:
         reader: with a limit of ``MAX_HEAD_BYTES``.
         writer: the way back.
+        max_body_bytes: that POST may send; 0 where a page can only be looked at.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, max_body_bytes: int = 0) -> None:
         self._reader, self._writer = reader, writer
+        self._max_body_bytes = max_body_bytes
         self._http = h11.Connection(h11.SERVER)
         self._asks_for_head = False
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
@@ -123,12 +127,30 @@ class Connection:
             event = self._http.next_event()
             assert isinstance(event, h11.Request)  # as the head is whole
             self._asks_for_head = event.method == b"HEAD"
-            request = _parse(event)
+            request = _parse(event, posts=self._max_body_bytes > 0)
+            if event.method == b"POST":
+                return replace(request, body=await self._body(request))
             if self._http.next_event() is h11.NEED_DATA:
                 raise _bad("a body")
         except h11.RemoteProtocolError as error:
             raise RefusalError(HTTPStatus(error.error_status_hint), "no valid request") from None
         return request
+
+    async def _body(self, request: Request) -> bytes:
+        """Return what follows the head; only of a length that was said before, so that nothing beyond it is read."""
+        if "content-length" not in request.headers:
+            raise RefusalError(HTTPStatus.LENGTH_REQUIRED, "a body without its length")
+        length = int(request.headers["content-length"])  # which h11 has checked
+        if length > self._max_body_bytes:
+            raise RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {self._max_body_bytes} bytes")
+        try:
+            body = await self._reader.readexactly(length)
+        except asyncio.IncompleteReadError:
+            raise _bad("a body that breaks off") from None
+        self._http.receive_data(body)
+        while not isinstance(self._http.next_event(), h11.EndOfMessage):
+            pass
+        return body
 
     async def respond(self, response: Response) -> None:
         """Answer the request that was received.
@@ -184,12 +206,12 @@ class Connection:
         await asyncio.wait_for(self._writer.drain(), _SEND_SECONDS)
 
 
-def _parse(request: h11.Request) -> Request:
+def _parse(request: h11.Request, *, posts: bool) -> Request:
     if request.http_version not in {b"1.0", b"1.1"}:
         raise RefusalError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here")
     if len(request.headers) > _MAX_HEADERS:
         raise _too_large(f"more than {_MAX_HEADERS} headers")
-    if request.method not in {b"GET", b"HEAD"}:
+    if request.method not in {b"GET", b"HEAD"} and not (posts and request.method == b"POST"):
         raise RefusalError(HTTPStatus.METHOD_NOT_ALLOWED, "this page can only be looked at")
     target = request.target.decode("ascii")
     if not target.startswith("/") or "#" in target:

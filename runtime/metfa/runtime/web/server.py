@@ -1,4 +1,4 @@
-"""Serves the board to any number of viewers, from one thread that the stream never waits for."""
+"""Serves a site to any number of viewers, from one thread that nobody waits for."""
 
 from __future__ import annotations
 
@@ -9,44 +9,35 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from ..errors import OutputError
 from .access import WrongTokenError
-from .board import FRAME_SECONDS
 from .http import MAX_HEAD_BYTES, Connection, RefusalError
-from .routes import answer
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
 
     from .access import Access
-    from .board import Board
-    from .http import Request
+    from .http import Request, Response
+
+    Answer: TypeAlias = Callable[[Request, asyncio.Event], Awaitable[Response]]
+    """The response to a request of somebody who may look; the event is set when the site ends."""
 
 _IDLE_SECONDS = 20.0  # that a connection may be silent
 _FIRST_SECONDS = 5.0  # that it may take for its first request
 _GUESS_SECONDS = 1.0  # between two wrong tokens of one address
-_FAREWELL_SECONDS = 0.8  # for all viewers together, when the stream ends
+_FAREWELL_SECONDS = 0.8  # for all viewers together, when the site ends
 _MAX_CONNECTIONS = 256
 _MAX_CONNECTIONS_PER_ADDRESS = 128
 _MAX_SILENT_PER_ADDRESS = 16  # connections of one address that have not yet asked for anything
 
 
-class DashboardServer:
+class WebServer:
     """Answers requests until it is closed.
 
-    ========================  ======================================================================
-    ``/``                     the page; of several sources the grid, and below ``/1/``, ``/2/``, … what follows
-    ``/events``               Server-Sent Events: what changes, to viewers that take it; slow ones get the newest
-    ``/picture``              the newest frame as JPEG
-    ``/thumbnail``            the same, small
-    ``/snapshots/N``          the best frame of event N as JPEG, as long as it is on the page
-    ``/overview``             Server-Sent Events of all sources, four times a second; not below ``/1/``
-    ``/metrics``              Prometheus text of all sources; likewise
-    ========================  ======================================================================
-
-    Nothing waits for a viewer in a queue: each is sent what is the newest when it has taken what came before, and is
-    let go when that takes it too long. When the stream ends nothing can be asked for any more: viewers of ``/events``
-    are sent the last pictures unasked.
+    A viewer that takes too long for what it is sent is let go. When the server is closed, nothing can be asked for any
+    more, and responses that go on may still send their last.
 
     Nobody locks others out: of connections that ask for nothing the oldest make room, an address has half of all at
     most, and its wrong tokens are answered one a second.
@@ -54,32 +45,57 @@ class DashboardServer:
     Args:
         listening: a socket that clients can connect to; it is closed with the server.
         access: who may look.
-        boards: what is shown, of each source.
+        answer: what requests are answered with.
+        run: what the site does meanwhile; it returns when the event is set that it is given.
+        max_body_bytes: that POST may send; 0 where the site can only be looked at.
 
     Attributes:
         error: a mistake of the server's that ended it, if one did.
     """
 
-    def __init__(self, listening: socket.socket, access: Access, boards: Sequence[Board]) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        access: Access,
+        answer: Answer,
+        *,
+        run: Callable[[asyncio.Event], Awaitable[object]] = asyncio.Event.wait,
+        max_body_bytes: int = 0,
+    ) -> None:
         self.error: BaseException | None = None
         self._listening = listening
         self._access = access
-        self._boards = boards
+        self._answer = answer
+        self._meanwhile = run
+        self._max_body_bytes = max_body_bytes
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
-        self._ended = asyncio.Event()  # and the board shows the last that there was
+        self._ended = asyncio.Event()
         self._connections: dict[asyncio.Task[None], str] = {}  # and their addresses
         self._silent: set[asyncio.Task[None]] = set()  # that have not yet asked for anything that they may have
         self._next_guess_at: dict[str, float] = {}  # by address
         # A daemon: nothing that is only looked at may hold up the end of the process.
-        self._thread = threading.Thread(target=self._run, name="metfa dashboard", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="metfa web", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Tell the viewers that the stream ended, and let them go; may be called twice."""
+        """Let the viewers go; may be called twice."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
+
+    def refuse_to_go_on_broken(self) -> None:
+        """Do nothing while the server is well.
+
+        Raises:
+            OutputError: it made a mistake.
+        """
+        if self.error is not None:
+            raise OutputError(
+                expected="the web server to go on",
+                received=f"{type(self.error).__name__}: {self.error}",
+                remedy="report this as a bug",
+            )
 
     def _run(self) -> None:
         with self._listening:
@@ -94,11 +110,7 @@ class DashboardServer:
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._connected, sock=self._listening, limit=MAX_HEAD_BYTES)
         try:
-            while not self._closing.is_set() and self.error is None:
-                self._tick()
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), FRAME_SECONDS)
-            self._tick()
+            await self._meanwhile(self._closing)
         finally:
             self._ended.set()
             server.close()
@@ -108,15 +120,11 @@ class DashboardServer:
                 connection.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def _tick(self) -> None:
-        for board in self._boards:
-            board.tick()
-
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         address = self._connections[task] = _network(writer.get_extra_info("peername"))
-        connection = Connection(reader, writer)
+        connection = Connection(reader, writer, max_body_bytes=self._max_body_bytes)
         try:
             if not self._make_room(address):
                 await connection.refuse(RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "too many viewers"))
@@ -126,10 +134,11 @@ class DashboardServer:
                 pass
         except (OSError, asyncio.TimeoutError):
             pass  # the viewer is gone or too slow
-        except asyncio.CancelledError:  # it was too slow at the end of the stream, or made room
+        except asyncio.CancelledError:  # it was too slow at the end, or made room
             connection.abort()
         except Exception as error:
             self.error = error
+            self._closing.set()
         finally:
             self._silent.discard(task)
             await connection.close()
@@ -159,7 +168,8 @@ class DashboardServer:
                 return False
             self._access.check(request)
             self._silent.discard(task)
-            await connection.respond(await answer(request, self._access, self._boards, self._ended))
+            response = self._access.keep_token(request) or await self._answer(request, self._ended)
+            await connection.respond(response)
             return connection.begin_next()
         except RefusalError as refusal:
             if isinstance(refusal, WrongTokenError):
@@ -176,7 +186,7 @@ class DashboardServer:
             await asyncio.wait_for(self._ended.wait(), turn - now)
 
     async def _next_request(self, connection: Connection, seconds: float) -> Request | None:
-        """Return the next request, or None where there is none in time, or before the stream ends."""
+        """Return the next request, or None where there is none in time, or before the site ends."""
         reading = asyncio.ensure_future(connection.receive())
         ending = asyncio.ensure_future(self._ended.wait())
         try:
