@@ -52,6 +52,23 @@ def test_a_producer_that_waits_loses_nothing(capacity: int) -> None:
     producer.join()
 
 
+def test_a_producer_that_waits_is_woken_when_half_of_the_room_is_free() -> None:
+    handoff: Handoff[int] = Handoff()
+    limit = Limit(4, "wait")
+    for item in range(4):
+        handoff.put(item, limit)
+    producer = threading.Thread(target=handoff.put, args=(4, limit))
+    producer.start()
+    while not handoff._woken_at:  # it waits
+        pass
+    assert handoff.take() == 0
+    producer.join(0.05)
+    assert (producer.is_alive(), len(handoff)) == (True, 3)
+    assert handoff.take() == 1
+    producer.join()
+    assert drain(handoff) == [2, 3, 4]
+
+
 def test_a_producer_that_waits_learns_of_the_end() -> None:
     handoff: Handoff[int] = Handoff()
     handoff.put(0, Limit(1, "wait"))

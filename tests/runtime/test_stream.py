@@ -12,6 +12,7 @@ import pytest
 
 from metfa.runtime import Frame, Observation, PlaneEvent, Prediction, Source, StreamStatistics, stream
 from metfa.runtime.errors import SourceError
+from metfa.runtime.streaming import loop
 
 from .conftest import FakeClassifier, make_contract, make_observation, make_prediction
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
+
+    from metfa.runtime.streaming.loop import Classifier
 
 LOST = SourceError(expected="a frame", received="none", remedy="look after it")
 
@@ -111,6 +114,20 @@ def test_frames_of_a_file_are_classified_at_once_and_stay_in_order() -> None:
     observations = observations_of(stream(Pictures(40), fake))
     assert [each.frame.index for each in observations] == list(range(40))
     assert [each.prediction.label for each in observations] == [f"plane {index % 2}" for index in range(40)]
+
+
+def test_a_classifier_is_asked_in_the_callers_thread_as_long_as_it_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_this_thread: list[bool] = []
+
+    def classify(classifier: Classifier, picture: NDArray[np.uint8]) -> loop._Timed:
+        in_this_thread.append(threading.current_thread() is threading.main_thread())
+        slow = 60 <= len(in_this_thread) < 80
+        return loop._Timed(classifier.classify(picture), 0.01 if slow else 0.0001)
+
+    monkeypatch.setattr(loop, "_classify", classify)
+    observations = observations_of(stream(Pictures(160), FakeClassifier(by_parity, CONTRACT, concurrency=2)))
+    assert [each.frame.index for each in observations] == list(range(160))
+    assert [in_this_thread[index] for index in (0, 59, 79, 159)] == [False, True, False, True]
 
 
 def test_of_frames_that_are_classified_at_once_those_before_an_error_come_first() -> None:

@@ -35,6 +35,7 @@ class Handoff(Generic[_Item]):
         self._closed = False
         self._error: Exception | None = None
         self._changed = threading.Condition()
+        self._woken_at = 0  # so few items must wait before one who waits for room is woken
 
     @property
     def closed(self) -> bool:
@@ -60,6 +61,7 @@ class Handoff(Generic[_Item]):
         """
         with self._changed:
             while limit.when_full == "wait" and self._is_full(item, limit) and not (give_up and give_up()):
+                self._woken_at = limit.capacity // 2  # for several at a time, as each waking costs both sides
                 self._changed.wait(_POLL_SECONDS if give_up else None)
             if self._closed:
                 return "closed"
@@ -86,8 +88,10 @@ class Handoff(Generic[_Item]):
             raise Empty
         with self._changed:
             if self._waiting:
-                self._changed.notify_all()
-                return self._waiting.popleft()
+                item = self._waiting.popleft()
+                if len(self._waiting) <= self._woken_at:
+                    self._changed.notify_all()
+                return item
             if self._error is not None:
                 raise self._error
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import onnxruntime
 
@@ -90,14 +90,20 @@ class OnnxRuntimeBackend:
             BackendError: it fails, or returns something else than its contract says.
         """
         try:
-            with nullcontext() if self._proven else self._limit(len(frames)):
-                logits, embedding = interruptible(lambda: self._session.run(["logits", "embedding"], {"frame": frames}))
+            if self._proven:
+                logits, embedding = self._run(frames)
+            else:
+                with self._limit(len(frames)):
+                    logits, embedding = interruptible(lambda: self._run(frames))
         except Exception as cause:
             raise BackendError(
                 expected=f"{self._path} to run on {len(frames)} frames", received=reason(cause), remedy=REMEDY
             ) from None
         self._proven = True
         return checked(logits, embedding, len(frames), self._path, self._contract)
+
+    def _run(self, frames: NDArray[np.uint8]) -> Any:
+        return self._session.run(["logits", "embedding"], {"frame": frames})
 
     def _limit(self, frames: int) -> AbstractContextManager[None]:
         return nullcontext() if self._needs is None else self._needs.limit(frames)

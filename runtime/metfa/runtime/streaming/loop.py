@@ -1,7 +1,8 @@
 """Capture and decision side by side: one thread takes frames from the source, the caller's classifies and decides.
 
 Where the classifier lets several threads in, as on CPUs and servers, it is asked in threads of their own: a stream can
-end without waiting for it, and frames of recordings are classified several at once.
+end without waiting for it, and frames of recordings are classified several at once. One that answers within a
+millisecond or two is asked in the caller's thread, as handing a frame over takes as long.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 _READ_AHEAD = 4  # frames of a file that wait while one is classified
+_QUICK_SECONDS = 2e-3  # in which a classifier answers that is asked in the caller's thread
+_MEMORY = 0.9  # of the mean time of an answer
 _POLL_SECONDS = 0.1  # how long a request to stop may go unnoticed while no frame comes
 _JOIN_SECONDS = 0.3  # how long to wait for a thread that may be blocked in the driver
 
@@ -165,7 +168,8 @@ def _predict(
     """Classify what comes into ``mailbox``, and yield it in its order.
 
     Frames of a recording are classified by as many threads as the classifier lets in; in the caller's own where that is
-    one. Each frame is prepared and classified by one classifier, whichever serves when it is taken.
+    one, or while the classifier is quick. Each frame is prepared and classified by one classifier, whichever serves
+    when it is taken.
 
     Args:
         mailbox: where the frames come from.
@@ -176,18 +180,19 @@ def _predict(
     Raises:
         Exception: what taking, seeing or classifying a frame failed with, after those before it.
     """
-    waiting: deque[tuple[Future[Prediction], Frame, Region | None, ModelContract, ModelIdentity]] = deque()
+    waiting: deque[tuple[Future[_Timed], Frame, Region | None, ModelContract, ModelIdentity]] = deque()
     classifier = deployment.current
-    pool, most = _pool(classifier, live=live)
+    pool, most = _pool(classifier, live=live, quick=False)
+    quick, mean_seconds = False, 2 * _QUICK_SECONDS
     session = 0
     ended = False
     error: Exception | None = None
     try:
         while not stop():
-            if deployment.current is not classifier:
-                classifier = deployment.current
+            if deployment.current is not classifier or quick != (mean_seconds < _QUICK_SECONDS):
+                classifier, quick = deployment.current, mean_seconds < _QUICK_SECONDS
                 pool.shutdown(wait=False)  # what was submitted is still worked on
-                pool, most = _pool(classifier, live=live)
+                pool, most = _pool(classifier, live=live, quick=quick)
             while not ended and len(waiting) < most:
                 try:
                     frame = mailbox.take(0 if waiting else _POLL_SECONDS)
@@ -204,12 +209,14 @@ def _predict(
                 except Exception as failure:
                     ended, error = True, failure
                     break
-                prediction = pool.submit(classifier.classify, picture)
-                waiting.append((prediction, frame, region, classifier.contract, classifier.identity))
+                answer = pool.submit(_classify, classifier, picture)
+                waiting.append((answer, frame, region, classifier.contract, classifier.identity))
             if waiting:
-                if wait([waiting[0][0]], _POLL_SECONDS).done:
-                    prediction, frame, region, contract, identity = waiting.popleft()
-                    yield _Classified(frame, region, prediction.result(), contract, identity)
+                if waiting[0][0].done() or wait([waiting[0][0]], _POLL_SECONDS).done:
+                    answer, frame, region, contract, identity = waiting.popleft()
+                    prediction, seconds = answer.result()
+                    mean_seconds = _MEMORY * mean_seconds + (1 - _MEMORY) * seconds
+                    yield _Classified(frame, region, prediction, contract, identity)
             elif ended:
                 break
         if error is not None:
@@ -218,8 +225,22 @@ def _predict(
         pool.shutdown(wait=False, cancel_futures=True)  # nobody needs what is still being worked on
 
 
-def _pool(classifier: Classifier, *, live: bool) -> tuple[Executor, int]:
+class _Timed(NamedTuple):
+    """A prediction, and how many seconds it took."""
+
+    prediction: Prediction
+    seconds: float
+
+
+def _classify(classifier: Classifier, picture: NDArray[np.uint8]) -> _Timed:
+    began = time.perf_counter()
+    return _Timed(classifier.classify(picture), time.perf_counter() - began)
+
+
+def _pool(classifier: Classifier, *, live: bool, quick: bool) -> tuple[Executor, int]:
     """Return what asks a classifier, and how many frames may be waiting for it or for the caller."""
+    if quick:
+        return _Inline(), 1
     at_once = 1 if live else classifier.concurrency
     pool = ThreadPoolExecutor(at_once, "metfa inference") if classifier.concurrency > 1 else _Inline()
     return pool, at_once + 1 if at_once > 1 else 1  # one more, so that no thread waits for the caller
