@@ -1,6 +1,7 @@
 """A few labels of the target: they are learnt from, others reach nothing, and what they are of is not tested on."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_the_bundle_and_the_command_say_how_many(source: Path, target: Path, few
     domains = ("--source", source, "--target", target, "--labelled-target", few)
     result = run(*domains, "--bundle", tmp_path / "bundle")
     assert result.exit_code == 0, result.output
+    hints = [line for line in result.stdout.splitlines() if line.startswith("What did ")]
+    assert [hint.partition("?")[0] for hint in hints] == [
+        "What did adaptation bring",
+        "What did the labels of the target bring",
+    ]
+    for hint in hints:  # each is a command that can be given as it stands
+        command = shlex.split(hint.rpartition(": ")[2].partition(" (or train")[0])
+        assert "--labelled-target" not in command
+        again = CliRunner().invoke(main, command[1:])
+        assert again.exit_code == 0, again.output
     assert f"labelled target {few}: 4 images that are learnt from: blob 2, ring 2" in result.output
     assert json.loads((tmp_path / "bundle" / DATA).read_text())["labelled"] == {"blob": 2, "ring": 2}
 
