@@ -169,7 +169,9 @@ def test_nothing_tells_whose_machine_it_is(tmp_path: Path) -> None:
     assert any("where XDG_CACHE_HOME says, 0.0 GB" in line for line in lines)
     assert any(line.endswith("DISPLAY set") for line in lines)
     text = "\n".join(lines)
-    assert [name for name in (*names.values(), str(Path.home()), str(tmp_path), socket.gethostname()) if name in text] == []
+    assert [
+        name for name in (*names.values(), str(Path.home()), str(tmp_path), socket.gethostname()) if name in text
+    ] == []
     assert re.findall(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b|\b\d+\.\d+\.\d+\.\d+:\d", text) == []
 
 

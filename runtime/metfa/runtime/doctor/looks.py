@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import MetfaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Row: TypeAlias = tuple[str, str]
 """What was looked at, and what was seen."""
