@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from metfa.runtime.backends.choice import load_backend
 from metfa.runtime.bundle import directory as bundles
 from metfa.runtime.bundle.directory import Bundle
-from metfa.runtime.doctor import packages, screen, surroundings, system
+from metfa.runtime.doctor import backends, packages, screen, surroundings, system
 from metfa.runtime.doctor.cli import COMMANDS, main
 from metfa.runtime.errors import MetfaError
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 BASE = ("numpy", "opencv-python-headless", "av", "pillow", "simplejpeg", "click", "metfa")
-HEAVY = {"torch", "onnx", "matplotlib", "sklearn", "tensorrt", "tensorrt_rtx", "tritonclient", "grpc", "tkinter"}
+HEAVY = {"torch", "onnx", "matplotlib", "sklearn", "tritonclient", "grpc", "tkinter"}
 DOCTOR = "import sys; sys.argv[0] = 'metfa'; from metfa.runtime.doctor.cli import main; main(standalone_mode=False); "
 UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--uts"]
 
@@ -114,6 +114,35 @@ def test_what_it_says_of_a_backend_is_what_a_stream_finds(backend: str, bundle: 
             load_backend(Bundle.open(bundle), backend)
 
 
+@pytest.mark.parametrize(
+    ("works", "listed", "cuda", "said"),
+    [
+        (True, [], None, "yes; there is no nvidia-smi to name it"),
+        (True, [("A2", "550.54")], None, "A2 (driver 550.54)"),
+        (True, [("A2", "550.54")], ("12.6", "12.8"), "A2 (driver 550.54), CUDA 12.6; the driver is made for 12.8"),
+        (False, [("A2", "550.54")], None, "fails: nvidia-smi lists A2 (driver 550.54), but libcuda.so.1 finds none"),
+        (False, [], None, "none"),
+    ],
+)
+def test_what_it_says_of_a_gpu(
+    works: bool,
+    listed: list[tuple[str, str]],
+    cuda: tuple[str, str] | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backends, "has_nvidia_gpu", lambda: works)
+    monkeypatch.setattr("metfa.runtime.backends.choice.has_nvidia_gpu", lambda: works)
+    monkeypatch.setattr(backends, "gpus", lambda: [dict(zip(("name", "driver"), gpu, strict=True)) for gpu in listed])
+    monkeypatch.setattr(backends, "cuda_versions", lambda: cuda and dict(zip(("runtime", "driver"), cuda, strict=True)))
+    seen = dict(backends.rows())
+    assert seen["NVIDIA GPU"] == said
+    if not works:
+        assert seen["tensorrt"] == seen["cuda"] == "no: needs an NVIDIA GPU and its driver; install the driver"
+    elif "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        assert seen["cuda"].startswith("no: needs an ONNX Runtime with CUDA; ")
+
+
 def test_it_works_without_any_extra(base_install: Path) -> None:
     output = examine({"PYTHONPATH": path_with(base_install), "HOME": "/nonexistent"})
     seen = rows(output)
@@ -145,6 +174,7 @@ def test_what_is_broken_is_said_and_the_rest_told(base_install: Path, tmp_path: 
     seen = rows(output)
     assert seen["OpenCV"] == "fails: ImportError: …/libGL.so.1: cannot open shared object file"
     assert seen["click"] == version("click")
+    assert "\nBackends\n                fails: ImportError: …/libGL.so.1" in output
     assert "Surroundings\n  cameras" in output
     assert "jane-doe" not in output
 
@@ -271,14 +301,21 @@ def test_a_bundle_is_opened_and_loaded(bundle: Path) -> None:
     assert str(bundle) not in result.output
 
 
+def spoil_what_does_not_run_here(bundle: Path) -> None:
+    with bundles.updating(bundle, keep=lambda _: True) as stage:
+        (stage / "model.fp16.tensorrt.engine").write_bytes(b"plan")
+    (bundle / "model.fp16.tensorrt.engine").write_bytes(b"another")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda bundle: (bundle / bundles.ONNX).write_bytes(b"cut"), "changed or truncated"),
+        (spoil_what_does_not_run_here, "changed or truncated"),
         (lambda bundle: (bundle / bundles.MANIFEST).unlink(), "without bundle.json"),
         (lambda bundle: (bundle / bundles.ONNX).unlink(), "received no such file"),
     ],
-    ids=["edited", "no manifest", "no model"],
+    ids=["edited", "another edited", "no manifest", "no model"],
 )
 def test_a_broken_bundle_is_refused_below_the_screen(
     damage: Callable[[Path], object], message: str, bundle: Path, contract: ModelContract
