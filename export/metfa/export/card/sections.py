@@ -10,7 +10,7 @@ from metfa.runtime.bundle.directory import CARD, CARD_PAGE, PARITY, SCANNERS
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.decisions.scanner_check import ScannerStatistics
 from metfa.runtime.errors import BundleError
-from metfa.training.config import CONFIG, TrainingConfig
+from metfa.training.config import CONFIG, Ancestor, TrainingConfig
 from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA, DataReport, describe_groups
 from metfa.training.evaluation.scores import score_classes
@@ -88,7 +88,10 @@ def _use(bundle: Bundle) -> Iterator[str]:
 def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
     for role, domain in (("Source", report.source), ("Target", report.target)):
         if domain is None:
-            yield "Source: its images were not there; what was known of their classes stood for them."
+            yield (
+                "Source: its images were not there; embeddings drawn from what is known of their classes stood for them. "
+                "Source accuracies are of drawn embeddings, too."
+            )
             continue
         yield f"{role}, {describe_groups(domain.groups)}. Images, and in brackets the groups that they are of:"
         yield table(
@@ -111,15 +114,19 @@ def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
 
 def _training(config: TrainingConfig, labels: Sequence[str]) -> Iterator[str]:
     classes = len(labels)
+    drawn = "drawn embeddings" if config.origin else ""
     yield facts(
         [
             ("Input", f"{config.height} × {config.width}"),
             ("Initial weights", _initial_weights(config)),
             *(
-                (f"Came from, {number}", f"{each.method}, source {each.source}, target {each.target}, {each.sha256}")
+                (f"Came from, {number}", _ancestor(each))
                 for number, each in enumerate(config.origin.chain if config.origin else (), 1)
             ),
-            ("Batch", f"{config.images_of_each_class(classes)} source images of each of {classes} classes"),
+            (
+                "Batch",
+                f"{config.images_of_each_class(classes)} {drawn or 'source images'} of each of {classes} classes",
+            ),
             *((each.setting.name, _setting(each, config)) for each in settable_fields(TrainingConfig)),
         ]
     )
@@ -313,12 +320,20 @@ def _files(bundle: Bundle) -> Iterator[str]:
 
 
 def _initial_weights(config: TrainingConfig) -> str:
-    initial = config.initial_weights
-    if initial is None:
-        return "random"
-    licence = "its licence is not stated" if initial.licence is None else f"licence {initial.licence}"
-    kept = "the encoder kept them" if config.freeze_encoder else "trained further"
-    return f"{initial.origin}; {licence}; SHA-256 {initial.sha256}; {kept}"
+    initial, kept = config.initial_weights, "the encoder kept them" if config.freeze_encoder else "trained further"
+    published = ""
+    if initial is not None:
+        licence = "its licence is not stated" if initial.licence is None else f"licence {initial.licence}"
+        published = f"{initial.origin}; {licence}; SHA-256 {initial.sha256}"
+    if config.origin:
+        return f"those of the last bundle below; {kept}" + (f"; the first began with {published}" if published else "")
+    return f"{published}; {kept}" if published else "random"
+
+
+def _ancestor(bundle: Ancestor) -> str:
+    return (
+        f"{bundle.method}, source {bundle.source}, target {bundle.target or 'none'}, weights of SHA-256 {bundle.sha256}"
+    )
 
 
 def _region(region: Roi) -> str:
