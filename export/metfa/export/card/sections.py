@@ -89,8 +89,8 @@ def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
     for role, domain in (("Source", report.source), ("Target", report.target)):
         if domain is None:
             yield (
-                "Source: its images were not there; embeddings drawn from what is known of their classes stood for them. "
-                "Source accuracies are of drawn embeddings, too."
+                "Source: its images were not there; embeddings drawn from what is known of their classes stood for "
+                "them, in the source accuracies below, too."
             )
             continue
         yield f"{role}, {describe_groups(domain.groups)}. Images, and in brackets the groups that they are of:"
@@ -114,7 +114,7 @@ def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
 
 def _training(config: TrainingConfig, labels: Sequence[str]) -> Iterator[str]:
     classes = len(labels)
-    drawn = "drawn embeddings" if config.origin else ""
+    drawn = "drawn embeddings" if config.origin else "source images"
     yield facts(
         [
             ("Input", f"{config.height} × {config.width}"),
@@ -125,7 +125,7 @@ def _training(config: TrainingConfig, labels: Sequence[str]) -> Iterator[str]:
             ),
             (
                 "Batch",
-                f"{config.images_of_each_class(classes)} {drawn or 'source images'} of each of {classes} classes",
+                f"{config.images_of_each_class(classes)} {drawn} of each of {classes} classes",
             ),
             *((each.setting.name, _setting(each, config)) for each in settable_fields(TrainingConfig)),
         ]

@@ -172,9 +172,7 @@ def read_pair(config: TrainingConfig, listed: ListedPair | None = None) -> Domai
         target = target.divide(config.seed, by_class=False)
         if labelled:
             _require_one_label(labelled)
-            target = target.training_on(target.held_by(labelled), ("val", "test"))
-        if config.origin:
-            target = _without_seen(target, config.origin)
+        target = _without_known(target, labelled, config.origin)
         _require_enough(target, least=2)
         if source is None:
             drawn = _drawn(config)
@@ -184,21 +182,29 @@ def read_pair(config: TrainingConfig, listed: ListedPair | None = None) -> Domai
         return DomainPair(config, source, target, labelled, _labels(source, target))
 
 
-def _without_seen(target: PreparedDomain, origin: Origin) -> PreparedDomain:
-    """Return the target without test images that the bundle was trained on with which a run begins.
+def _without_known(target: PreparedDomain, labelled: PreparedDomain | None, origin: Origin | None) -> PreparedDomain:
+    """Return the target without held-out images that are learnt from by their labels, or were by an earlier run.
 
     Raises:
-        DataError: no test images are left.
-        BundleError: its record of them is damaged.
+        DataError: none are left to validate or to test on.
+        BundleError: the earlier run's record of its images is damaged.
     """
-    remaining = target.training_on(seen_in_training(open_origin(origin), target), ("test",))
-    if "test" in target.splits and "test" not in remaining.splits:
-        raise DataError(
-            expected=f"test images in {target.name} that {origin.path} was not trained on",
-            received="none",
-            remedy="add frames of the scanner, or begin with an earlier bundle",
-        )
-    return remaining
+    if labelled:
+        remaining = target.training_on(target.held_by(labelled), ("val", "test"))
+        _require_left(target, remaining, f"of which none is like those of {labelled.name}", "add some without labels")
+        target = remaining
+    if origin:
+        remaining = target.training_on(seen_in_training(open_origin(origin), target), ("test",))
+        remedy = "add frames of the scanner, or begin with an earlier bundle"
+        _require_left(target, remaining, f"that {origin.path} was not trained on", remedy)
+        target = remaining
+    return target
+
+
+def _require_left(target: PreparedDomain, remaining: PreparedDomain, which: str, remedy: str) -> None:
+    for part, purpose in (("val", "validate"), ("test", "test")):
+        if part in target.splits and part not in remaining.splits:
+            raise DataError(expected=f"images to {purpose} on in {target.name} {which}", received="none", remedy=remedy)
 
 
 def _drawn(config: TrainingConfig) -> DrawnSource:
