@@ -1,7 +1,6 @@
 """A few labels of the target: they are learnt from, others reach nothing, and what they are of is not tested on."""
 
 import json
-import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -86,6 +85,16 @@ def test_the_bundle_and_the_command_say_how_many(source: Path, target: Path, few
     domains = ("--source", source, "--target", target, "--labelled-target", few)
     result = run(*domains, "--bundle", tmp_path / "bundle")
     assert result.exit_code == 0, result.output
+    hints = [line for line in result.stdout.splitlines() if line.startswith("What did ")]
+    assert [hint.partition("?")[0] for hint in hints] == [
+        "What did adaptation bring",
+        "What did the labels of the target bring",
+    ]
+    for hint in hints:  # each is a command that can be given as it stands
+        command = shlex.split(hint.rpartition(": ")[2].partition(" (or train")[0])
+        assert "--labelled-target" not in command
+        again = CliRunner().invoke(main, command[1:])
+        assert again.exit_code == 0, again.output
     assert f"labelled target {few}: 4 images that are learnt from: blob 2, ring 2" in result.output
     assert json.loads((tmp_path / "bundle" / DATA).read_text())["labelled"] == {"blob": 2, "ring": 2}
 
@@ -110,17 +119,6 @@ def test_the_comparison_has_no_source_only_that_knows_labels_of_the_target(
     assert result.exit_code == 0, result.output
     compared = json.loads((tmp_path / "bundle" / EVALUATION).read_text())["compared"]
     assert [each["judged"]["method"] for each in compared] == ["adabn", "metfa-vi"]
-
-
-def test_the_advice_to_compare_is_of_a_method_that_takes_the_labels(
-    source: Path, target: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = ["--source", source, "--target", target, "--labelled-target", few, "--bundle", tmp_path / "bundle"]
-    monkeypatch.setattr("sys.argv", ["metfa-train", *map(str, arguments)])
-    result = run(*arguments)
-    (advice,) = re.findall("The same without it: metfa-train (.*) \\(or train", result.output)
-    followed = run(*shlex.split(advice))
-    assert followed.exit_code == 0, followed.output
 
 
 def test_labels_turn_what_a_network_says_of_the_target(config: TrainingConfig) -> None:

@@ -95,6 +95,7 @@ def test_a_bundle_adapts_without_an_image_of_the_source(
 
     assert f"source {source}: no images, as what {origin} knows of its 3 classes stands for them" in result.output
     assert f"  source {source}: no images, no scores" in result.output
+    assert f"One bundle for each scanner: keep {origin} for {source}, whose images" in result.output
     adapted, former = Bundle.open(bundle), Bundle.open(origin)
     assert (adapted.contract.labels, adapted.contract.input.height) == (former.contract.labels, 28)
     assert (adapted.contract.provenance.source, adapted.contract.provenance.target) == (str(source), str(target))

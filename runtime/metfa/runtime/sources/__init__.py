@@ -17,6 +17,7 @@ from .camera import open_camera
 from .folder import Folder
 from .gstreamer import open_pipeline
 from .images import Images
+from .late import LateSource
 from .opencv import without_credentials
 from .paced import PacedSource
 from .simulator import SimulatedScanner
@@ -25,7 +26,7 @@ from .stream_url import LIVE_SCHEMES, open_url
 from .video import SUFFIXES as RECORDINGS
 from .video import Recording
 
-__all__ = ["CaptureFormat", "Notify", "PacedSource", "Source", "open_source"]
+__all__ = ["CaptureFormat", "LateSource", "Notify", "PacedSource", "Source", "may_come_later", "open_source"]
 
 _ANY = CaptureFormat()
 _URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # anything else is a path, whatever colons are in it
@@ -77,6 +78,12 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
         received=f"{spec!r}, which {'is a pipe, a socket or a disk' if path.exists() else 'does not exist'}",
         remedy="correct --device; what a pipe delivers goes to standard input, --device -",
     )
+
+
+def may_come_later(spec: str) -> bool:
+    """Return whether ``spec`` names what may be there later: a camera, a pipeline or a URL, and no file."""
+    is_url = _URL.match(spec) is not None and not spec.lower().startswith("file://")
+    return is_url or spec.isdecimal() or spec.startswith(("/dev/", "gst:"))
 
 
 def _refuse_format(spec: str, wanted: CaptureFormat) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ _STALL_FRAMES = 3  # or the time of so many, where it is slow
 _OPEN_SECONDS = 10.0  # that connecting may take; OpenCV's own limits are shorter, where it has any
 _CLOSE_SECONDS = 0.2  # that closing waits for a read to come back
 _MIN_BACK_OFF, _MAX_BACK_OFF = 0.25, 1.0  # seconds between two attempts to connect
+_TIDY_SECONDS = 2.0  # after a new connection: by then nothing of the last one is in use
 _MAX_BACK_OFF_WHILE_HUNG = 60.0  # the same, where the last attempt still hangs in the driver
 
 
@@ -98,6 +100,7 @@ class LiveSource(Source):
         patience = max(_STALL_SECONDS, _STALL_FRAMES / self.rate)
         session = losses = first_index = next_index = 0
         shape: tuple[int, ...] | None = None
+        tidy_at = math.inf
         while not self._closed.is_set():
             picture = self._reader.take(patience)
             if picture is None:
@@ -106,7 +109,11 @@ class LiveSource(Source):
                 session += 1
                 losses += 1
                 first_index, shape = next_index, None
+                tidy_at = time.monotonic() + _TIDY_SECONDS
                 continue
+            if picture.captured_at > tidy_at:
+                _return_free_memory()
+                tidy_at = math.inf
             if shape is not None and picture.image.shape != shape:
                 session += 1
                 self._notify(f"the size changed from {_size(shape)} to {_size(picture.image.shape)} pixels")
@@ -207,7 +214,6 @@ class _Reader:
     def _run(self) -> None:
         self.loss = self._connect_and_read()
         self._pictures.close()
-        _return_free_memory()
 
     def _connect_and_read(self) -> str:
         """Put pictures until there are no more; return why, of nobody's interest where the connection was abandoned."""
@@ -232,7 +238,7 @@ class _Reader:
 
 
 def _return_free_memory() -> None:
-    """Give the system what a connection had: its decoder's 20 MB would stay with its thread, and the next take more."""
+    """Give the system what the last connection had, a decoder's 20 MB: it would stay beside what the next one took."""
     with suppress(OSError, AttributeError):  # another C library
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)

@@ -20,7 +20,7 @@ from ..decisions.decider import why_nothing_is_shown
 from ..decisions.scanner_check import read_scanner_statistics
 from ..errors import MetfaError, SourceError
 from ..sinks import StatusLine
-from ..sources import CaptureFormat, PacedSource, open_source
+from ..sources import CaptureFormat, LateSource, PacedSource, may_come_later, open_source
 from .devices import Device, all_devices
 from .exchange import ExchangeableClassifier
 from .redeployment import Redeployment
@@ -87,6 +87,7 @@ def run_session(options: StreamOptions, reload: threading.Event) -> None:
             failures += [
                 (each.device.name, error) for each, error in zip(sessions, errors, strict=True) if error is not None
             ]
+            never_there = [each.device.name for each in sessions if not _is_there(each.source)]
             _raise_first_of_one(failures, devices)
     except MetfaError:
         for each in sessions:
@@ -97,8 +98,8 @@ def run_session(options: StreamOptions, reload: threading.Event) -> None:
         each.summarise()
     for each in sessions:
         each.tell_of_collection()
-    if failures:
-        raise _some_failed(failures, devices)
+    if failed := [*(name for name, _ in failures), *never_there]:
+        raise _some_failed(failed, devices)
 
 
 def _raise_first_of_one(failures: Sequence[tuple[str, Exception]], devices: Sequence[Device]) -> None:
@@ -108,10 +109,10 @@ def _raise_first_of_one(failures: Sequence[tuple[str, Exception]], devices: Sequ
             raise error
 
 
-def _some_failed(failures: Sequence[tuple[str, Exception]], devices: Sequence[Device]) -> SourceError:
+def _some_failed(failed: Sequence[str], devices: Sequence[Device]) -> SourceError:
     return SourceError(
         expected=f"{len(devices)} sources to be streamed to their ends",
-        received=f"{len(failures)} that failed: {' and '.join(name for name, _ in failures)}",
+        received=f"{len(failed)} that failed: {' and '.join(failed)}",
         remedy="see above what each failed with",
     )
 
@@ -169,7 +170,7 @@ def _load_classifier(bundle: Bundle, options: StreamOptions) -> PlaneClassifier:
 def _open_sources(
     devices: Sequence[Device], options: StreamOptions, stack: ExitStack, failures: list[tuple[str, Exception]]
 ) -> dict[Device, Source]:
-    """Open the sources; of several, say which cannot be opened and note it, unless that is so of all.
+    """Open the sources; of several, say which cannot be opened: one that may come later is waited for, others fail.
 
     Raises:
         SourceError, ProfileError, PluginError: the only one cannot be opened, or none of several.
@@ -189,13 +190,22 @@ def _open_sources(
         except MetfaError as error:
             if len(devices) == 1:
                 raise
+            if isinstance(error, SourceError) and may_come_later(device.spec):
+                notify(f"waited for: {error}")
+                again = partial(open_source, device.spec, wanted, notify=notify)
+                opened[device] = stack.enter_context(LateSource(again, notify))
+                continue
             notify(f"left out: {error}")
             failures.append((device.name, error))
         else:
             notify(opened[device].description)
-    if not opened:
-        raise _some_failed(failures, devices)
+    if not any(_is_there(source) for source in opened.values()):
+        raise _some_failed([device.name for device in devices], devices)
     return opened
+
+
+def _is_there(source: Source) -> bool:
+    return not isinstance(source, LateSource) or source.is_there
 
 
 def _keep_opencv_to_one_thread() -> None:

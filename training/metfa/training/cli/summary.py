@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..class_shares import ClassShares
-    from ..config import TrainingConfig
+    from ..config import Origin, TrainingConfig
     from ..evaluation.scores import Scores
     from ..outcome import Evaluation
 
@@ -45,12 +45,22 @@ def summarise(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> l
     )
     if evaluation.verdict is not None:
         lines.append(evaluation.verdict.reason)
+    if config.origin is not None:
+        lines.append(_keep_both(config.origin))
     if "target" not in METHODS[config.method].supervision:  # the references are not for the source
         lines += doubtful_scores(evaluation)
     lines += exploded_terms(read_metrics(bundle))
     if doubt := why_nothing_is_shown(Bundle.open(bundle).contract.decision):
         lines.append(f"{doubt}: raise --steps, or lower that on the stream with --enter")
     return lines
+
+
+def _keep_both(origin: Origin) -> str:
+    last = origin.chain[-1]
+    return (
+        f"One bundle for each scanner: keep {origin.path} for {last.target or last.source}, "
+        "whose images this model is likely to label worse"
+    )
 
 
 def _how_chosen(evaluation: Evaluation, config: TrainingConfig) -> str:

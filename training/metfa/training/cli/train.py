@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..data.preview import Group
     from ..methods import Role
 
+_LABELS = "--labelled-target"
+
 _RESUMED_OTHERWISE = ("compiled", "threads")
 """What of a run may change when it is resumed."""
 
@@ -118,7 +120,7 @@ def main(
         raise _interrupted(bundle, compare=compare)
     say(summarise(evaluation, config, bundle))
     if not compare and config.method not in WITHOUT_ADAPTATION:
-        say([_how_to_compare(bundle, config, resume=resume)])
+        say(_how_to_compare(bundle, config, resume=resume))
     say([f"Next: metfa-export {bundle} --fp16"])
 
 
@@ -240,15 +242,24 @@ def _refuse_options(ctx: click.Context) -> None:
             )
 
 
-def _how_to_compare(bundle: Path, config: TrainingConfig, *, resume: bool) -> str:
-    """Return how to train without adaptation beside a model that has adapted, with the same augmentation."""
+def _how_to_compare(bundle: Path, config: TrainingConfig, *, resume: bool) -> Iterator[str]:
+    """Yield how to train without adaptation beside a model that has adapted, and without the target's labels."""
     augmentation = "--extended-augmentation" if config.augmentation.extended else "--paper-augmentation"
-    without = "adabn" if config.origin or config.labelled_target else "source-only"  # which takes neither
+    without = "adabn" if config.origin else "source-only"
     of_baseline = ["--method", without, augmentation, "--bundle", f"{bundle}-{without}"]
+    labels = () if config.labelled_target is None else (_LABELS,)
+    command = _same_without(("--method", *labels), of_baseline, resume=resume)
+    yield f"What did adaptation bring? The same without it: {command} (or train with --compare, which prints both)"
+    if labels:
+        command = _same_without(labels, ["--bundle", f"{bundle}-without-labels"], resume=resume)
+        yield f"What did the labels of the target bring? The same without them: {command}"
+
+
+def _same_without(options: Sequence[str], instead: Sequence[str], *, resume: bool) -> str:
+    """Return the command that was typed, without some options and the bundle, and with others."""
     if resume:
-        command = f"its own command and {shlex.join(of_baseline)}"
-    else:
-        typed = _without("--bundle", list(_without("--method", typed_arguments())))
-        kept = [each for each in typed if each not in ("--overwrite", augmentation)]
-        command = shlex.join(["metfa-train", *kept, *of_baseline])
-    return f"What did adaptation bring? The same without it: {command} (or train with --compare, which prints both)"
+        return f"its own command and {shlex.join(instead)}" + (f", without {_LABELS}" if _LABELS in options else "")
+    typed = list(typed_arguments())
+    for option in (*options, "--bundle"):
+        typed = list(_without(option, typed))
+    return shlex.join(["metfa-train", *(each for each in typed if each not in ("--overwrite", *instead)), *instead])
