@@ -10,7 +10,7 @@ from metfa.runtime.bundle.directory import CARD, CARD_PAGE, PARITY, SCANNERS
 from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.decisions.scanner_check import ScannerStatistics
 from metfa.runtime.errors import BundleError
-from metfa.training.config import CONFIG, Ancestor, TrainingConfig
+from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA, DataReport, describe_groups
 from metfa.training.evaluation.scores import score_classes
@@ -18,6 +18,7 @@ from metfa.training.outcome import EVALUATION, Evaluation
 from metfa.training.settings import SettableField, settable_fields
 
 from ..report import ParityReport, comparison_table, graph_table
+from .beginning import ancestors, initial_weights
 from .markdown import facts, plain, table
 
 if TYPE_CHECKING:
@@ -118,11 +119,8 @@ def _training(config: TrainingConfig, labels: Sequence[str]) -> Iterator[str]:
     yield facts(
         [
             ("Input", f"{config.height} × {config.width}"),
-            ("Initial weights", _initial_weights(config)),
-            *(
-                (f"Came from, {number}", _ancestor(each))
-                for number, each in enumerate(config.origin.chain if config.origin else (), 1)
-            ),
+            ("Initial weights", initial_weights(config)),
+            *ancestors(config),
             (
                 "Batch",
                 f"{config.images_of_each_class(classes)} {drawn} of each of {classes} classes",
@@ -316,23 +314,6 @@ def _files(bundle: Bundle) -> Iterator[str]:
     yield table(
         ("file", "SHA-256"),
         [(name, digest) for name, digest in bundle.files.items() if name not in {CARD, CARD_PAGE}],
-    )
-
-
-def _initial_weights(config: TrainingConfig) -> str:
-    initial, kept = config.initial_weights, "the encoder kept them" if config.freeze_encoder else "trained further"
-    published = ""
-    if initial is not None:
-        licence = "its licence is not stated" if initial.licence is None else f"licence {initial.licence}"
-        published = f"{initial.origin}; {licence}; SHA-256 {initial.sha256}"
-    if config.origin:
-        return f"those of the last bundle below; {kept}" + (f"; the first began with {published}" if published else "")
-    return f"{published}; {kept}" if published else "random"
-
-
-def _ancestor(bundle: Ancestor) -> str:
-    return (
-        f"{bundle.method}, source {bundle.source}, target {bundle.target or 'none'}, weights of SHA-256 {bundle.sha256}"
     )
 
 
