@@ -46,6 +46,7 @@ def test_no_import_goes_round_in_a_circle() -> None:
         "import metfa.runtime.cli",
         "import metfa.runtime.benchmark.cli",
         "import metfa.runtime.labelling.run",
+        "import metfa.runtime.doctor.screen",
     ],
 )
 def test_the_edge_imports_no_engine_and_no_training_library(statement: str) -> None:
@@ -56,7 +57,10 @@ def test_the_edge_imports_no_engine_and_no_training_library(statement: str) -> N
     assert result.stdout.split() == []
 
 
-@pytest.mark.parametrize("command", ["metfa.runtime.cli", "metfa.runtime.benchmark.cli", "metfa.runtime.labelling.cli"])
+@pytest.mark.parametrize(
+    "command",
+    ["metfa.runtime.cli", "metfa.runtime.benchmark.cli", "metfa.runtime.labelling.cli", "metfa.runtime.doctor.cli"],
+)
 def test_help_waits_for_nothing_heavy(command: str) -> None:
     code = f"import {command}, sys\nprint(*sorted({{'numpy', 'cv2', 'importlib.metadata'}} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

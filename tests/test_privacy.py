@@ -70,6 +70,7 @@ def test_no_command_calls_anybody_or_leaves_files_in_the_users_home(tmp_path: Pa
         command("metfa-train", *domains, *FEW, "--bundle", bundle),
         command("metfa-export", "--fp16", bundle),
         command("metfa-evaluate", "--bundle", bundle, "--data", work / "B", "--output", work / "evaluation"),
+        command("metfa", "doctor", "--bundle", bundle),
         command("metfa-benchmark", "--bundle", bundle, "--seconds", 0.01),
         command("metfa-tune", *domains, *FEW, "--trials", 1, "--study", work / "study"),
         # Some libraries wait ten seconds before they call.

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_COMMENT = re.compile(r"<!-- (metfa-\w+) --help -->")
+_COMMENT = re.compile(r"<!-- (metfa(?:-\w+| \w+)) --help -->")
 
 
 class _Markdown(click.HelpFormatter):
@@ -39,8 +39,11 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def _help(name: str) -> str:
-    (script,) = entry_points(group="console_scripts", name=name)
+    program, _, subcommand = name.partition(" ")
+    (script,) = entry_points(group="console_scripts", name=program)
     command: click.Command = importlib.import_module(script.module).main
+    if isinstance(command, click.Group):
+        command = command.commands[subcommand]
     context = click.Context(command, info_name=name, **command.context_settings)
     context.formatter_class = _Markdown
     return command.get_help(context)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from metfa.export.cli import main as export
 from metfa.runtime.benchmark.cli import main as benchmark
 from metfa.runtime.cli import main as stream
+from metfa.runtime.doctor.cli import main as metfa
 from metfa.runtime.labelling.cli import main as label
 from metfa.training.cli.evaluate import main as evaluate
 from metfa.training.cli.train import main as train
@@ -36,7 +37,7 @@ def test_a_crash_in_native_code_is_not_silent() -> None:
     assert "string_at" in ended.stderr
 
 
-@pytest.mark.parametrize("command", [train, tune, evaluate, export, benchmark, label, stream])
+@pytest.mark.parametrize("command", [train, tune, evaluate, export, benchmark, label, stream, metfa])
 def test_every_command_says_its_version(command: click.Command) -> None:
     result = CliRunner().invoke(command, ["--version"], prog_name="metfa-x")
     assert (result.exit_code, result.output) == (0, f"metfa-x {version('metfa')}\n")

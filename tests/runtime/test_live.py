@@ -476,7 +476,7 @@ def test_one_frame_that_cannot_be_decoded_is_no_loss(monkeypatch: pytest.MonkeyP
 )
 def test_users_and_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch, spec: str, description: str) -> None:
     monkeypatch.setattr("cv2.VideoCapture", FakeCapture)
-    monkeypatch.setattr("cv2.videoio_registry.getStreamBackends", lambda: [cv2.CAP_GSTREAMER])
+    monkeypatch.setattr("cv2.videoio_registry.hasBackend", lambda backend: backend == cv2.CAP_GSTREAMER)
     monkeypatch.setattr(FakeCapture, "script", [grey(1)])
     with monkeypatch.context() as patch:
         patch.setattr("metfa.runtime.sources.pyav.open_stream", FakeVideo)

@@ -33,7 +33,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, given: bool) -> None:
         return
     from importlib.metadata import version  # takes 15 ms
 
-    click.echo(f"{ctx.info_name} {version('metfa')}")
+    click.echo(f"{ctx.command_path} {version('metfa')}")
     ctx.exit()
 
 

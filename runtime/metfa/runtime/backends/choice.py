@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from . import Backend
 
 Precision = Literal["fp32", "fp16", "int8"]
+BackendName = Literal["tensorrt", "cuda", "cpu", "openvino", "triton"]
+"""metfa's own; ``triton`` is a server."""
 
 _AUTOMATIC = ("tensorrt", "cuda", "cpu")  # not OpenVINO: which of it and ONNX Runtime is faster, the processor decides
 _GRAPHS: dict[Precision, str] = {"fp32": bundles.ONNX, "fp16": bundles.ONNX_FP16, "int8": bundles.ONNX_INT8}
@@ -89,6 +91,25 @@ def load_backend(
     )
 
 
+def require_available(name: BackendName) -> None:
+    """Make sure that this host has what a backend needs, whatever the bundle; nothing but ONNX Runtime is imported.
+
+    Raises:
+        BackendError: the GPU, its driver or a package is missing.
+        MissingExtraError: OpenVINO, or the client of a server, is not installed.
+    """
+    if name in {"tensorrt", "cuda"}:
+        _require_gpu()
+    requirements: dict[BackendName, Callable[[], None]] = {
+        "tensorrt": partial(_require_tensorrt, "an engine"),
+        "cuda": _require_cuda,
+        "cpu": _require_onnxruntime,
+        "openvino": _require_openvino,
+        "triton": _require_triton,
+    }
+    requirements[name]()
+
+
 def _name_and_device(backend: str) -> tuple[str, str]:
     """Take ``openvino:DEVICE`` apart; other names have no device, and may hold a colon."""
     name, colon, device = backend.partition(":")
@@ -118,7 +139,7 @@ def _load_server(
         address = ServerAddress.parse(name)
     except ValueError as cause:
         raise BackendError(expected="a server", received=str(cause), remedy="correct the name of the backend") from None
-    require_extra("triton", "tritonclient", "grpc")
+    _require_triton()
     from .reconnection import ReconnectingBackend
     from .triton import TritonConnection
 
@@ -139,6 +160,10 @@ def _load_server(
         fallback=fallback,
         notify=notify,
     )
+
+
+def _require_triton() -> None:
+    require_extra("triton", "tritonclient", "grpc")
 
 
 def has_nvidia_gpu() -> bool:
@@ -162,24 +187,9 @@ def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool
     rebuild = rebuild and precision != "int8"  # an INT8 engine is calibrated and compared where the frames are
     if not engines and not rebuild:
         raise _no_engine(bundle, "INT8" if precision == "int8" else "FP16")
-    if not installed_flavours():
-        raise BackendError(
-            expected=f"{' or '.join(FLAVOURS)}, to run {engines[0] if engines else 'an engine'}",
-            received="a Python environment without them",
-            remedy="pip install '.[tensorrt]' (or '.[rtx]') in a clone of metfa",
-        )
-    if not cuda_bindings_installed():
-        raise BackendError(
-            expected="cuda-python beside TensorRT",
-            received="a Python environment without it",
-            remedy="pip install '.[tensorrt]' (or '.[rtx]') in a clone of metfa",
-        )
-    if not asked_for and not has_nvidia_gpu():  # before TensorRT is loaded, which takes 110 MB
-        raise BackendError(
-            expected=f"an NVIDIA GPU and its driver, to run {engines[0] if engines else 'an engine'}",
-            received="none",
-            remedy="install the driver",
-        )
+    _require_tensorrt(engines[0] if engines else "an engine")
+    if not asked_for:  # before TensorRT is loaded, which takes 110 MB
+        _require_gpu(f", to run {engines[0] if engines else 'an engine'}")
     from .tensorrt import load_engine
 
     try:
@@ -191,6 +201,28 @@ def _load_tensorrt(bundle: Bundle, precision: Precision | None, *, rebuild: bool
     from .rebuild import rebuild_engine
 
     return rebuild_engine(bundle)
+
+
+def _require_tensorrt(engine: str) -> None:
+    if not installed_flavours():
+        raise BackendError(
+            expected=f"{' or '.join(FLAVOURS)}, to run {engine}",
+            received="a Python environment without them",
+            remedy="pip install '.[tensorrt]' (or '.[rtx]') in a clone of metfa",
+        )
+    if not cuda_bindings_installed():
+        raise BackendError(
+            expected="cuda-python beside TensorRT",
+            received="a Python environment without it",
+            remedy="pip install '.[tensorrt]' (or '.[rtx]') in a clone of metfa",
+        )
+
+
+def _require_gpu(purpose: str = "") -> None:
+    if not has_nvidia_gpu():
+        raise BackendError(
+            expected=f"an NVIDIA GPU and its driver{purpose}", received="none", remedy="install the driver"
+        )
 
 
 def _no_engine(bundle: Bundle, wanted: Literal["FP16", "INT8"]) -> BackendError:
@@ -214,15 +246,7 @@ def _no_engine(bundle: Bundle, wanted: Literal["FP16", "INT8"]) -> BackendError:
 
 
 def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
-    _require_onnxruntime()
-    from .onnxruntime import can_use_cuda
-
-    if not can_use_cuda():
-        raise BackendError(
-            expected="an ONNX Runtime with CUDA",
-            received="one without",
-            remedy="with an NVIDIA GPU, pip uninstall onnxruntime and pip install '.[cuda]' in a clone of metfa",
-        )
+    _require_cuda()
     if precision == "int8":
         raise BackendError(
             expected="FP32 or FP16, which ONNX Runtime computes in on a GPU",
@@ -232,13 +256,29 @@ def _load_cuda(bundle: Bundle, precision: Precision | None) -> Backend:
     return _load_onnx(bundle, precision or ("fp16" if bundles.ONNX_FP16 in bundle.files else "fp32"), "cuda")
 
 
+def _require_cuda() -> None:
+    _require_onnxruntime()
+    from .onnxruntime import can_use_cuda
+
+    if not can_use_cuda():
+        raise BackendError(
+            expected="an ONNX Runtime with CUDA",
+            received="one without",
+            remedy="with an NVIDIA GPU, pip uninstall onnxruntime and pip install '.[cuda]' in a clone of metfa",
+        )
+
+
 def _load_cpu(bundle: Bundle, precision: Precision | None) -> Backend:
     _require_onnxruntime()
     return _load_onnx(bundle, precision or "fp32", "cpu")
 
 
-def _load_openvino(bundle: Bundle, precision: Precision | None, *, device: str) -> Backend:
+def _require_openvino() -> None:
     require_extra("openvino", "openvino")
+
+
+def _load_openvino(bundle: Bundle, precision: Precision | None, *, device: str) -> Backend:
+    _require_openvino()
     from .openvino import OpenVinoBackend, require_device
 
     require_device(device)

@@ -27,9 +27,14 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
+def available_providers() -> list[str]:
+    """Return what the installed ONNX Runtime was built with, such as ``CPUExecutionProvider``."""
+    return list(onnxruntime.get_available_providers())
+
+
 def can_use_cuda() -> bool:
     """Return whether the installed ONNX Runtime was built with CUDA."""
-    return _PROVIDERS["cuda"] in onnxruntime.get_available_providers()
+    return _PROVIDERS["cuda"] in available_providers()
 
 
 class OnnxRuntimeBackend:

@@ -1,4 +1,4 @@
-"""What a record says of the machine that it was made on."""
+"""What a record says of the machine that it was made on, and ``metfa doctor`` of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import cv2
 
 from ..bundle.engine_record import cuda_bindings_installed
 from ..errors import BackendError
@@ -21,20 +19,33 @@ PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "
 
 def host() -> dict[str, object]:
     """Return what a record says of the machine; of CUDA only where there is a GPU."""
-    gpus = _gpus()
+    import cv2  # here, as the rest is also told where OpenCV cannot be imported
+
+    listed = gpus()
     return {
         "machine": platform.machine(),
-        "processor": _described("model name"),
-        "instruction_sets": [name for name in INSTRUCTION_SETS if name in _described("flags").split()],
+        "processor": processor(),
+        "instruction_sets": instruction_sets(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": version("numpy"),
         "opencv": cv2.__version__,
         "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
-        "gpus": gpus,
-        **({"cuda": _cuda()} if gpus else {}),
+        "gpus": listed,
+        **({"cuda": cuda_versions()} if listed else {}),
     }
+
+
+def processor() -> str:
+    """Return the model of the CPU; nothing where Linux does not say it, as on Arm."""
+    return _described("model name")
+
+
+def instruction_sets() -> list[str]:
+    """Return those of ``INSTRUCTION_SETS`` that the CPU has."""
+    flags = _described("flags").split()
+    return [name for name in INSTRUCTION_SETS if name in flags]
 
 
 def _described(field: str) -> str:
@@ -52,7 +63,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _gpus() -> list[dict[str, str]]:
+def gpus() -> list[dict[str, str]]:
     """Return name and driver of each NVIDIA GPU, as ``nvidia-smi`` lists them."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
@@ -62,7 +73,7 @@ def _gpus() -> list[dict[str, str]]:
     return [dict(zip(("name", "driver"), line.split(", "), strict=True)) for line in listed.splitlines()]
 
 
-def _cuda() -> dict[str, str] | None:
+def cuda_versions() -> dict[str, str] | None:
     """Return the versions of CUDA, of the runtime and that the driver knows; None where nothing here can tell."""
     if not cuda_bindings_installed():
         return None

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from .base import Notify
 
 
+def has_gstreamer() -> bool:
+    """Return whether this OpenCV has GStreamer; from OpenCV 5 on it also lists plug-ins that are not there."""
+    return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))
+
+
 def open_pipeline(pipeline: str, notify: Notify) -> LiveSource:
     """Open a pipeline that ends in an ``appsink`` of BGR pictures, or of grey ones from 0 to 255.
 
@@ -23,7 +28,7 @@ def open_pipeline(pipeline: str, notify: Notify) -> LiveSource:
     Raises:
         SourceError: this OpenCV has no GStreamer, or the pipeline does not run.
     """
-    if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getStreamBackends():
+    if not has_gstreamer():
         raise SourceError(
             expected="an OpenCV with GStreamer for gst:…",
             received=f"OpenCV {cv2.__version__} without it, like all from PyPI",

@@ -44,6 +44,10 @@ _FULL_RANGE = ("gray", "yuvj")  # what formats begin with that always have it
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, -90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180}
 
 
+FFMPEG_VERSION: str = av.ffmpeg_version_info
+"""Of the FFmpeg inside PyAV, such as ``8.1.2``."""
+
+
 class Picture(NamedTuple):
     """A decoded picture.
 
