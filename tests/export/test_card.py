@@ -15,7 +15,7 @@ from metfa.export.card.page import to_page
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
 from metfa.training.class_shares import ClassShares, ShareEstimates
-from metfa.training.config import CONFIG, InitialWeights, TrainingConfig
+from metfa.training.config import CONFIG, Ancestor, InitialWeights, Origin, TrainingConfig
 from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind
 from metfa.training.evaluation.scores import Scores
 from metfa.training.outcome import EVALUATION, CandidateScores, Compared, Evaluation
@@ -126,6 +126,19 @@ def test_initial_weights_are_named_with_their_licence(trained: Path) -> None:
         add(trained, CONFIG, records.to_json(config))
         write_card(Bundle.open(trained))
         assert plain(text) in (trained / CARD).read_text(encoding="utf-8")
+
+
+def test_a_run_without_images_of_the_source_names_what_it_began_with(trained: Path) -> None:
+    chain = (Ancestor("source-only", "A", None, "0123abcd"), Ancestor("metfa-vi", "A", "B", "4567cdef"))
+    initial = InitialWeights("SonoNet16.npz", "89ab", "SonoNet-16", "Apache-2.0")
+    config = dataclasses.replace(make_config(), origin=Origin("runs/B", chain), initial_weights=initial)
+    add(trained, CONFIG, records.to_json(config))
+    write_card(Bundle.open(trained))
+    text = (trained / CARD).read_text(encoding="utf-8")
+    began = "those of the last bundle below; trained further; the first began with SonoNet-16; licence Apache-2.0"
+    assert plain(began) in text
+    assert plain("source-only, source A, target none, weights of SHA-256 0123abcd") in text
+    assert f"2 drawn embeddings of each of {len(LABELS)} classes" in text
 
 
 def test_every_setting_of_the_run_is_listed(trained: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from metfa.training.data.pair import read_pair
 from metfa.training.data.report import DATA
 from metfa.training.data.store import UNLABELLED
 from metfa.training.fit import METRICS
+from metfa.training.outcome import EVALUATION
 
 from .conftest import LABELS
 from .methods.examples import make_batch, make_method, noise
@@ -97,6 +99,28 @@ def test_the_bundle_and_the_command_say_how_many(source: Path, target: Path, few
     assert json.loads((tmp_path / "bundle" / DATA).read_text())["labelled"] == {"blob": 2, "ring": 2}
 
 
+def test_what_of_the_labels_is_skipped_or_not_of_the_target_is_told(
+    source: Path, target: Path, few: Path, tmp_path: Path
+) -> None:
+    (few / LABELS[0] / "broken.png").write_text("no image")
+    cv2.imwrite(str(few / LABELS[0] / "000.png"), np.full((48, 64), 90, np.uint8))
+    domains = ("--source", source, "--target", target, "--labelled-target", few)
+    result = run(*domains, "--bundle", tmp_path / "bundle")
+    assert result.exit_code == 0, result.output
+    assert f"  1 of these are not among the images of {target}: make sure that nothing of the same" in result.output
+    assert "  skipped 1: no PNG, JPEG, BMP or TIFF, or a damaged one\n" in result.output
+
+
+def test_the_comparison_has_no_source_only_that_knows_labels_of_the_target(
+    source: Path, target: Path, few: Path, tmp_path: Path
+) -> None:
+    domains = ("--source", source, "--target", target, "--labelled-target", few)
+    result = run(*domains, "--bundle", tmp_path / "bundle", "--compare")
+    assert result.exit_code == 0, result.output
+    compared = json.loads((tmp_path / "bundle" / EVALUATION).read_text())["compared"]
+    assert [each["judged"]["method"] for each in compared] == ["adabn", "metfa-vi"]
+
+
 def test_labels_turn_what_a_network_says_of_the_target(config: TrainingConfig) -> None:
     """The frames of both domains are alike, and their labels contradict each other: both are learnt."""
     batch = make_batch("mcc")
@@ -120,6 +144,15 @@ def unsorted(folder: Path) -> None:
         (folder / label).rmdir()
 
 
+def all_of_them(folder: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(folder.parent / "target", folder)
+
+
+def contradicting(folder: Path) -> None:
+    shutil.copyfile(folder / "blob" / "000.png", folder / "ring" / "copy.png")
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "a method that adapts, with labelled images of the target, received source-only": (
         labelled,
@@ -131,6 +164,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     ),
     "did you mean 'ring'?": (lambda folder: (folder / "ring").rename(folder / "rings"), ()),
     "received images without labels": (unsorted, ()),
+    "expected images to validate on in": (all_of_them, ()),
+    "received blob and ring for the same image": (contradicting, ()),
     "which is not there": (shutil.rmtree, ()),
 }
 

@@ -14,7 +14,9 @@ from click.testing import CliRunner, Result
 from metfa.runtime.bundle.directory import REFERENCE, SCANNERS, UNFINISHED, WEIGHTS, Bundle, updating
 from metfa.training.class_embeddings import EMBEDDINGS, load_embeddings
 from metfa.training.cli.train import main
+from metfa.training.cli.tune import main as tune
 from metfa.training.config import CONFIG
+from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA
 from metfa.training.data.split_record import SPLIT
 from metfa.training.fit import METRICS, Trainer
@@ -169,6 +171,53 @@ def test_a_resumed_run_ends_bit_by_bit_as_one_that_was_not_interrupted(
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
 
 
+def test_what_a_former_bundle_was_trained_on_is_not_tested_on(origin: Path, target: Path, tmp_path: Path) -> None:
+    """Another seed divides the same target otherwise, and labels had moved some of its images to training."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run("--from", origin, "--target", target, "--bundle", first).exit_code == 0
+    result = run("--from", first, "--target", target, "--bundle", second, "--seed", 5)
+    assert result.exit_code == 0, result.output
+    test = len(SPLITS) - 1
+    before, after = (np.load(bundle / SPLIT) for bundle in (first, second))
+    learnt = {record["digest"].tobytes() for record in before if record["split"] != test}
+    tested = [record["digest"].tobytes() for record in after[: -len(before)] if record["split"] == test]
+    assert tested
+    assert not learnt & set(tested)
+
+
+def test_a_target_that_is_known_already_is_refused(origin: Path, target: Path, tmp_path: Path) -> None:
+    """All images of the second target were labelled ones of the first."""
+    larger, bundle = write_classes(tmp_path / "larger", 24, brightness=120), tmp_path / "bundle"
+    result = run("--from", origin, "--target", larger, "--labelled-target", target, "--bundle", bundle)
+    assert result.exit_code == 0, result.output
+    result = run("--from", bundle, "--target", target, "--bundle", tmp_path / "next")
+    assert result.exit_code == 1
+    assert f"expected images to test on in {target} that {bundle} was not trained on, received none" in result.output
+
+
+def test_the_target_alone_is_previewed(origin: Path, target: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    result = run("--from", origin, "--target", target, "--preview", sheet)
+    assert result.exit_code == 0, result.output
+    assert sheet.stat().st_size
+    assert result.output.endswith("train: the same command without --preview.\n")
+
+
+def test_hyper_parameters_are_searched_from_a_bundle(origin: Path, target: Path, tmp_path: Path) -> None:
+    """The size of the embedding is the bundle's, and what is found trains from the bundle, too."""
+    study = tmp_path / "study"
+    domains = ("--from", origin, "--target", target, "--study", study, "--trials", 2)
+    found = CliRunner().invoke(tune, [*map(str, domains), *RUN])
+    assert found.exit_code == 0, found.output
+    tuned = json.loads((study / "tuned.json").read_text())
+    assert tuned["from"] == str(origin)
+    assert "embedding" not in tuned
+    options = ("--config", study / "tuned.json", "--bundle", tmp_path / "bundle")
+    trained = CliRunner().invoke(main, [*map(str, options), "--device", "cpu"])
+    assert trained.exit_code == 0, trained.output
+    assert json.loads((tmp_path / "bundle" / CONFIG).read_text())["origin"]["path"] == str(origin)
+
+
 def test_an_encoder_is_frozen_as_it_came(origin: Path, target: Path, tmp_path: Path) -> None:
     options = ("--freeze-encoder", "--bundle", tmp_path / "bundle")
     result = run("--from", origin, "--target", target, *options)
@@ -203,6 +252,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         ("--method", "source-only"),
     ),
     "received a directory without bundle.json": (shutil.rmtree, ()),
+    "to begin with, received no such directory; name another with --from": (shutil.rmtree, ()),
 }
 
 
@@ -212,7 +262,7 @@ def test_what_cannot_be_is_refused_in_a_line(
 ) -> None:
     harm, options = case
     harm(origin)
-    if reason.startswith("received"):
+    if reason.startswith("received a directory"):
         origin.mkdir()
     result = run("--from", origin, "--target", target, "--bundle", tmp_path / "bundle", *options)
     assert result.exit_code != 0

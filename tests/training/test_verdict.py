@@ -171,14 +171,13 @@ def test_the_verdict_on_what_was_compared_names_the_method_to_take(
         (
             0.97,
             (0.9, 0.98),
-            "Nothing speaks against the adapted model (reverse accuracy 0.97, accuracy on the source's validation "
-            "frames 0.98)",
+            "Nothing speaks against the adapted model (reverse accuracy 0.97, accuracy on the source 0.98)",
         ),
         (0.50, (0.9, 0.98), "may have done harm: what it says of the target does not teach the source"),
         (
             0.90,
             (0.98, 0.9),
-            "harm: it has lost accuracy on the source's validation frames (0.90, at best 0.98).",
+            "harm: it has lost accuracy on the source (0.90, at best 0.98).",
         ),
         (0.50, (0.98, 0.9), "(0.90, at best 0.98) and what it says of the target does not teach the source"),
     ],

@@ -76,7 +76,7 @@ def test_a_model_that_lost_accuracy_within_its_run_is_doubted(
     warnings = list(doubtful_scores(evaluation(accuracies=accuracies, selected=selected)))
     assert bool(warnings) == doubted
     if doubted:
-        assert "(accuracy 0.70 on validation frames, after 20 steps 0.90)" in warnings[0]
+        assert "(accuracy 0.70 in validation, after 20 steps 0.90)" in warnings[0]
 
 
 def test_the_target_raises_no_doubt() -> None:

@@ -151,8 +151,9 @@ class Contender:
 def contenders(trainings: Sequence[Training], pair: DomainPair, fabric: Fabric) -> Iterator[Contender]:
     """Yield what was trained, in the order of the tables; methods that packages add come last.
 
-    Beside adabn, where there are several, comes source-only, unless the source's images are not there. The training of
-    both is the same. They differ in the batch-norm statistics, and in which candidate is chosen.
+    Beside adabn, where there are several, comes source-only, unless the source's images are not there or labels of the
+    target are learnt from. The training of both is the same. They differ in the batch-norm statistics, and in which
+    candidate is chosen.
 
     Args:
         trainings: at least one.
@@ -163,7 +164,7 @@ def contenders(trainings: Sequence[Training], pair: DomainPair, fabric: Fabric) 
     for training in sorted(trainings, key=lambda each: order.get(each.run.method.config.method, len(order))):
         run = training.run
         config = run.method.config
-        if config.method == "adabn" and len(trainings) > 1 and not config.origin:
+        if config.method == "adabn" and len(trainings) > 1 and not config.origin and not config.labelled_target:
             yield _source_only(training, pair, fabric)
         yield _contender(config.method, training, run.validators, run.selected, pair, fabric)
 

@@ -188,9 +188,10 @@ class Trainer:
     @torch.no_grad()
     def _relabel(self) -> None:
         """Let the method label the target's training frames, as they are: their order is by digest, and so mixed."""
-        count = len(self._target.frames)
-        parts = np.array_split(np.arange(count), max(1, count // self._batch_size))
-        self._balance(self._method.relabel(self._target_views.plain(part) for part in parts))
+        count, processes = len(self._target.frames), self._fabric.world_size
+        rows = np.arange(-(-count // processes) * processes) % count  # the first once more, so that each can be shared
+        parts = np.array_split(rows.reshape(-1, processes), max(1, count // self._batch_size))
+        self._balance(self._method.relabel(self._target_views.plain(part.ravel()) for part in parts)[:count])
 
     def _balance(self, pseudo_labels: Tensor) -> None:
         self._pseudo_labels = pseudo_labels

@@ -18,7 +18,7 @@ def identify_origin(path: Path) -> tuple[Origin, TrainingConfig]:
         BundleError: there is no bundle, it is damaged, or holds no network that metfa trained.
         ContractError: its contract is of another version or invalid.
     """
-    bundle = Bundle.open(path)
+    bundle = _open(path, "name another with --from")
     if CONFIG not in bundle.files:
         raise BundleError(
             expected=f"a bundle of metfa-train at {path}, whose network can be trained further",
@@ -41,7 +41,7 @@ def open_origin(origin: Origin) -> Bundle:
         BundleError: it cannot be read.
         TrainingError: it is not the one that the run began with.
     """
-    bundle = Bundle.open(Path(origin.path))
+    bundle = _open(Path(origin.path), "put it back where it was")
     wanted, received = origin.chain[-1].sha256, bundle.files.get(WEIGHTS, "none")
     if received != wanted:
         raise TrainingError(
@@ -50,3 +50,14 @@ def open_origin(origin: Origin) -> Bundle:
             remedy="put the former back, or begin anew with --overwrite",
         )
     return bundle
+
+
+def _open(path: Path, remedy: str) -> Bundle:
+    """Open a bundle to begin with, which is another than the one that is written."""
+    if not path.is_dir():
+        raise BundleError(
+            expected=f"a bundle at {path} to begin with",
+            received="a file" if path.exists() else "no such directory",
+            remedy=remedy,
+        )
+    return Bundle.open(path)

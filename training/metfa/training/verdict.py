@@ -66,13 +66,13 @@ def _alone(model: Judged, run: Sequence[Validators]) -> Verdict:
     best = max(each.supervised_accuracy for each in run)
     against = []
     if known < best - ACCURACY_MARGIN:
-        against.append(f"it has lost accuracy on the source's held-out frames ({known:.2f}, at best {best:.2f})")
+        against.append(f"it has lost accuracy on the source ({known:.2f}, at best {best:.2f})")
     if reverse < KEPT * known:
         against.append(f"what it says of the target does not teach the source (reverse accuracy {reverse:.2f})")
     if against:
         return Verdict(None, f"Adaptation may have done harm: {' and '.join(against)}.")
     return Verdict(
         None,
-        f"Nothing speaks against the adapted model (reverse accuracy {reverse:.2f}, accuracy on the source's "
-        f"held-out frames {known:.2f}), but nothing was trained beside it.",
+        f"Nothing speaks against the adapted model (reverse accuracy {reverse:.2f}, accuracy on the source "
+        f"{known:.2f}), but nothing was trained beside it.",
     )

@@ -36,8 +36,8 @@ def doubtful_scores(evaluation: Evaluation) -> Iterator[str]:
     taken = evaluation.selected_step
     if accuracies[taken] < accuracies[best] - LOSS:
         yield (
-            f"warning: the model has lost what it knew of the source (accuracy {accuracies[taken]:.2f} on validation "
-            f"frames, after {best} steps {accuracies[best]:.2f}): leave out --select last, or lower --learning-rate"
+            f"warning: the model has lost what it knew of the source (accuracy {accuracies[taken]:.2f} in "
+            f"validation, after {best} steps {accuracies[best]:.2f}): leave out --select last, or lower --learning-rate"
         )
 
 

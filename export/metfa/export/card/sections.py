@@ -18,6 +18,7 @@ from metfa.training.outcome import EVALUATION, Evaluation
 from metfa.training.settings import SettableField, settable_fields
 
 from ..report import ParityReport, comparison_table, graph_table
+from .beginning import ancestors, initial_weights
 from .markdown import facts, plain, table
 
 if TYPE_CHECKING:
@@ -88,7 +89,10 @@ def _use(bundle: Bundle) -> Iterator[str]:
 def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
     for role, domain in (("Source", report.source), ("Target", report.target)):
         if domain is None:
-            yield "Source: its images were not there; what was known of their classes stood for them."
+            yield (
+                "Source: its images were not there; embeddings drawn from what is known of their classes stood for "
+                "them, in the source accuracies below, too."
+            )
             continue
         yield f"{role}, {describe_groups(domain.groups)}. Images, and in brackets the groups that they are of:"
         yield table(
@@ -111,15 +115,16 @@ def _data(report: DataReport, _: Sequence[str]) -> Iterator[str]:
 
 def _training(config: TrainingConfig, labels: Sequence[str]) -> Iterator[str]:
     classes = len(labels)
+    drawn = "drawn embeddings" if config.origin else "source images"
     yield facts(
         [
             ("Input", f"{config.height} × {config.width}"),
-            ("Initial weights", _initial_weights(config)),
-            *(
-                (f"Came from, {number}", f"{each.method}, source {each.source}, target {each.target}, {each.sha256}")
-                for number, each in enumerate(config.origin.chain if config.origin else (), 1)
+            ("Initial weights", initial_weights(config)),
+            *ancestors(config),
+            (
+                "Batch",
+                f"{config.images_of_each_class(classes)} {drawn} of each of {classes} classes",
             ),
-            ("Batch", f"{config.images_of_each_class(classes)} source images of each of {classes} classes"),
             *((each.setting.name, _setting(each, config)) for each in settable_fields(TrainingConfig)),
         ]
     )
@@ -310,15 +315,6 @@ def _files(bundle: Bundle) -> Iterator[str]:
         ("file", "SHA-256"),
         [(name, digest) for name, digest in bundle.files.items() if name not in {CARD, CARD_PAGE}],
     )
-
-
-def _initial_weights(config: TrainingConfig) -> str:
-    initial = config.initial_weights
-    if initial is None:
-        return "random"
-    licence = "its licence is not stated" if initial.licence is None else f"licence {initial.licence}"
-    kept = "the encoder kept them" if config.freeze_encoder else "trained further"
-    return f"{initial.origin}; {licence}; SHA-256 {initial.sha256}; {kept}"
 
 
 def _region(region: Roi) -> str:

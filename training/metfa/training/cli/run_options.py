@@ -261,6 +261,8 @@ def plain_options(command: click.Command, values: Mapping[str, Any]) -> dict[str
 def _plain(value: Any) -> Any:
     if isinstance(value, Region):
         return f"{value.x},{value.y},{value.width},{value.height}"
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, tuple):
         height, width = value
         return f"{height}x{width}"

@@ -83,7 +83,7 @@ def main(
 
     begun = None if resume else make_config(**options)
     if begun and preview:
-        say(_preview(begun, _named_roles(ctx), preview))
+        say(_preview(begun, _previewed_roles(ctx, begun), preview))
         return
     listed = list_pair(begun) if begun else None  # what is misspelt is told before PyTorch is there
 
@@ -187,8 +187,10 @@ def _interrupted(bundle: Path, *, compare: bool) -> InterruptedCommand:
     return InterruptedCommand("nothing was saved yet, the same command begins anew")
 
 
-def _named_roles(ctx: click.Context) -> tuple[Role, ...]:
-    """Return whether a source or a target was named; both where neither was."""
+def _previewed_roles(ctx: click.Context, config: TrainingConfig) -> tuple[Role, ...]:
+    """Return whether a source or a target was named; both where neither was. A bundle has no images to draw."""
+    if config.origin:
+        return ("target",)
     roles: tuple[Role, ...] = ("source", "target")
     named = tuple(role for role in roles if ctx.get_parameter_source(role) != ParameterSource.DEFAULT)
     return named or roles
@@ -212,7 +214,7 @@ def _preview(config: TrainingConfig, roles: Sequence[Role], path: Path) -> Itera
             first = domain.skipped[0]
             yield f"{role} {listing.name}: skipped {len(domain.skipped)}, such as {first.name}: {first.reason}"
     write_sheet(path, groups, height=config.height, width=config.width)
-    missing = "".join(f" and with --{role}" for role in settings if role not in listings)
+    missing = "".join(f" and with --{role}" for role in settings if role not in listings and not config.origin)
     yield f"Wrote {path}. Where the frames hold the ultrasound, train: the same command without --preview{missing}."
 
 

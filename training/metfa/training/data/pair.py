@@ -19,6 +19,7 @@ from .listing import SPLITS, Listing
 from .prepared import PreparedDomain, read_domain
 from .readers import list_domain, quick_classes
 from .spelling import did_you_mean
+from .split_record import seen_in_training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle.contract import Roi
 
+    from ..config import Origin
     from ..methods import Role
     from .listing import Skipped, Split
     from .store import FrameStore
@@ -169,7 +171,8 @@ def read_pair(config: TrainingConfig, listed: ListedPair | None = None) -> Domai
     with _telling_what_is_skipped(*(domain.skipped for domain in (source, target, labelled) if domain)):
         target = target.divide(config.seed, by_class=False)
         if labelled:
-            target = target.training_on(labelled)
+            _require_one_label(labelled)
+        target = _without_known(target, labelled, config.origin)
         _require_enough(target, least=2)
         if source is None:
             drawn = _drawn(config)
@@ -177,6 +180,31 @@ def read_pair(config: TrainingConfig, listed: ListedPair | None = None) -> Domai
             return DomainPair(config, drawn, target, labelled, drawn.classes)
         source = source.divide(config.seed, by_class=True)
         return DomainPair(config, source, target, labelled, _labels(source, target))
+
+
+def _without_known(target: PreparedDomain, labelled: PreparedDomain | None, origin: Origin | None) -> PreparedDomain:
+    """Return the target without held-out images that are learnt from by their labels, or were by an earlier run.
+
+    Raises:
+        DataError: none are left to validate or to test on.
+        BundleError: the earlier run's record of its images is damaged.
+    """
+    if labelled:
+        remaining = target.training_on(target.held_by(labelled), ("val", "test"))
+        _require_left(target, remaining, f"of which none is like those of {labelled.name}", "add some without labels")
+        target = remaining
+    if origin:
+        remaining = target.training_on(seen_in_training(open_origin(origin), target), ("test",))
+        remedy = "add frames of the scanner, or begin with an earlier bundle"
+        _require_left(target, remaining, f"that {origin.path} was not trained on", remedy)
+        target = remaining
+    return target
+
+
+def _require_left(target: PreparedDomain, remaining: PreparedDomain, which: str, remedy: str) -> None:
+    for part, purpose in (("val", "validate"), ("test", "test")):
+        if part in target.splits and part not in remaining.splits:
+            raise DataError(expected=f"images to {purpose} on in {target.name} {which}", received="none", remedy=remedy)
 
 
 def _drawn(config: TrainingConfig) -> DrawnSource:
@@ -260,6 +288,20 @@ def _require_known_classes(labels: tuple[str, ...], name: str, classes: tuple[st
             remedy=(did_you_mean(unknown[0], labels) if unknown else "")
             + "sort the images into folders that are named like the classes, or label them with metfa-label",
         )
+
+
+def _require_one_label(domain: PreparedDomain) -> None:
+    """Make sure that copies of an image have the same label."""
+    rows: dict[bytes, int] = {}
+    for row, digest in enumerate(domain.pictures.digests):
+        first = rows.setdefault(digest.tobytes(), row)
+        if domain.labels[first] != domain.labels[row]:
+            names = (domain.entries[domain.pictures.media[each]].medium.name for each in (first, row))
+            raise DataError(
+                expected=f"one label for each image of the labelled target {domain.name}",
+                received=f"{domain.labels[first]} and {domain.labels[row]} for the same image ({', '.join(names)})",
+                remedy="correct one of the labels, or remove it",
+            )
 
 
 def _require_same_classes(labels: tuple[str, ...], target: str, classes: tuple[str, ...]) -> None:

@@ -85,12 +85,20 @@ class PreparedDomain:
         """Return the domain with every picture for training."""
         return replace(self, splits=tuple("train" for _ in self.splits))
 
-    def training_on(self, others: PreparedDomain) -> PreparedDomain:
-        """Return the divided domain with every group for training that has a picture which ``others`` also holds."""
+    def held_by(self, others: PreparedDomain) -> NDArray[np.bool_]:
+        """Return which pictures another domain also holds, recognised by their pixels, bool [N]."""
         held = {digest.tobytes() for digest in others.pictures.digests}
-        here = np.array([digest.tobytes() in held for digest in self.pictures.digests], np.bool_)
-        theirs = np.isin(self.groups, self.groups[here])
-        splits = ("train" if learnt else part for learnt, part in zip(theirs.tolist(), self.splits, strict=True))
+        return np.array([digest.tobytes() in held for digest in self.pictures.digests], np.bool_)
+
+    def training_on(self, learnt: NDArray[np.bool_], parts: Sequence[Split]) -> PreparedDomain:
+        """Return the divided domain with the groups of some pictures for training.
+
+        Args:
+            learnt: which pictures, bool [N].
+            parts: the splits that give up their pictures of these groups.
+        """
+        theirs = np.isin(self.groups, self.groups[learnt]).tolist()
+        splits = ("train" if moves and part in parts else part for moves, part in zip(theirs, self.splits, strict=True))
         return replace(self, splits=tuple(splits))
 
     def rows(self, part: Split | None) -> NDArray[np.int64]:

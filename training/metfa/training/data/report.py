@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from metfa.runtime.files import utf8
 from metfa.runtime.text import aligned
 
@@ -182,20 +184,32 @@ def describe(pair: DomainPair) -> Iterator[str]:
         if of_domain.recordings_divided:
             yield "  too few recordings to hold one out: their images are divided, near-duplicates kept together"
         yield from _few_of_source(of_domain, pair.config) if role == "source" else _few_of_target(pair)
-        for reason, count in of_domain.skipped.items():
-            yield f"  skipped {count}: {reason}"
-            names = [each.name for each in domain.skipped if each.reason == reason]
-            yield from (f"    {name}" for name in names[:SHOWN])
-            if count > SHOWN:
-                yield f"    and {count - SHOWN} more"
-    yield from _labelled(counted, pair.config.labelled_target)
+        yield from _skipped(domain)
+    if pair.labelled:
+        yield from _labelled(pair.labelled, pair.target, counted.labelled)
 
 
-def _labelled(counted: DataReport, name: str | None) -> Iterator[str]:
+def _skipped(domain: PreparedDomain) -> Iterator[str]:
+    """Yield what could not be used, and why."""
+    for reason, count in sorted(Counter(each.reason for each in domain.skipped).items()):
+        yield f"  skipped {count}: {reason}"
+        names = [each.name for each in domain.skipped if each.reason == reason]
+        yield from (f"    {name}" for name in names[:SHOWN])
+        if count > SHOWN:
+            yield f"    and {count - SHOWN} more"
+
+
+def _labelled(labelled: PreparedDomain, target: PreparedDomain, counts: Mapping[str, int]) -> Iterator[str]:
     """Yield how many labelled images of the target are learnt from."""
-    if counted.labelled:
-        each = ", ".join(f"{utf8(label)} {count}" for label, count in counted.labelled.items())
-        yield f"labelled target {utf8(str(name))}: {sum(counted.labelled.values())} images that are learnt from: {each}"
+    each = ", ".join(f"{utf8(label)} {count}" for label, count in counts.items())
+    yield f"labelled target {utf8(labelled.name)}: {sum(counts.values())} images that are learnt from: {each}"
+    elsewhere = int(np.count_nonzero(~labelled.held_by(target)))
+    if elsewhere:
+        yield (
+            f"  {elsewhere} of these are not among the images of {utf8(target.name)}: "
+            "make sure that nothing of the same patients is tested on"
+        )
+    yield from _skipped(labelled)
 
 
 def _few_of_source(of_domain: DomainReport, config: TrainingConfig) -> Iterator[str]:

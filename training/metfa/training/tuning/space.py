@@ -1,5 +1,7 @@
 """What is searched: the learning rate, the size of the embedding, and the weights of the terms that the method has.
 
+A bundle that the run begins with decides the size of the embedding.
+
 The search begins at the values of the run's own options, and its ranges hold them.
 """
 
@@ -42,7 +44,7 @@ def first(config: TrainingConfig) -> dict[str, float | int]:
     weights = {option: getattr(config.weights, term) for option, term in LAMBDAS.items() if term in terms}
     return {
         LEARNING_RATE: config.learning_rate,
-        EMBEDDING: config.embedding,
+        **({} if config.origin else {EMBEDDING: config.embedding}),
         **{option: weight for option, weight in weights.items() if weight > 0},
     }
 
@@ -51,7 +53,8 @@ def suggest(trial: optuna.Trial, config: TrainingConfig) -> None:
     """Have a trial's sampler choose each parameter, where it is searched."""
     low, high = LEARNING_RATES
     trial.suggest_float(LEARNING_RATE, min(low, config.learning_rate), max(high, config.learning_rate), log=True)
-    trial.suggest_categorical(EMBEDDING, sorted({*EMBEDDINGS, config.embedding}))
+    if not config.origin:
+        trial.suggest_categorical(EMBEDDING, sorted({*EMBEDDINGS, config.embedding}))
     for option, weight in first(config).items():
         if option in LAMBDAS:
             trial.suggest_float(option, weight / LAMBDA_FACTOR, weight * LAMBDA_FACTOR, log=True)
@@ -63,6 +66,6 @@ def configure(config: TrainingConfig, parameters: Mapping[str, float]) -> Traini
     return replace(
         config,
         learning_rate=parameters[LEARNING_RATE],
-        embedding=int(parameters[EMBEDDING]),
+        embedding=int(parameters.get(EMBEDDING, config.embedding)),
         weights=replace(config.weights, **weights),
     )
