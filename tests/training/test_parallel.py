@@ -203,11 +203,12 @@ def test_the_gradient_is_given_the_statistics_that_a_gpu_insists_on(monkeypatch:
         given.extend(arguments[5:7])
         return gradient_of(*arguments)
 
-    monkeypatch.setattr(torch.ops.aten, "native_batch_norm_backward", note)
     shared = nn.BatchNorm2d(3)
     shared.__class__ = SharedBatchNorm2d
     x = torch.randn(4, 3, 5, 6, requires_grad=True)
-    shared(x).square().sum().backward()
+    with monkeypatch.context() as patch:  # which what compares tensors below must not see
+        patch.setattr(torch.ops.aten, "native_batch_norm_backward", note)
+        shared(x).square().sum().backward()
     mean, inverse_deviation = x.mean(dim=(0, 2, 3)), (x.var(dim=(0, 2, 3), correction=0) + shared.eps).rsqrt()
     torch.testing.assert_close(given, [mean, inverse_deviation])
 

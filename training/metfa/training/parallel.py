@@ -104,11 +104,13 @@ def make_fabric(device: str | None, processes: int = 1, precision: TrainingPreci
 
 @contextmanager
 def launched(fabric: Fabric) -> Iterator[None]:
-    """Launch; where all goes well, end the threads between the processes: one that is left can abort a process."""
+    """Launch, and end the threads between the processes at the end, whatever ends it: one that stays can abort."""
     fabric.launch()
-    yield
-    if fabric.world_size > 1:
-        dist.destroy_process_group()
+    try:
+        yield
+    finally:
+        if fabric.world_size > 1:
+            dist.destroy_process_group()
 
 
 @contextmanager
