@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +20,16 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime.benchmark.machine import host
-from metfa.runtime.bundle.directory import MANIFEST, Bundle
+from metfa.runtime.bundle.directory import Bundle
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.parameters import RoiType
 from metfa.training.evaluation.held_out import read_held_out
 from metfa.training.evaluation.model import evaluate
 from metfa.training.weights import load_network
+
+from ..commands import make_bundle
+from ..tables.report import spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,10 +72,10 @@ def main(
         common = [*options, "--seed", str(seed)]
         begin = ["--source", first, *region, "--target", second, "--method", "source-only", *shlex.split(model)]
         a, ab, abc, ac = (directory / name for name in ("a", "ab", "abc", "ac"))
-        _train(a, [*begin, *common])
-        _train(ab, ["--from", str(a), "--target", second, *common])
-        _train(abc, ["--from", str(ab), "--target", third, *common])
-        _train(ac, ["--from", str(a), "--target", third, *common])
+        make_bundle(a, *begin, *common, export=False)
+        make_bundle(ab, "--from", a, "--target", second, *common, export=False)
+        make_bundle(abc, "--from", ab, "--target", third, *common, export=False)
+        make_bundle(ac, "--from", a, "--target", third, *common, export=False)
         for name, bundle in zip(MODELS, (a, ab, abc, ac), strict=True):
             for domain, specification in zip("ABC", (first, second, third), strict=True):
                 scores[name][domain].append(_score(bundle, specification, first_roi if domain == "A" else None))
@@ -82,12 +83,6 @@ def main(
         write_text(output / "continual.md", table + "\n")
         write_text(output / "continual.json", _record(scores))
     click.echo(table)
-
-
-def _train(bundle: Path, arguments: Sequence[str]) -> None:
-    if not (bundle / MANIFEST).exists():
-        command = [sys.executable, "-c", "from metfa.training.cli.train import main; main()", *arguments]
-        subprocess.run([*command, "--bundle", str(bundle), "--overwrite"], check=True, stdout=subprocess.DEVNULL)
 
 
 def _score(directory: Path, specification: str, region: Roi) -> float:
@@ -98,11 +93,7 @@ def _score(directory: Path, specification: str, region: Roi) -> float:
 def _table(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     lines = ["| bundle | macro F1 on A | on B | on C |", "|---|---|---|---|"]
     for name, of_model in scores.items():
-        cells = [
-            f"{statistics.mean(each):.3f} ± {statistics.stdev(each) if len(each) > 1 else 0:.3f}"
-            for each in of_model.values()
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(map(spread, of_model.values()))} |")
     return "\n".join(lines)
 
 

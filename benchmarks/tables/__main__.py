@@ -29,12 +29,14 @@ from metfa.training.names import DEFAULTS, MethodName
 
 from .pictures import PICTURED, draw_confusions, draw_embeddings
 from .report import Result, csv_table, json_record, markdown, read_result
-from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run, table_options
+from .runs import DomainChoice, Run, Runner, claim, make_directions, require_options_of_a_run, table_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metfa.runtime.bundle.contract import Roi
+
+    from .runs import Direction
 
 METHODS: tuple[MethodName, ...] = tuple(DEFAULTS)
 
@@ -92,10 +94,8 @@ def main(
     require_options_of_a_run(options)
     for _, text in special:
         require_options_of_a_run(shlex.split(text))
-    a, b = DomainChoice(source, source_roi), DomainChoice(target, target_roi)
-    directions = [Direction("source-to-target", a, b)]
-    if both_directions:
-        directions.append(Direction("target-to-source", b, a))
+    domains = DomainChoice(source, source_roi), DomainChoice(target, target_roi)
+    directions = make_directions(*domains, both=both_directions)
     claim(output, [source, target, str(source_roi), str(target_roi), *map(shlex.join, special), *options])
     runs = [Run(direction, method, seed) for seed in range(seeds) for direction in directions for method in methods]
     runner = Runner(output / "runs", options, special, jobs)

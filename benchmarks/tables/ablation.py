@@ -10,7 +10,6 @@ output directory holds ``ablation.md``, ``ablation.json`` and, in ``runs/``, the
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
-from .report import COLUMNS, Result, read_result, spread
+from .report import COLUMNS, Result, read_result, record_of_runs, spread
 from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run, table_options
 
 if TYPE_CHECKING:
@@ -101,21 +100,17 @@ def _table(results: Mapping[str, Sequence[Result]], seeds: int) -> str:
 
 
 def _record(results: Mapping[str, Sequence[Result]], command: str) -> str:
-    head = json.dumps({"benchmark": "ablation", "command": command, "host": host()}, ensure_ascii=False)
     runs = [
-        json.dumps(
-            {
-                "variant": variant,
-                "options": VARIANTS[variant],
-                "seed": each.run.seed,
-                **{name: COLUMNS[name](each.evaluation) for name in SCORES},
-            },
-            ensure_ascii=False,
-        )
+        {
+            "variant": variant,
+            "options": VARIANTS[variant],
+            "seed": each.run.seed,
+            **{name: COLUMNS[name](each.evaluation) for name in SCORES},
+        }
         for variant, of_variant in results.items()
         for each in of_variant
     ]
-    return f'{head[:-1]}, "runs": [\n' + ",\n".join(runs) + "\n]}\n"
+    return record_of_runs({"benchmark": "ablation", "command": command, "host": host()}, runs)
 
 
 if __name__ == "__main__":

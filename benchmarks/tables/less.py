@@ -13,10 +13,8 @@ in ``runs/``, the bundles.
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,8 +32,18 @@ from metfa.training.data.decoding import Preparation
 from metfa.training.data.prepared import read_domain
 from metfa.training.data.readers import list_domain
 
-from .report import COLUMNS, Result, read_result, spread
-from .runs import NOT_OF_A_RUN, Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run, table_options
+from .report import COLUMNS, Result, read_result, record_of_runs, spread
+from .runs import (
+    NOT_OF_A_RUN,
+    Direction,
+    DomainChoice,
+    Run,
+    Runner,
+    claim,
+    make_directions,
+    require_options_of_a_run,
+    table_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,10 +107,8 @@ def main(
     of_model = shlex.split(model)
     require_options_of_a_run((*options, *of_model))
     claim(output, [source, target, str(source_roi), str(target_roi), model, *options])
-    a, b = DomainChoice(source, source_roi), DomainChoice(target, target_roi)
-    directions = [Direction("source-to-target", a, b)]
-    if both_directions:
-        directions.append(Direction("target-to-source", b, a))
+    domains = DomainChoice(source, source_roi), DomainChoice(target, target_roi)
+    directions = make_directions(*domains, both=both_directions)
     results: dict[str, list[Result]] = {}
     for number, (name, row) in enumerate(ROWS.items()):
         runner = Runner(output / "runs" / str(number), (*options, *(of_model if row.source else ())), (), jobs)
@@ -147,9 +153,7 @@ def _label(directory: Path, target: DomainChoice, number: int, seed: int, option
     for label in domain.classes:
         (directory / label).mkdir(parents=True)
         for row in [row for row in order if domain.labels[row] == label][:number]:
-            medium, position = domain.pictures.media[row], domain.pictures.positions[row]
-            image = next(islice(domain.entries[medium].medium.read(), int(position), None))
-            cv2.imwrite(str(directory / label / f"{row}.png"), to_grey(image))
+            cv2.imwrite(str(directory / label / f"{row}.png"), to_grey(domain.image(row)))
 
 
 def _table(results: Mapping[str, Sequence[Result]], direction: Direction, seeds: int) -> str:
@@ -169,23 +173,19 @@ def _table(results: Mapping[str, Sequence[Result]], direction: Direction, seeds:
 
 
 def _record(results: Mapping[str, Sequence[Result]], command: str) -> str:
-    head = json.dumps({"benchmark": "less", "command": command, "host": host()}, ensure_ascii=False)
     runs = [
-        json.dumps(
-            {
-                "row": name,
-                **ROWS[name]._asdict(),
-                "direction": each.run.direction.name,
-                "seed": each.run.seed,
-                "target F1": COLUMNS["target F1"](each.evaluation),
-                "target F1, last step": COLUMNS["target F1, last step"](each.evaluation),
-            },
-            ensure_ascii=False,
-        )
+        {
+            "row": name,
+            **ROWS[name]._asdict(),
+            "direction": each.run.direction.name,
+            "seed": each.run.seed,
+            "target F1": COLUMNS["target F1"](each.evaluation),
+            "target F1, last step": COLUMNS["target F1, last step"](each.evaluation),
+        }
         for name, of_row in results.items()
         for each in of_row
     ]
-    return f'{head[:-1]}, "runs": [\n' + ",\n".join(runs) + "\n]}\n"
+    return record_of_runs({"benchmark": "less", "command": command, "host": host()}, runs)
 
 
 if __name__ == "__main__":

@@ -113,22 +113,25 @@ def csv_table(results: Sequence[Result]) -> str:
 
 
 def json_record(results: Sequence[Result], host: dict[str, Any], command: str) -> str:
-    """Return every run's configuration and scores, one run a line."""
+    """Return every run's configuration and scores."""
     runs = [
-        json.dumps(
-            {
-                "direction": result.run.direction.name,
-                "method": result.run.method,
-                "seed": result.run.seed,
-                "config": asdict(result.config),
-                "evaluation": asdict(result.evaluation),
-            },
-            ensure_ascii=False,
-        )
+        {
+            "direction": result.run.direction.name,
+            "method": result.run.method,
+            "seed": result.run.seed,
+            "config": asdict(result.config),
+            "evaluation": asdict(result.evaluation),
+        }
         for result in results
     ]
-    head = json.dumps({"benchmark": "tables", "command": command, "host": host}, ensure_ascii=False)
-    return f'{head[:-1]}, "runs": [\n' + ",\n".join(runs) + "\n]}\n"
+    return record_of_runs({"benchmark": "tables", "command": command, "host": host}, runs)
+
+
+def record_of_runs(head: dict[str, Any], runs: Sequence[dict[str, Any]]) -> str:
+    """Return a record as JSON, one run a line."""
+    beginning = json.dumps(head, ensure_ascii=False)[:-1]
+    lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in runs)
+    return f'{beginning}, "runs": [\n{lines}\n]}}\n'
 
 
 def _target(evaluation: Evaluation) -> Any:

@@ -119,6 +119,12 @@ class Direction:
     target: DomainChoice
 
 
+def make_directions(one: DomainChoice, other: DomainChoice, *, both: bool) -> list[Direction]:
+    """Return the direction from one domain to the other, and where ``both`` the way back."""
+    there, back = Direction("source-to-target", one, other), Direction("target-to-source", other, one)
+    return [there, back] if both else [there]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One training run of a table.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ from .store import UNLABELLED, FrameStore, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from metfa.runtime.imaging.coded import Image
 
     from .decoding import Preparation
 
@@ -104,6 +107,16 @@ class PreparedDomain:
     def rows(self, part: Split | None) -> NDArray[np.int64]:
         """Return the pictures of a split, int64 [n]."""
         return np.flatnonzero([each == part for each in self.splits])
+
+    def image(self, row: int) -> Image:
+        """Return a picture as it was before it was prepared.
+
+        Raises:
+            SourceError: its file cannot be read any more.
+        """
+        medium, position = self.pictures.media[row], int(self.pictures.positions[row])
+        image: Image = next(islice(self.entries[medium].medium.read(), position, None))
+        return image
 
     def store(self, rows: NDArray[np.int64], classes: Sequence[str]) -> FrameStore:
         """Return the frames of some pictures.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import cv2
@@ -64,17 +63,9 @@ def sample_groups(role: str, domain: PreparedDomain) -> Iterator[Group]:
         images = "image" if len(members) == 1 else "images"
         yield Group(
             f"{role}: {label or 'without labels'}, {len(members)} {images}",
-            tuple(_decode(domain, row) for row in shown),
+            tuple(domain.image(row) for row in shown),
             tuple(domain.pictures.region(row) for row in shown),
         )
-
-
-def _decode(domain: PreparedDomain, row: int) -> Image:
-    """Return a picture as it was before it was prepared."""
-    pictures = domain.pictures
-    position = int(pictures.positions[row])
-    picture: Image = next(islice(domain.entries[pictures.media[row]].medium.read(), position, None))
-    return picture
 
 
 def draw_sheet(groups: Sequence[Group], *, height: int, width: int) -> NDArray[np.uint8]:
