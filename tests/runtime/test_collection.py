@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metfa.runtime import Decision, Frame, Observation
+from metfa.runtime.decisions.uncertainty import uncertainty
 from metfa.runtime.errors import OutputError
 from metfa.runtime.frame import Unusable
 from metfa.runtime.imaging.coded import CodedImage
 from metfa.runtime.imaging.preprocess import to_grey
 from metfa.runtime.sinks import CollectionLimit, CollectionSink
-from metfa.runtime.sinks.collection import INTERVAL_SECONDS, perceptual_hash, uncertainty
+from metfa.runtime.sinks.collection import INTERVAL_SECONDS, perceptual_hash
 from metfa.training.data.readers import list_domain
 
 from .conftest import make_observation, make_prediction

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..decisions.uncertainty import uncertainty
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -43,7 +45,7 @@ class Order:
         self._clusters = farthest_first(self._vectors, CLUSTERS)
         novelty = _nearest(self._vectors)
         self._scale = max(float(np.median(novelty)), 1e-9)
-        self._worth = (_uncertainty(self._probabilities) + novelty / max(float(novelty.max()), 1e-9)) / 2
+        self._worth = (uncertainty(self._probabilities) + novelty / max(float(novelty.max()), 1e-9)) / 2
 
     def first(self, number: int, answers: NDArray[np.int64], wanted: int) -> list[int]:
         """Return which frames to show next, the first of them first; fewer where fewer are open.
@@ -118,8 +120,3 @@ def _squared_distances(vectors: NDArray[np.float64], others: NDArray[np.float64]
     """Return [N, O]."""
     squares = (vectors**2).sum(axis=1)[:, np.newaxis] + (others**2).sum(axis=1)
     return np.asarray(np.maximum(squares - 2 * vectors @ others.T, 0))
-
-
-def _uncertainty(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    logarithms = np.log(np.maximum(probabilities, 1e-12))
-    return np.asarray(-(probabilities * logarithms).sum(axis=1) / math.log(probabilities.shape[1]))

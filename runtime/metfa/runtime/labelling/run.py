@@ -14,7 +14,7 @@ from ..classifier import PlaneClassifier
 from ..command import Interruption, say
 from ..errors import BackendError, BundleError, OutputError, SourceError
 from ..files import require_writable
-from ..web import Access, Address, WebServer
+from ..web import Address, WebServer, listen, token_of_user
 from .classes import assign_keys
 from .frames import Frames, by_model, by_thumbnail
 from .session import Session
@@ -69,19 +69,13 @@ def run_labelling(options: LabellingOptions) -> None:
             remedy="collect some with metfa-stream --collect, or name another folder",
         )
     session = Session(folder, classes, options.wanted, frames, labels=labels, skipped=skipped)
-    token = os.environ.pop("METFA_TOKEN", None) or None  # no program that this one starts is to know it
-    listening = options.address.listen()
-    try:
-        access = Access(listening, token)
-    except OutputError:
-        listening.close()
-        raise
+    listening, access = listen(options.address, token_of_user())
     with Interruption() as interruption:
         frames.start()
         server = WebServer(listening, access, LabellingSite(session).answer, max_body_bytes=MAX_BODY_BYTES)
         say(
             [
-                f"labelling: {access.url}{'?token=… of your METFA_TOKEN' if token else ''}",
+                f"labelling: {access.invitation}",
                 f"labels are written to {labels.path}; Ctrl-C ends",
             ]
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import cv2
 import numpy as np
 
+from ..decisions.uncertainty import uncertainty
 from ..errors import OutputError
 from ..files import make_directory, remove_empty, replacing, writing_to
 from ..frame import Unusable
@@ -122,7 +123,7 @@ class CollectionSink(Sink):
         distance = min(((perceived ^ kept.hash).bit_count() for kept in self._kept), default=_NOVEL)
         if distance <= _ALIKE:
             return
-        worth = round(500 * (uncertainty(observation.prediction.probabilities) + min(distance / _NOVEL, 1)))
+        worth = round(500 * (float(uncertainty(observation.prediction.probabilities)) + min(distance / _NOVEL, 1)))
         if self._is_full() and worth <= min(self._kept).worth:
             return
         content = cv2.imencode(".png", observation.frame.grey)[1].tobytes()
@@ -208,9 +209,3 @@ def perceptual_hash(picture: NDArray[np.uint8]) -> int:
     small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     frequencies = cv2.dct(small)[:8, :8].ravel()[1:]
     return int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")
-
-
-def uncertainty(probabilities: NDArray[np.floating]) -> float:
-    """Return the entropy of probabilities [M] over its maximum, log M: 0 where one is sure, 1 where all are equal."""
-    likely = probabilities[probabilities > 0].astype(np.float64)
-    return float(-(likely * np.log(likely)).sum() / math.log(len(probabilities)))

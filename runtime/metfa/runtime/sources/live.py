@@ -29,8 +29,8 @@ _STALL_FRAMES = 3  # or the time of so many, where it is slow
 _OPEN_SECONDS = 10.0  # that connecting may take; OpenCV's own limits are shorter, where it has any
 _CLOSE_SECONDS = 0.2  # that closing waits for a read to come back
 _MIN_BACK_OFF, _MAX_BACK_OFF = 0.25, 1.0  # seconds between two attempts to connect
-_TIDY_SECONDS = 2.0  # after a new connection: by then nothing of the last one is in use
 _MAX_BACK_OFF_WHILE_HUNG = 60.0  # the same, where the last attempt still hangs in the driver
+_TIDY_SECONDS = 2.0  # after a new connection: by then nothing of the last one is in use
 
 
 class LostError(Exception):

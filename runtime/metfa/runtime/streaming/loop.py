@@ -189,8 +189,9 @@ def _predict(
     error: Exception | None = None
     try:
         while not stop():
-            if deployment.current is not classifier or quick != (mean_seconds < _QUICK_SECONDS):
-                classifier, quick = deployment.current, mean_seconds < _QUICK_SECONDS
+            was_quick, quick = quick, mean_seconds < _QUICK_SECONDS
+            if deployment.current is not classifier or quick != was_quick:
+                classifier = deployment.current
                 pool.shutdown(wait=False)  # what was submitted is still worked on
                 pool, most = _pool(classifier, live=live, quick=quick)
             while not ended and len(waiting) < most:

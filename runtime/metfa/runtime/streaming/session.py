@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -247,8 +246,8 @@ def _report_backend(classifier: PlaneClassifier, *, verbose: bool) -> None:
 
 def _open_dashboard(address: Address, sessions: Sequence[SourceSession]) -> Dashboard:
     from ..sinks.dashboard import Dashboard
+    from ..web import token_of_user
 
-    token = os.environ.pop("METFA_TOKEN", None) or None  # no program that this one starts is to know it
-    dashboard = Dashboard(address, [each.show_on_board() for each in sessions], token=token)
-    tell(f"dashboard: {dashboard.url}{'?token=… of your METFA_TOKEN' if token else ''}")
+    dashboard = Dashboard(address, [each.show_on_board() for each in sessions], token=token_of_user())
+    tell(f"dashboard: {dashboard.invitation}")
     return dashboard

@@ -4,7 +4,7 @@
 answers. The sites are in ``sinks/dashboard/`` and ``labelling/``. Needs the extra ``web``.
 """
 
-from .access import Access, Address
+from .access import Access, Address, listen, token_of_user
 from .server import WebServer
 
-__all__ = ["Access", "Address", "WebServer"]
+__all__ = ["Access", "Address", "WebServer", "listen", "token_of_user"]

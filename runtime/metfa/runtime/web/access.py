@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
 import re
 import secrets
 import socket
@@ -70,6 +71,25 @@ class Address:
         return listening
 
 
+def token_of_user() -> str | None:
+    """Take the user's own token out of the environment; no program that this one starts is to know it."""
+    return os.environ.pop("METFA_TOKEN", None) or None
+
+
+def listen(address: Address, token: str | None) -> tuple[socket.socket, Access]:
+    """Return a socket that browsers can connect to from now on, and who may.
+
+    Raises:
+        OutputError: the page cannot be served there, or the token does not fit.
+    """
+    listening = address.listen()
+    try:
+        return listening, Access(listening, token)
+    except OutputError:
+        listening.close()
+        raise
+
+
 class WrongTokenError(RefusalError):
     """A request whose token is not the one that is asked for: a mistake, or a guess."""
 
@@ -98,6 +118,7 @@ class Access:
     Attributes:
         token: what is asked for, or None.
         url: what to open in a browser; with a token that was made up, but not with one that is a secret of the user's.
+        invitation: the same for people, who are told where such a secret goes.
     """
 
     def __init__(self, listening: socket.socket, token: str | None) -> None:
@@ -112,6 +133,7 @@ class Access:
         self.token = token if token is not None or address.is_loopback else secrets.token_urlsafe(16)
         shown = Address(socket.gethostname() if address.is_unspecified else host, port)
         self.url = f"http://{shown}/" + (f"?token={self.token}" if self.token != token else "")
+        self.invitation = self.url if token is None else f"{self.url}?token=… of your METFA_TOKEN"
         self._cookie = f"metfa-{port}"  # a browser sends the cookies of all ports of a host
 
     def check(self, request: Request) -> None:

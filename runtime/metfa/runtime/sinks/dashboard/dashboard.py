@@ -6,8 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ...errors import OutputError
-from ...web import Access, WebServer
+from ...web import WebServer, listen
 from ..base import Sink
 from .board import FRAME_SECONDS
 from .routes import answer
@@ -36,17 +35,13 @@ class Dashboard:
 
     Attributes:
         url: what to open in a browser, with the token.
+        invitation: the same for people; see :class:`~metfa.runtime.web.Access`.
         sinks: of the sources, in the order of their boards.
     """
 
     def __init__(self, address: Address, boards: Sequence[Board], *, token: str | None = None) -> None:
-        listening = address.listen()
-        try:
-            access = Access(listening, token)
-        except OutputError:
-            listening.close()
-            raise
-        self.url = access.url
+        listening, access = listen(address, token)
+        self.url, self.invitation = access.url, access.invitation
         self._boards = boards
         self._server = WebServer(listening, access, self._answer, run=self._tick)
         self._open = set(boards)
