@@ -17,7 +17,9 @@ from metfa.runtime.bundle.contract import (
     Provenance,
 )
 from metfa.runtime.bundle.directory import CONTRACT, Bundle, updating
+from metfa.runtime.decisions.scanner_check import ScannerReference
 from metfa.runtime.errors import BundleError
+from metfa.runtime.imaging.appearance import FEATURES
 from metfa.training.class_embeddings import (
     EMBEDDINGS,
     MAX_DIRECTIONS,
@@ -103,7 +105,10 @@ def test_one_image_of_a_class_has_no_spread() -> None:
 
 def test_embeddings_stand_for_frames() -> None:
     network, embeddings = make_network().eval(), make_embeddings(dimensions=16)
-    source = DrawnSource("A", LABELS, embeddings)
+    zeros = (0.0,) * FEATURES
+    source = DrawnSource(
+        "A", LABELS, embeddings, ScannerReference("A", zeros, (zeros,) * FEATURES, (zeros,), limit=1.0)
+    )
     train = source.store("train")
     assert np.bincount(train.labels).tolist() == [100, 100, 100]
     assert len(source.store("test").frames) == 0

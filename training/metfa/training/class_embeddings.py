@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metfa.runtime.errors import BundleError
 
+from .model import batches
 from .weights import parse_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ EMBEDDINGS = "embeddings.safetensors"
 
 MAX_DIRECTIONS = 16
 """Of each class; what lies in others is kept as a variance by dimension."""
-
-_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,11 +86,8 @@ def describe_classes(network: Network, store: FrameStore) -> ClassEmbeddings:
         network: with the batch-norm statistics of the frames' domain.
         store: its frames, at least one of each class.
     """
-    network.eval()
-    device = next(network.parameters()).device
     means, noises = [], []
-    for start in range(0, len(store.frames), _BATCH):
-        frames = torch.from_numpy(store.frames[start : start + _BATCH].copy()).to(device)
+    for frames in batches(network, store.frames):
         gaussian = network.embedding(network.encoder(network.normalise(frames)))
         means.append(gaussian.mean.double().cpu())
         noises.append(gaussian.log_variance.double().exp().cpu())

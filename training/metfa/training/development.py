@@ -111,7 +111,7 @@ def develop(
     assert config.threads is not None
     torch.set_num_threads(config.threads)
     keep_freed_memory()
-    network = initial_network(config, len(pair.labels))
+    network = _initial_network(config, len(pair.labels))
     frozen = FrozenEncoder(network, config.augmentation, fabric.device) if config.freeze_encoder else None
     method = build_method(config, frozen.head() if frozen else network)
     if "target" in method.supervision:
@@ -170,8 +170,7 @@ def _is_drawn(store: FrameStore) -> bool:
     return isinstance(store.frames, DrawnEmbeddings)
 
 
-def initial_network(config: TrainingConfig, classes: int) -> Network:
-    """Return the network that a run begins with."""
+def _initial_network(config: TrainingConfig, classes: int) -> Network:
     torch.manual_seed(config.seed)
     network = Network(
         NetworkConfig(

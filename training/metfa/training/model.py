@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,15 @@ from metfa.runtime.bundle.contract import Normalisation
 from .encoders import ENCODERS, build_encoder
 from .names import EncoderName
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .data.store import FrameSequence
+
 HIDDEN = (512, 128)
+BATCH = 64
+"""Frames that pass a network at once where nothing is learnt."""
+
 MAX_LOG_VARIANCE = 4.0
 """Bound of log σ²: σ of an embedding stays between 0.14 and 7.4, where the prior's is 1."""
 
@@ -143,6 +151,14 @@ class Network(nn.Module):
         """uint8 [N, 1, H, W] → logits [N, M] and the mean embedding [N, D]; nothing is sampled."""
         mean = self.embedding.mean(self.encoder(self.normalise(frames)))
         return self.classifier(mean), mean
+
+
+def batches(network: Network, frames: FrameSequence) -> Iterator[Tensor]:
+    """Yield frames where the network is, batch by batch; it is in evaluation mode from then on."""
+    device = next(network.parameters()).device
+    network.eval()
+    for start in range(0, len(frames), BATCH):
+        yield torch.from_numpy(frames[start : start + BATCH].copy()).to(device)
 
 
 def classifier_alone(network: Network) -> Network:

@@ -14,12 +14,11 @@ from metfa.runtime.decisions.scanner_check import (
     ScannerReference,
     ScannerSpace,
     ScannerStatistics,
-    read_scanner_statistics,
 )
 from metfa.runtime.imaging.appearance import appearance
 
+from .data.drawn import DrawnSource
 from .data.store import spread
-from .origin import open_origin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,17 +52,9 @@ def scanner_statistics(pair: DomainPair, *, adapted: bool) -> ScannerStatistics:
 
     return ScannerStatistics(
         schema=SCHEMA,
-        source=_of_origin(pair) or describe("source", pair.source.name),
+        source=(pair.source.scanner if isinstance(pair.source, DrawnSource) else describe("source", pair.source.name)),
         target=describe("target", pair.target.name) if adapted else None,
     )
-
-
-def _of_origin(pair: DomainPair) -> ScannerReference | None:
-    """Return what the bundle that a run began with knows of the source's scanner; None where its images are there."""
-    if pair.config.origin is None:
-        return None
-    statistics = read_scanner_statistics(open_origin(pair.config.origin))
-    return None if statistics is None else statistics.source
 
 
 def describe_scanner(name: str, training: FrameSequence, held_out: FrameSequence) -> ScannerReference:

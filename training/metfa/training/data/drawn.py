@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from metfa.runtime.decisions.scanner_check import ScannerReference
+
     from ..class_embeddings import ClassEmbeddings
     from .listing import Split
 
@@ -49,10 +51,13 @@ class DrawnSource:
         name: what the bundle calls it.
         classes: the class names, in the order of their indices.
         embeddings: of each class.
+        scanner: what its images look like, for the scanner check.
     """
 
-    def __init__(self, name: str, classes: tuple[str, ...], embeddings: ClassEmbeddings) -> None:
-        self.name, self.classes, self.embeddings = name, classes, embeddings
+    def __init__(
+        self, name: str, classes: tuple[str, ...], embeddings: ClassEmbeddings, scanner: ScannerReference
+    ) -> None:
+        self.name, self.classes, self.embeddings, self.scanner = name, classes, embeddings, scanner
 
     def store(self, part: Split) -> FrameStore:
         """Return embeddings that stand for a split; there are none to test on."""

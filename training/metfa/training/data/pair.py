@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from metfa.runtime.errors import DataError
+from metfa.runtime.bundle.directory import SCANNERS
+from metfa.runtime.decisions.scanner_check import read_scanner_statistics
+from metfa.runtime.errors import BundleError, DataError
 
 from ..config import TrainingConfig
 from ..origin import open_origin
@@ -135,13 +137,13 @@ def list_pair(config: TrainingConfig) -> ListedPair:
         if config.labelled_target:
             _require_known_classes(source, config.labelled_target, named[config.labelled_target])
 
-    def listing_of(name: str | None) -> Listing | None:
-        return None if name is None else listings.get(name) or list_domain(name)
+    def listing_of(name: str) -> Listing:
+        return listings.get(name) or list_domain(name)
 
     return ListedPair(
-        None if config.origin else listing_of(config.source),
-        listings.get(config.target) or list_domain(config.target),
-        listing_of(config.labelled_target),
+        source=None if config.origin else listing_of(config.source),
+        target=listing_of(config.target),
+        labelled=listing_of(config.labelled_target) if config.labelled_target else None,
     )
 
 
@@ -208,12 +210,23 @@ def _require_left(target: PreparedDomain, remaining: PreparedDomain, which: str,
 
 
 def _drawn(config: TrainingConfig) -> DrawnSource:
-    """Return what stands for the images of the source."""
+    """Return what stands for the images of the source.
+
+    Raises:
+        BundleError, TrainingError: the bundle is not the one that it was, or does not hold it.
+    """
     from ..class_embeddings import load_embeddings  # PyTorch, which listing does without
 
     assert config.origin is not None
     bundle = open_origin(config.origin)
-    return DrawnSource(config.source, bundle.contract.labels, load_embeddings(bundle))
+    embeddings, scanners = load_embeddings(bundle), read_scanner_statistics(bundle)
+    if scanners is None:
+        raise BundleError(
+            expected=f"{SCANNERS} in {bundle.directory}, which says what the source's images look like",
+            received="a bundle without",
+            remedy="make the bundle again with metfa-train",
+        )
+    return DrawnSource(config.source, bundle.contract.labels, embeddings, scanners.source)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from metfa.runtime.backends import Inference
 
 from ..data.store import UNLABELLED
+from ..model import BATCH, batches
 from .scores import Scores, score
 
 if TYPE_CHECKING:
@@ -19,18 +20,11 @@ if TYPE_CHECKING:
     from ..model import Network
     from ..views import Views
 
-BATCH = 64
-
 
 def infer(network: Network, frames: FrameSequence) -> Inference:
     """Return logits and mean embedding of each frame; ``frames`` is uint8 [N, 1, H, W]."""
-    device = next(network.parameters()).device
-    network.eval()
     with torch.inference_mode():
-        outputs = [
-            network(torch.from_numpy(frames[start : start + BATCH].copy()).to(device))
-            for start in range(0, len(frames), BATCH)
-        ]
+        outputs = [network(batch) for batch in batches(network, frames)]
     logits, embedding = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
     return Inference(logits, embedding)
 
