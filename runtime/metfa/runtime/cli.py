@@ -16,6 +16,7 @@ from .parameters import (
     AddressType,
     CollectionLimitType,
     NumberRange,
+    PeerType,
     RoiType,
     SectionedOption,
     SinkType,
@@ -27,6 +28,7 @@ _source = partial(click.option, cls=SectionedOption, section="Source")
 _model = partial(click.option, cls=SectionedOption, section="Model")
 _decision = partial(click.option, cls=SectionedOption, section="Decision")
 _output = partial(click.option, cls=SectionedOption, section="Output")
+_connection = partial(click.option, cls=SectionedOption, section="Connection")
 _run = partial(click.option, cls=SectionedOption, section="Run")
 
 
@@ -35,8 +37,9 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     "--device",
     multiple=True,
     metavar="SPEC",
-    help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, gst:PIPELINE, phantom:NAME, "
-    "- for frames on standard input, or NAME:… of an installed package. Given more than once, all are streamed.",
+    help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, igtl://HOST:PORT/DEVICE, "
+    "gst:PIPELINE, phantom:NAME, - for frames on standard input, or NAME:… of an installed package. Given more than "
+    "once, all are streamed.",
 )
 @_source(
     "--devices",
@@ -149,6 +152,13 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     help="Give the stream to a sink of an installed package, too; may be given more than once.",
 )
 @_output("--overwrite", is_flag=True, help="Replace the files of --output, --events and --labels.")
+@_connection(
+    "--igtl",
+    type=PeerType(),
+    help="Send each event as OpenIGTLink to a program that listens, such as 3D Slicer as a server; with listen:, to "
+    "those that connect to this address.",
+)
+@_connection("--igtl-images", is_flag=True, help="Send the best frame of each event with it.")
 @_run("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @_run("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 @_run("--verbose", is_flag=True, help="Say why no faster backend runs the model.")

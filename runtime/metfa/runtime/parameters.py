@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .bundle.contract import Roi
+    from .openigtlink.address import PeerAddress
     from .plugins import Group
     from .sinks import CollectionLimit
     from .web import Address
@@ -221,6 +222,27 @@ class SinkType(NamedType):
             return value
         name, _, told = value.partition("=")
         return name, told
+
+
+class PeerType(NamedType):
+    """``[listen:]HOST[:PORT]`` → :class:`~metfa.runtime.openigtlink.address.PeerAddress`."""
+
+    name = "[listen:]HOST[:PORT]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> PeerAddress:
+        """Parse ``value``."""
+        from .openigtlink.address import PeerAddress
+
+        if isinstance(value, PeerAddress):
+            return value
+        try:
+            return PeerAddress.parse(value)
+        except ValueError:
+            self.fail(
+                f"expected HOST:PORT or listen:HOST:PORT, received {value!r}; give for example 127.0.0.1:18944",
+                param,
+                ctx,
+            )
 
 
 class AddressType(NamedType):

@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from ..frame import ModelIdentity, Observation, PlaneEvent
 
 
+def event_record(event: PlaneEvent) -> dict[str, object]:
+    """Return an event as records have it; see :class:`JsonLinesSink`."""
+    return {
+        "type": "event",
+        "plane": event.plane,
+        "start": round(event.start, 3),
+        "end": round(event.end, 3),
+        "start_index": event.start_index,
+        "end_index": event.end_index,
+        "confidence": round(event.confidence, 6),
+        "best_index": event.best.index,
+        "source": event.best.source,
+    }
+
+
 class JsonLinesSink(Sink):
     """One line of JSON for each observation and event, in the file as soon as it is written; only ever whole lines.
 
@@ -94,19 +109,7 @@ class JsonLinesSink(Sink):
 
     def write_event(self, event: PlaneEvent) -> None:
         """Append the event."""
-        self._append(
-            {
-                "type": "event",
-                "plane": event.plane,
-                "start": round(event.start, 3),
-                "end": round(event.end, 3),
-                "start_index": event.start_index,
-                "end_index": event.end_index,
-                "confidence": round(event.confidence, 6),
-                "best_index": event.best.index,
-                "source": event.best.source,
-            }
-        )
+        self._append(event_record(event))
 
     def close(self) -> None:
         """Close the file."""

@@ -1,4 +1,4 @@
-"""Where frames come from: a camera, a video, images, a DICOM cine, a URL, a pipeline, standard input, the phantom."""
+"""Where frames come from: a camera, a file, a URL, an OpenIGTLink server, a pipeline, standard input, the phantom."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ __all__ = ["CaptureFormat", "LateSource", "Notify", "PacedSource", "Source", "ma
 _ANY = CaptureFormat()
 _URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # anything else is a path, whatever colons are in it
 _NAMED = re.compile("([a-z][a-z0-9+.-]*):", re.IGNORECASE)
-_OWN_SCHEMES = frozenset({"file", "http", "https", *LIVE_SCHEMES})
+_OWN_SCHEMES = frozenset({"file", "http", "https", "igtl", *LIVE_SCHEMES})
 
 
 def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lambda _: None) -> Source:
     """Open what ``spec`` names.
 
     Args:
-        spec: a camera (``0`` or ``/dev/video0``), a video, image or DICOM file, a folder of images, a URL, ``-`` for
-            frames on standard input, ``gst:PIPELINE`` for GStreamer, ``phantom:NAME`` for the simulated scanner
-            with that profile, or ``NAME:…`` for what an installed package adds under that name.
+        spec: a camera (``0`` or ``/dev/video0``), a video, image or DICOM file, a folder of images, a URL,
+            ``igtl://HOST:PORT/DEVICE`` for OpenIGTLink, ``-`` for frames on standard input, ``gst:PIPELINE`` for
+            GStreamer, ``phantom:NAME`` for the simulated scanner with that profile, or ``NAME:…`` for what an
+            installed package adds under that name.
         wanted: the format to ask a camera for, or that of raw frames on standard input.
         notify: told in a line when a live source is lost and when it is back, and what of a folder cannot be used.
 
@@ -63,6 +64,10 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
         return added
     if _URL.match(spec) and not spec.lower().startswith("file://"):
         _refuse_format(spec, wanted)
+        if spec.lower().startswith("igtl://"):
+            from .openigtlink import open_device
+
+            return open_device(spec, notify)
         return open_url(spec, notify)
     path = Path(unquote(urlsplit(spec).path) if _URL.match(spec) else spec)
     with reading(path):

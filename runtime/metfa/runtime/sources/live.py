@@ -37,6 +37,13 @@ class LostError(Exception):
     """A connection is lost; the message says why, in words that fit behind a colon."""
 
 
+class Captured(NamedTuple):
+    """A picture, and when it was captured, in seconds on the monotonic clock."""
+
+    image: Image
+    at: float
+
+
 class Connection(Protocol):
     """What a live source reads from until it is lost.
 
@@ -48,8 +55,8 @@ class Connection(Protocol):
     rate: float
     description: str
 
-    def read(self) -> Image:
-        """Wait for the next picture.
+    def read(self) -> Image | Captured:
+        """Wait for the next picture, and return it; with its time where the sender tells that.
 
         Raises:
             LostError: there will be none.
@@ -233,8 +240,9 @@ class _Reader:
         for number in count():
             if self._pictures.closed:  # perhaps before it was connected
                 return
-            image = connection.read()
-            self._pictures.put(_Picture(image, number, time.monotonic()), _NEWEST)
+            read = connection.read()
+            image, captured_at = read if isinstance(read, Captured) else (read, time.monotonic())
+            self._pictures.put(_Picture(image, number, captured_at), _NEWEST)
 
 
 def _return_free_memory() -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from ..backends.choice import Precision
     from ..bundle.contract import Roi
+    from ..openigtlink.address import PeerAddress
     from ..sinks import CollectionLimit
     from ..web import Address
 
@@ -40,6 +41,8 @@ class StreamOptions(NamedTuple):
     collect_limit: CollectionLimit
     window: bool | None
     serve: Address | None
+    igtl: PeerAddress | None
+    igtl_images: bool
     added: tuple[tuple[str, str], ...]
     realtime: bool
     overwrite: bool

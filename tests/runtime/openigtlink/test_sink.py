@@ -1,0 +1,244 @@
+"""Events for programs that speak OpenIGTLink, as pyigtl reads them, and peers that come and go."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyigtl
+import pytest
+
+from metfa.runtime import Frame, Observation, PlaneEvent
+from metfa.runtime.errors import OutputError
+from metfa.runtime.openigtlink import peers
+from metfa.runtime.openigtlink.address import Address, PeerAddress
+from metfa.runtime.sinks.openigtlink import OpenIGTLinkSink
+
+from ..conftest import grey, make_observation, make_prediction
+from .peer import Peer, transform_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
+LISTEN = PeerAddress(Address("127.0.0.1", 0), listens=True)
+
+
+def event(plane: str = "Femur", image: NDArray[np.uint8] | None = None) -> PlaneEvent:
+    frame = Frame(grey(7) if image is None else image, 40, time.monotonic(), "phantom:A")
+    return PlaneEvent(plane, 0.2, 2.5, 6, 75, 0.98, frame)
+
+
+def observation() -> Observation:
+    return make_observation(event().best, make_prediction("a", np.ones(1, np.float32), grey(7)))
+
+
+@contextmanager
+def sink_of(
+    address: PeerAddress, told: list[str], *, device: str = "", images: bool = False
+) -> Iterator[OpenIGTLinkSink]:
+    with OpenIGTLinkSink(address, device, images=images, notify=told.append) as sink:
+        yield sink
+
+
+def peer_address(peer: Peer) -> PeerAddress:
+    return PeerAddress(Address("127.0.0.1", peer.port))
+
+
+def port_in(told: list[str]) -> int:
+    return int(told[0].rpartition(":")[2])
+
+
+def look_until(sink: OpenIGTLinkSink, condition: Callable[[], object]) -> None:
+    """Let the sink look after its peers until a condition holds."""
+    give_up_at = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < give_up_at
+        sink.write(observation())
+        time.sleep(0.001)
+
+
+@contextmanager
+def client_of(port: int) -> Iterator[pyigtl.OpenIGTLinkClient]:
+    client = pyigtl.OpenIGTLinkClient("127.0.0.1", port)
+    try:
+        yield client
+    finally:
+        client.stop()
+
+
+def test_a_client_gets_the_event_as_json() -> None:
+    told: list[str] = []
+    with sink_of(LISTEN, told) as sink, client_of(port_in(told)) as client:
+        look_until(sink, lambda: len(told) > 1)
+        sink.write_event(event("Fémur"))
+        message = client.wait_for_message("metfa", 10)
+        assert json.loads(message.string) == {
+            "type": "event",
+            "plane": "Fémur",
+            "start": 0.2,
+            "end": 2.5,
+            "start_index": 6,
+            "end_index": 75,
+            "confidence": 0.98,
+            "best_index": 40,
+            "source": "phantom:A",
+        }
+        assert message.string.isascii()
+        assert message.timestamp == pytest.approx(time.time(), abs=10)
+    assert re.fullmatch(r"listens on 127\.0\.0\.1:\d+", told[0])
+    assert re.fullmatch(r"127\.0\.0\.1:\d+ is there", told[1])
+    assert told[2:] == ["1 events sent, 0 while nobody was there"]
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3)])
+def test_a_client_gets_the_best_frame_where_that_is_wanted(shape: tuple[int, ...]) -> None:
+    told: list[str] = []
+    best = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    with sink_of(LISTEN, told, device="left room", images=True) as sink, client_of(port_in(told)) as client:
+        look_until(sink, lambda: len(told) > 1)
+        ended = event(image=best)
+        sink.write_event(ended)
+        message = client.wait_for_message("left room_image", 10)
+        assert client.wait_for_message("left room", 10).message_type == "STRING"
+        np.testing.assert_array_equal(message.image[0], best if best.ndim == 2 else best[..., ::-1])
+        assert message.timestamp == pytest.approx(time.time() - time.monotonic() + ended.best.captured_at, abs=1)
+
+
+def test_a_server_gets_the_event() -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    server = pyigtl.OpenIGTLinkServer(port=0)
+    told: list[str] = []
+    try:
+        address = Address("127.0.0.1", server.server_address[1])
+        with sink_of(PeerAddress(address), told) as sink:
+            sink.write_event(event())
+            assert json.loads(server.wait_for_message("metfa", 10).string)["plane"] == "Femur"
+    finally:
+        server.stop()
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+            signal.signal(number, handler)  # which pyigtl has taken
+    assert told == [f"{address} is there", "1 events sent, 0 while nobody was there"]
+
+
+def test_a_peer_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_PAUSE_SECONDS", 0.01)
+    told: list[str] = []
+    with Peer(b"") as gone:
+        address = Address("127.0.0.1", gone.port)
+    with sink_of(PeerAddress(address), told) as sink:
+        sink.write_event(event())
+        sink.write_event(event())
+        with closing(socket.create_server(address)) as server:
+            look_until(sink, lambda: len(told) > 1)
+            sink.write_event(event())
+            connection, _ = server.accept()
+            connection.recv(1 << 16)
+            connection.close()
+            look_until(sink, lambda: len(told) > 2)
+        sink.write_event(event())
+    assert told[:3] == [
+        f"{address} is away: connection refused",
+        f"{address} is there",
+        f"{address} is away: it closed the connection",
+    ]
+    assert told[-1] == "1 events sent, 3 while nobody was there"
+
+
+def test_a_name_that_is_none_is_away() -> None:
+    told: list[str] = []
+    with sink_of(PeerAddress(Address("a..b")), told):
+        pass
+    assert told[0].startswith("a..b:18944 is away: ")
+
+
+def test_a_peer_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_SEND_SECONDS", 0.05)
+    told: list[str] = []
+    with Peer(b"") as slow, sink_of(peer_address(slow), told, images=True) as sink:
+        while len(told) == 1:
+            sink.write_event(event(image=np.zeros((2000, 2000), np.uint8)))
+    assert told[1] == f"127.0.0.1:{slow.port} is away: it does not take what is sent"
+
+
+def test_what_a_peer_sends_is_dropped() -> None:
+    told: list[str] = []
+    with Peer(b"") as talkative, sink_of(peer_address(talkative), told) as sink:
+        look_until(sink, lambda: talkative.connections)
+        # More than the system keeps: where nobody reads it, sending never ends.
+        thread = threading.Thread(target=talkative.send, args=(transform_message() * 100_000,))
+        thread.start()
+        look_until(sink, lambda: not thread.is_alive())
+        sink.write_event(event())
+        assert talkative.connections[0].recv(12)[2:8] == b"STRING"
+
+
+def test_there_are_only_so_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_MAX_PEERS", 1)
+    told: list[str] = []
+    with sink_of(LISTEN, told) as sink, closing(socket.create_connection(("127.0.0.1", port_in(told)))):
+        look_until(sink, lambda: len(told) > 1)
+        with closing(socket.create_connection(("127.0.0.1", port_in(told)))) as refused:
+            sink.write(observation())
+            refused.settimeout(10)
+            assert refused.recv(1) == b""
+
+
+def test_an_address_that_is_taken_is_refused() -> None:
+    with Peer(b"") as peer, pytest.raises(OutputError, match=f"to be able to listen on 127.0.0.1:{peer.port} for"):
+        OpenIGTLinkSink(PeerAddress(Address("127.0.0.1", peer.port), listens=True), "", images=False, notify=print)
+
+
+def stream(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, "--bundle", str(bundle), "--no-window", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_command_sends_the_events_of_a_server_to_a_server(bundle: Path) -> None:
+    """From one peer to another: images in, events out."""
+    received: list[Any] = []
+    with Peer(b"") as slicer:
+        result = stream(bundle, "--device", "phantom:A", "--limit", "30", "--igtl", f"127.0.0.1:{slicer.port}")
+        received.append(slicer.connections[0].recv(1 << 16))
+    assert result.returncode == 0
+    assert f"OpenIGTLink: 127.0.0.1:{slicer.port} is there" in result.stderr
+    assert re.search(r"OpenIGTLink: [1-9]\d* events sent, 0 while nobody was there", result.stderr)
+    assert received[0][2:8] == b"STRING"
+
+
+def test_a_peer_that_is_away_does_not_end_a_stream(bundle: Path, folder: Path) -> None:
+    with Peer(b"") as gone:
+        pass
+    result = stream(bundle, "--device", str(folder), "--igtl", f"127.0.0.1:{gone.port}")
+    assert result.returncode == 0
+    assert f"OpenIGTLink: 127.0.0.1:{gone.port} is away: connection refused" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["--igtl", "a:b:c"], 2, r"Error: Invalid value for '--igtl': expected HOST:PORT or .+, received 'a:b:c'; .+"),
+        (["--device", "phantom:B", "--igtl", "listen:127.0.0.1:0"], 1, r"Error: expected a single source with .+"),
+    ],
+)
+def test_what_cannot_be_is_refused(bundle: Path, arguments: list[str], code: int, error: str) -> None:
+    result = stream(bundle, "--device", "phantom:A", *arguments)
+    assert result.returncode == code
+    assert re.fullmatch(error, result.stderr.splitlines()[-1])
