@@ -10,8 +10,6 @@ import numpy as np
 import pyigtl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 
@@ -33,7 +31,6 @@ class Peer:
     def __init__(self, *greetings: bytes) -> None:
         self.connections: list[socket.socket] = []
         self._greetings = greetings
-        self._changed = threading.Condition()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._thread = threading.Thread(target=self._accept)
@@ -51,11 +48,6 @@ class Peer:
         """Close the last connection."""
         self.connections[-1].shutdown(socket.SHUT_RDWR)
 
-    def wait_for(self, condition: Callable[[Peer], bool]) -> None:
-        """Wait until a condition on the connections holds."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: condition(self), 10)
-
     def __enter__(self) -> Peer:
         return self
 
@@ -72,7 +64,6 @@ class Peer:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            connection.sendall(self._greetings[min(len(self.connections), len(self._greetings) - 1)])
-            with self._changed:
-                self.connections.append(connection)
-                self._changed.notify_all()
+            greeting = self._greetings[min(len(self.connections), len(self._greetings) - 1)]
+            self.connections.append(connection)
+            connection.sendall(greeting)
