@@ -58,6 +58,7 @@ class _DeviceConnection:
         self._to_grey = GreyLevels()
         self._clock = SenderClock()
         self._damaged = 0  # images in succession
+        self._has_warned = False
         try:
             self._channel = Channel.connect(address.server, _CONNECT_SECONDS)
         except ChannelError as reason:
@@ -121,7 +122,9 @@ class _DeviceConnection:
             self._damaged += 1
             if self._damaged == _MAX_DAMAGED:
                 raise LostError(f"the checksums of {_MAX_DAMAGED} images in succession are wrong") from None
-            self._notify("an image was left out, as its checksum is wrong")
+            if not self._has_warned:
+                self._notify("warning: an image was left out, as its checksum is wrong; so are others like it")
+            self._has_warned = True
             return None
         except MalformedError as reason:
             others.append(f"IMAGE of {header.device!r} ({reason})")
@@ -140,7 +143,6 @@ class SenderClock:
     def __init__(self) -> None:
         self._timestamp = 0.0  # of the last image
         self._received_at = 0.0
-        self._captured_at = 0.0
         self._least: float | None = None  # difference of the clocks, and the delay of the quickest image
 
     def place(self, timestamp: float, received_at: float) -> float:
@@ -156,8 +158,7 @@ class SenderClock:
         else:
             self._least = min(delay, self._least + _DRIFT * (received_at - self._received_at))
         self._timestamp, self._received_at = timestamp, received_at
-        self._captured_at = max(self._captured_at, received_at - (delay - self._least))
-        return self._captured_at
+        return received_at - (delay - self._least)
 
 
 def _no_images(address: DeviceAddress, received: str, remedy: str) -> SourceError:
