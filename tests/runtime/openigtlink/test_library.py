@@ -58,20 +58,22 @@ def running(program: Path, *arguments: object) -> Iterator[subprocess.Popen[str]
 
 def open_soon(url: str, server: subprocess.Popen[str]) -> Source:
     """Open a source once the server listens."""
-    while True:
-        try:
-            return open_source(url)
-        except SourceError:
-            assert server.poll() is None
-            time.sleep(0.01)
+    try:
+        return open_source(url)
+    except SourceError:
+        assert server.poll() is None
+    time.sleep(0.01)
+    return open_soon(url, server)
 
 
 def test_its_images_become_frames(tmp_path: Path) -> None:
     port = free_port()
     images = [np.fromfile(IMAGES / f"igtlTestImage{number}.raw", np.uint8).reshape(256, 256) for number in range(1, 6)]
-    with running(build("Imager/ImagerServer", tmp_path), port, 100, IMAGES) as server:
-        with open_soon(f"igtl://127.0.0.1:{port}/ImagerClient", server) as source:
-            frames = list(islice(source, 10))
+    with (
+        running(build("Imager/ImagerServer", tmp_path), port, 100, IMAGES) as server,
+        open_soon(f"igtl://127.0.0.1:{port}/ImagerClient", server) as source,
+    ):
+        frames = list(islice(source, 10))
     for frame in frames:
         np.testing.assert_array_equal(frame.image, images[frame.index % 5])
 
