@@ -81,7 +81,7 @@ def test_its_images_become_frames(tmp_path: Path) -> None:
 def test_it_reads_events(tmp_path: Path) -> None:
     told: list[str] = []
     frame = Frame(grey(7), 40, time.monotonic(), "phantom:A")
-    with OpenIGTLinkSink(PeerAddress.parse("listen:127.0.0.1:0"), "", images=True, notify=told.append) as sink:
+    with OpenIGTLinkSink(PeerAddress.parse("listen:127.0.0.1:0"), "", told.append, images=True) as sink:
         client = build("Receiver/ReceiveClient", tmp_path)
         with running(client, "127.0.0.1", told[0].rpartition(":")[2]) as process:
             while len(told) == 1:

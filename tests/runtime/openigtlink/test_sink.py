@@ -18,7 +18,7 @@ import numpy as np
 import pyigtl
 import pytest
 
-from metfa.runtime import Frame, Observation, PlaneEvent, open_source
+from metfa.runtime import Frame, Observation, PlaneEvent
 from metfa.runtime.cli import main
 from metfa.runtime.errors import OutputError
 from metfa.runtime.openigtlink import peers
@@ -28,7 +28,7 @@ from metfa.runtime.streaming.connections import open_connections
 from metfa.runtime.streaming.devices import Device
 from metfa.runtime.streaming.options import StreamOptions
 
-from ..conftest import LABELS, grey, make_observation, make_prediction
+from ..conftest import grey, make_observation, make_prediction
 from .peer import Peer, transform_message
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def observation() -> Observation:
 def sink_of(
     address: PeerAddress, told: list[str], *, device: str = "", images: bool = False
 ) -> Iterator[OpenIGTLinkSink]:
-    with OpenIGTLinkSink(address, device, images=images, notify=told.append) as sink:
+    with OpenIGTLinkSink(address, device, told.append, images=images) as sink:
         yield sink
 
 
@@ -103,9 +103,9 @@ def test_a_client_gets_the_event_as_json() -> None:
         }
         assert message.string.isascii()
         assert message.timestamp == pytest.approx(time.time(), abs=10)
-    assert re.fullmatch(r"listens on 127\.0\.0\.1:\d+", told[0])
-    assert re.fullmatch(r"127\.0\.0\.1:\d+ is there", told[1])
-    assert told[2:] == ["1 events sent, 0 while nobody was there"]
+    assert re.fullmatch(r"igtl: listens on 127\.0\.0\.1:\d+", told[0])
+    assert re.fullmatch(r"igtl: 127\.0\.0\.1:\d+ is there", told[1])
+    assert told[2:] == ["igtl: 1 events sent, 0 while nobody was there"]
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3)])
@@ -135,7 +135,7 @@ def test_a_server_gets_the_event() -> None:
         server.stop()
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
             signal.signal(number, handler)  # which pyigtl has taken
-    assert told == [f"{address} is there", "1 events sent, 0 while nobody was there"]
+    assert told == [f"igtl: {address} is there", "igtl: 1 events sent, 0 while nobody was there"]
 
 
 def test_a_peer_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,18 +155,18 @@ def test_a_peer_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
             look_until(sink, lambda: len(told) > 2)
         sink.write_event(event())
     assert told[:3] == [
-        f"{address} is away: connection refused",
-        f"{address} is there",
-        f"{address} is away: it closed the connection",
+        f"igtl: {address} is away: connection refused",
+        f"igtl: {address} is there",
+        f"igtl: {address} is away: it closed the connection",
     ]
-    assert told[-1] == "1 events sent, 3 while nobody was there"
+    assert told[-1] == "igtl: 1 events sent, 3 while nobody was there"
 
 
 def test_a_name_that_is_none_is_away() -> None:
     told: list[str] = []
     with sink_of(PeerAddress(Address("a..b")), told):
         pass
-    assert told[0].startswith("a..b:18944 is away: ")
+    assert told[0].startswith("igtl: a..b:18944 is away: ")
 
 
 def test_a_peer_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_a_peer_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
     with Peer(b"") as slow, sink_of(peer_address(slow), told, images=True) as sink:
         while len(told) == 1:
             sink.write_event(event(image=np.zeros((2000, 2000), np.uint8)))
-    assert told[1] == f"127.0.0.1:{slow.port} is away: it does not take what is sent"
+    assert told[1] == f"igtl: 127.0.0.1:{slow.port} is away: it does not take what is sent"
 
 
 def test_what_a_peer_sends_is_dropped() -> None:
@@ -203,7 +203,7 @@ def test_there_are_only_so_many_clients(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_address_that_is_taken_is_refused() -> None:
     with Peer(b"") as peer, pytest.raises(OutputError, match=f"to be able to listen on 127.0.0.1:{peer.port} for"):
-        OpenIGTLinkSink(PeerAddress(Address("127.0.0.1", peer.port), listens=True), "", images=False, notify=print)
+        OpenIGTLinkSink(PeerAddress(Address("127.0.0.1", peer.port), listens=True), "", print, images=False)
 
 
 def stream(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -223,8 +223,8 @@ def test_the_command_sends_the_events_of_a_server_to_a_server(bundle: Path) -> N
         result = stream(bundle, "--device", "phantom:A", "--limit", "30", "--igtl", f"127.0.0.1:{slicer.port}")
         received.append(slicer.connections[0].recv(1 << 16))
     assert result.returncode == 0
-    assert f"OpenIGTLink: 127.0.0.1:{slicer.port} is there" in result.stderr
-    assert re.search(r"OpenIGTLink: [1-9]\d* events sent, 0 while nobody was there", result.stderr)
+    assert f"igtl: 127.0.0.1:{slicer.port} is there" in result.stderr
+    assert re.search(r"igtl: [1-9]\d* events sent, 0 while nobody was there", result.stderr)
     assert received[0][2:8] == b"STRING"
 
 
@@ -233,16 +233,13 @@ def test_a_peer_that_is_away_does_not_end_a_stream(bundle: Path, folder: Path) -
         pass
     result = stream(bundle, "--device", str(folder), "--igtl", f"127.0.0.1:{gone.port}")
     assert result.returncode == 0
-    assert f"OpenIGTLink: 127.0.0.1:{gone.port} is away: connection refused" in result.stderr
+    assert f"igtl: 127.0.0.1:{gone.port} is away: connection refused" in result.stderr
 
 
 def test_several_sources_cannot_share_an_address() -> None:
     context = main.make_context("metfa-stream", ["--device", "phantom:A", "--igtl", "listen:127.0.0.1"])
-    with (
-        open_source("phantom:A") as source,
-        pytest.raises(OutputError, match="expected a single source with --igtl listen:…, received several"),
-    ):
-        next(open_connections(StreamOptions(**context.params), Device("phantom:A", "1"), source, LABELS, print))
+    with pytest.raises(OutputError, match="expected a single source with --igtl listen:…, received several"):
+        next(open_connections(StreamOptions(**context.params), Device("phantom:A", "1"), print))
 
 
 def test_what_is_no_address_is_refused() -> None:

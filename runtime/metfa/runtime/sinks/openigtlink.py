@@ -32,21 +32,22 @@ class OpenIGTLinkSink(Sink):
     Args:
         address: of who takes them, or where metfa listens for who does.
         device: the device name of the texts; that of the images ends with ``_image``.
+        say: told in a line when a peer is there or away, and in the end how many events were sent.
         images: whether the best frames are sent.
-        notify: told in a line when a peer is there or away, and in the end how many events were sent.
 
     Raises:
         OutputError: metfa cannot listen there.
     """
 
-    name = "OpenIGTLink"
+    name = "igtl"
 
-    def __init__(self, address: PeerAddress, device: str, *, images: bool, notify: Callable[[str], object]) -> None:
-        self._device, self._images, self._notify = device or _DEVICE, images, notify
+    def __init__(self, address: PeerAddress, device: str, say: Callable[[str], object], *, images: bool) -> None:
+        self._device, self._images = device or _DEVICE, images
         self._sent = self._missed = 0
         self._epoch = time.time() - time.monotonic()
         self._closed = False
-        self._peers = open_peers(address, notify)
+        self._say = say
+        self._peers = open_peers(address, lambda line: say(f"igtl: {line}"))
         self._peers.tend()
 
     def write(self, observation: Observation) -> None:
@@ -55,7 +56,7 @@ class OpenIGTLinkSink(Sink):
 
     def write_event(self, event: PlaneEvent) -> None:
         """Send the event to who is there."""
-        text = string_content(json.dumps(event_record(event)))
+        text = string_content(json.dumps({"type": "event", **event_record(event)}))
         message = pack("STRING", self._device, time.time(), text)
         if self._images:
             captured = self._epoch + event.best.captured_at
@@ -72,4 +73,4 @@ class OpenIGTLinkSink(Sink):
             return
         self._closed = True
         self._peers.close()
-        self._notify(f"{self._sent} events sent, {self._missed} while nobody was there")
+        self._say(f"igtl: {self._sent} events sent, {self._missed} while nobody was there")

@@ -1,4 +1,4 @@
-"""What of a stream goes to programs of others, while it runs."""
+"""The programs of others that a stream is given to."""
 
 from __future__ import annotations
 
@@ -7,41 +7,35 @@ from typing import TYPE_CHECKING
 from ..errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from ..openigtlink.address import PeerAddress
     from ..sinks import Sink
-    from ..sources import Source
     from .devices import Device
     from .options import StreamOptions
 
 
-def open_connections(
-    options: StreamOptions, device: Device, source: Source, labels: Sequence[str], say: Callable[[str], object]
-) -> Iterator[Sink]:
-    """Open each connection that the user asks for, and yield its sink. That the other side is away is no error.
+def open_connections(options: StreamOptions, device: Device, say: Callable[[str], object]) -> Iterator[Sink]:
+    """Open the connection to each program that the options name, and yield its sink.
 
     Args:
         options: of the command.
-        device: whose stream it is.
-        source: the same, open.
-        labels: the class names.
-        say: tells the user a line.
+        device: what is streamed; of several sources, each has connections of its own.
+        say: told in a line how a connection is doing; from any thread.
 
     Raises:
-        OutputError: it cannot be opened, whatever the other side does.
+        OutputError: metfa cannot listen where it should.
     """
+    if options.mqtt is not None:
+        from ..sinks.mqtt import MqttSink
+
+        yield MqttSink(options.mqtt.of(device.file_name), say)
     if options.igtl is not None:
-        yield _open_igtl(options.igtl, device, say, images=options.igtl_images)
+        from ..sinks.openigtlink import OpenIGTLinkSink
 
-
-def _open_igtl(address: PeerAddress, device: Device, say: Callable[[str], object], *, images: bool) -> Sink:
-    from ..sinks.openigtlink import OpenIGTLinkSink
-
-    if address.listens and device.name:
-        raise OutputError(
-            expected="a single source with --igtl listen:…",
-            received="several, which cannot share the address",
-            remedy="let --igtl connect to HOST:PORT, or start a stream for each source",
-        )
-    return OpenIGTLinkSink(address, device.name, images=images, notify=lambda line: say(f"OpenIGTLink: {line}"))
+        if options.igtl.listens and device.name:
+            raise OutputError(
+                expected="a single source with --igtl listen:…",
+                received="several, which cannot share the address",
+                remedy="let --igtl connect to HOST:PORT, or start a stream for each source",
+            )
+        yield OpenIGTLinkSink(options.igtl, device.name, say, images=options.igtl_images)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..bundle.contract import Roi
     from ..openigtlink.address import PeerAddress
     from ..sinks import CollectionLimit
+    from ..sinks.mqtt import Broker
     from ..web import Address
 
 
@@ -41,6 +42,7 @@ class StreamOptions(NamedTuple):
     collect_limit: CollectionLimit
     window: bool | None
     serve: Address | None
+    mqtt: Broker | None
     igtl: PeerAddress | None
     igtl_images: bool
     added: tuple[tuple[str, str], ...]
