@@ -163,12 +163,22 @@ def test_a_server_that_fails_is_connected_to_again(data: bytes, reason: str) -> 
 @pytest.mark.parametrize("data", [b"", broken_off()], ids=["between messages", "in a message"])
 def test_a_server_that_is_gone_is_waited_for(data: bytes) -> None:
     told: list[str] = []
-    with Peer(image(1), image(2, "another name")) as peer, frames_of(peer.url, told) as frames:
+    with Peer(image(1), image(2)) as peer, frames_of(peer.url, told) as frames:
         next(frames)
         peer.send(data)
         peer.drop()
         assert level(next(frames)) == 2
     assert told[0] == "lost: it closed the connection; reconnecting"
+    assert len(told) == 2
+
+
+def test_a_server_may_come_back_with_another_device() -> None:
+    told: list[str] = []
+    with Peer(image(1, "a"), image(2, "b")) as peer, frames_of(peer.url, told) as frames:
+        next(frames)
+        peer.drop()
+        assert level(next(frames)) == 2
+    assert told[1] == "warning: the images are those of 'b' now; before, they were of 'a'"
 
 
 def test_a_server_that_dribbles_is_lost() -> None:

@@ -44,16 +44,30 @@ def open_device(url: str, notify: Notify) -> LiveSource:
             received=repr(url),
             remedy="correct --device",
         ) from None
-    return LiveSource(str(address), lambda: _DeviceConnection(address, notify), notify)
+    device: str | None = None  # of the last connection
+
+    def connect() -> _DeviceConnection:
+        nonlocal device
+        connection = _DeviceConnection(address, notify)
+        if device not in {None, connection.device}:
+            notify(f"warning: the images are those of {connection.device!r} now; before, they were of {device!r}")
+        device = connection.device
+        return connection
+
+    return LiveSource(str(address), connect, notify)
 
 
 class _DeviceConnection:
-    """The images of one device of a server; see :class:`~metfa.runtime.sources.live.Connection`."""
+    """The images of one device of a server; see :class:`~metfa.runtime.sources.live.Connection`.
+
+    Attributes:
+        device: whose images they are; the first names it, where the user does not.
+    """
 
     rate = _RATE
 
     def __init__(self, address: DeviceAddress, notify: Notify) -> None:
-        self._device = address.device
+        self.device = address.device
         self._notify = notify
         self._to_grey = GreyLevels()
         self._clock = SenderClock()
@@ -76,7 +90,7 @@ class _DeviceConnection:
             self._channel.close()
             raise
         height, width = self._first.image.shape[:2]
-        self.description = f"OpenIGTLink images of {address.server}/{self._device}, {width}x{height} pixels"
+        self.description = f"OpenIGTLink images of {address.server}/{self.device}, {width}x{height} pixels"
 
     def read(self) -> Captured:
         """Wait for the next image.
@@ -98,10 +112,10 @@ class _DeviceConnection:
         try:
             while time.monotonic() < deadline:
                 header = self._channel.receive_header(deadline)
-                if header.type == "IMAGE" and self._device in {None, header.device}:
+                if header.type == "IMAGE" and self.device in {None, header.device}:
                     image = self._read_image(header, deadline, others)
                     if image is not None:
-                        self._device = header.device
+                        self.device = header.device
                         return Captured(image, self._clock.place(header.timestamp, time.monotonic()))
                 else:
                     others.append(f"{header.type} of {header.device!r}")
