@@ -112,11 +112,12 @@ class _DeviceConnection:
         try:
             while time.monotonic() < deadline:
                 header = self._channel.receive_header(deadline)
+                arrived_at = time.monotonic()  # so that the age counts what it takes to receive and check the rest
                 if header.type == "IMAGE" and self.device in {None, header.device}:
                     image = self._read_image(header, deadline, others)
                     if image is not None:
                         self.device = header.device
-                        return Captured(image, self._clock.place(header.timestamp, time.monotonic()))
+                        return Captured(image, self._clock.place(header.timestamp, arrived_at))
                 else:
                     others.append(f"{header.type} of {header.device!r}")
                     self._channel.skip_body(header, deadline)
