@@ -21,7 +21,7 @@ import pytest
 from metfa.runtime import Frame, Observation, PlaneEvent
 from metfa.runtime.cli import main
 from metfa.runtime.errors import OutputError
-from metfa.runtime.openigtlink import peers
+from metfa.runtime.openigtlink import channel, peers
 from metfa.runtime.openigtlink.address import Address, PeerAddress
 from metfa.runtime.sinks.openigtlink import OpenIGTLinkSink
 from metfa.runtime.streaming.connections import open_connections
@@ -176,6 +176,16 @@ def test_a_peer_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
         while len(told) == 1:
             sink.write_event(event(image=np.zeros((2000, 2000), np.uint8)))
     assert told[1] == f"igtl: 127.0.0.1:{slow.port} is away: it does not take what is sent"
+
+
+def test_a_peer_that_acknowledges_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is switched off: what was sent stays here, and after a while the system gives it up."""
+    monkeypatch.setattr(channel, "_UNACKNOWLEDGED_MS", 100)
+    with Peer(b"") as full, closing(channel.Channel.connect(Address("127.0.0.1", full.port), 10)) as connection:
+        with pytest.raises(channel.ChannelError, match="it does not take what is sent"):
+            connection.send(bytes(1 << 26), time.monotonic())
+        with pytest.raises(channel.ChannelError, match="connection timed out"):
+            connection.receive_header(time.monotonic() + 10)
 
 
 def test_what_a_peer_sends_is_dropped() -> None:

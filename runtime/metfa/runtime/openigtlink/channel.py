@@ -19,7 +19,7 @@ MAX_BODY_BYTES = 64 << 20
 
 _BLOCK = 1 << 16  # bytes of what is skipped
 _MAX_DROPPED_BLOCKS = 64  # at a time
-_UNACKNOWLEDGED_SECONDS = 5  # after which a peer that is switched off, or cut off, is gone
+_UNACKNOWLEDGED_MS = 5000  # after which a peer that is switched off, or cut off, is gone
 
 
 class ChannelError(Exception):
@@ -44,7 +44,7 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _UNACKNOWLEDGED_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
         self._skipped = memoryview(bytearray(_BLOCK))
 
     @classmethod
@@ -153,9 +153,11 @@ class Channel:
         try:
             self._socket.settimeout(max(deadline - time.monotonic(), 0))
             number = self._socket.recv_into(space)
-        except (TimeoutError, BlockingIOError):
+        except BlockingIOError:
             return 0
         except OSError as cause:
+            if isinstance(cause, TimeoutError) and cause.errno is None:  # the deadline; the system's has a number
+                return 0
             raise ChannelError(_reason(cause)) from None
         if not number:
             raise ChannelError("it closed the connection")
