@@ -179,6 +179,8 @@ def main(**options: Any) -> None:
     """
     if not options["device"] and options["devices"] is None:
         raise click.UsageError("expected --device or --devices, received neither; give for example --device 0")
+    if options["igtl_images"] and options["igtl"] is None:
+        raise click.UsageError("expected --igtl with --igtl-images, received none; give for example --igtl 127.0.0.1")
     with command.reload_requests() as reload:
         # What takes long to import (NumPy, OpenCV) is imported here, so that --help answers at once.
         from .streaming.options import StreamOptions

@@ -105,7 +105,7 @@ def test_a_client_gets_the_event_as_json() -> None:
         assert message.timestamp == pytest.approx(time.time(), abs=10)
     assert re.fullmatch(r"igtl: listens on 127\.0\.0\.1:\d+", told[0])
     assert re.fullmatch(r"igtl: 127\.0\.0\.1:\d+ is there", told[1])
-    assert told[2:] == ["igtl: 1 events sent, 0 while nobody was there"]
+    assert told[2:] == ["igtl: events sent: 1; missed, as nobody was there: 0"]
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3)])
@@ -135,7 +135,7 @@ def test_a_server_gets_the_event() -> None:
         server.stop()
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
             signal.signal(number, handler)  # which pyigtl has taken
-    assert told == [f"igtl: {address} is there", "igtl: 1 events sent, 0 while nobody was there"]
+    assert told == [f"igtl: {address} is there", "igtl: events sent: 1; missed, as nobody was there: 0"]
 
 
 def test_a_peer_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_a_peer_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
         f"igtl: {address} is there",
         f"igtl: {address} is away: it closed the connection",
     ]
-    assert told[-1] == "igtl: 1 events sent, 3 while nobody was there"
+    assert told[-1] == "igtl: events sent: 1; missed, as nobody was there: 3"
 
 
 def test_a_name_that_is_none_is_away() -> None:
@@ -234,7 +234,7 @@ def test_the_command_sends_the_events_of_a_server_to_a_server(bundle: Path) -> N
         received.append(slicer.connections[0].recv(1 << 16))
     assert result.returncode == 0
     assert f"igtl: 127.0.0.1:{slicer.port} is there" in result.stderr
-    assert re.search(r"igtl: [1-9]\d* events sent, 0 while nobody was there", result.stderr)
+    assert re.search(r"igtl: events sent: [1-9]\d*; missed, as nobody was there: 0", result.stderr)
     assert received[0][2:8] == b"STRING"
 
 
@@ -255,3 +255,8 @@ def test_several_sources_cannot_share_an_address() -> None:
 def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(click.ClickException, match="expected HOST:PORT or listen:HOST:PORT, received 'a:b:c'; give"):
         main.make_context("metfa-stream", ["--device", "phantom:A", "--igtl", "a:b:c"])
+
+
+def test_images_need_somebody_to_send_them_to() -> None:
+    with pytest.raises(click.ClickException, match="expected --igtl with --igtl-images, received none"):
+        main.main(["--device", "phantom:A", "--igtl-images"], standalone_mode=False)

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 SCHEME = "igtl://"
 DEFAULT_PORT = 18944
-"""What IANA has registered for OpenIGTLink, and PLUS and 3D Slicer offer."""
+"""What PLUS and 3D Slicer offer by default."""
 
 _LISTEN = "listen:"
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[\dA-Fa-f:.]+)\]|(?P<host>[^\[\]:/@\s]+))(?::(?P<port>\d{1,5}))?", re.ASCII)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 0.5  # that an attempt may take, as events wait meanwhile
 _PAUSE_SECONDS = 2.0  # between two attempts to connect
-_SEND_SECONDS = 2.0  # that a peer may take for a message
-_MAX_PEERS = 8  # that may connect at a time
+_SEND_SECONDS = 2.0  # that the peers may take for a message
+_MAX_PEERS = 8  # that may connect
 
 
 def open_peers(address: PeerAddress, notify: Callable[[str], object]) -> Peers:
@@ -52,8 +52,9 @@ class Peers(ABC):
     def send(self, message: bytes) -> bool:
         """Send a message to everybody who is there; return whether somebody took it."""
         self.tend()
+        deadline = time.monotonic() + _SEND_SECONDS
         for name, channel in list(self._channels.items()):
-            self._keep(name, partial(channel.send, message, time.monotonic() + _SEND_SECONDS))
+            self._keep(name, partial(channel.send, message, deadline))
         return bool(self._channels)
 
     def close(self) -> None:
@@ -64,7 +65,7 @@ class Peers(ABC):
 
     @abstractmethod
     def _find(self) -> None:
-        """Add the channels of those who have come, without waiting for anybody."""
+        """Add the channel of who has come; do not wait for long."""
 
     def _add(self, name: str, channel: Channel) -> None:
         self._channels[name] = channel
@@ -138,12 +139,11 @@ class ListeningPeers(Peers):
         super().close()
 
     def _find(self) -> None:
-        while True:
-            try:
-                connection, (host, port, *_) = self._listening.accept()
-            except OSError:  # nobody has come, or is gone again
-                return
-            if len(self._channels) < _MAX_PEERS:
-                self._add(str(Address(host, port)), Channel(connection))
-            else:
-                connection.close()
+        try:
+            connection, (host, port, *_) = self._listening.accept()
+        except OSError:  # nobody has come, or is gone again
+            return
+        if len(self._channels) < _MAX_PEERS:
+            self._add(str(Address(host, port)), Channel(connection))
+        else:
+            connection.close()

@@ -73,4 +73,4 @@ class OpenIGTLinkSink(Sink):
             return
         self._closed = True
         self._peers.close()
-        self._say(f"igtl: {self._sent} events sent, {self._missed} while nobody was there")
+        self._say(f"igtl: events sent: {self._sent}; missed, as nobody was there: {self._missed}")
