@@ -159,6 +159,19 @@ def test_a_darker_image_does_not_become_brighter() -> None:
         (changed(image_message(RAMP, header_version=2), 0, b"\x00\x05"), "too short for its metadata"),
         (changed(image_message(RAMP, header_version=2), 4, b"\xff\xff\xff\xff"), "too short for its metadata"),
     ],
+    ids=[
+        "short",
+        "a byte less",
+        "a byte more",
+        "a volume",
+        "a part",
+        "components",
+        "scalar type",
+        "byte order",
+        "no extended header",
+        "extended header too short",
+        "metadata too long",
+    ],
 )
 def test_what_is_no_image_is_refused(message: bytes, reason: str) -> None:
     with pytest.raises(MalformedError, match=reason):

@@ -233,6 +233,7 @@ def test_images_of_another_size_are_another_session() -> None:
         (forged(), "", "a message of 1099511627776 bytes is announced"),
         (b"220 mail.example ESMTP" + bytes(100), "", "what comes is no OpenIGTLink: a header of version 12850"),
     ],
+    ids=["silent", "another device", "wrong checksums", "forged length", "another protocol"],
 )
 def test_a_server_without_such_images_is_refused(greeting: bytes, device: str, received: str) -> None:
     with Peer(greeting) as peer, pytest.raises(SourceError) as error:
