@@ -22,6 +22,7 @@ from .calibration import calibrate
 from .class_embeddings import ClassEmbeddings, describe_classes, save_embeddings
 from .comparison import contenders, train_all
 from .config import CONFIG
+from .curves import CURVES, draw_curves
 from .data.drawn import DrawnSource
 from .data.pair import read_pair
 from .data.report import DATA, report
@@ -29,7 +30,7 @@ from .data.split_record import save_split
 from .data.store import spread
 from .development import NORMALISATION, adapts
 from .evaluation.model import infer
-from .fit import METRICS
+from .fit import METRICS, read_metrics
 from .methods import METHODS
 from .origin import open_origin
 from .outcome import EVALUATION, Evaluation, evaluate_run
@@ -170,6 +171,8 @@ def _choose_and_write(
         if config.keep_frames:
             save_reference(_reference(pair), stage)
         shutil.copyfile(model.training.directory / METRICS, stage / METRICS)
+        curves = draw_curves(read_metrics(model.training.directory), evaluation.candidates, evaluation.selected_step)
+        curves.save(stage / CURVES, optimize=True)
     return evaluation
 
 
