@@ -17,7 +17,7 @@ from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
 from metfa.training.class_shares import ClassShares, ShareEstimates
 from metfa.training.config import CONFIG, Ancestor, InitialWeights, Origin, TrainingConfig
-from metfa.training.curves import CURVES
+from metfa.training.curves.picture import CURVES
 from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind
 from metfa.training.evaluation.scores import Scores
 from metfa.training.outcome import EVALUATION, CandidateScores, Compared, Evaluation

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from metfa.training.curves import draw_curves
+from metfa.runtime.backends import Inference
+from metfa.training.curves.mistakes import SHOWN, draw_mistakes
+from metfa.training.curves.picture import draw_curves
+from metfa.training.curves.plot import HEIGHT, WIDTH, Line, LogarithmicAxis, UnitAxis, draw_plot
+from metfa.training.data.store import FrameStore
 from metfa.training.outcome import CandidateScores
-from metfa.training.plot import HEIGHT, WIDTH, Line, LogarithmicAxis, UnitAxis, draw_plot
 from metfa.training.selection.validators import Validators
 
 if TYPE_CHECKING:
@@ -94,3 +97,16 @@ def test_any_number_of_steps_has_an_axis(steps: int) -> None:
     line = Line("accuracy", np.array([float(steps)]), np.array([0.5]), dots=True)
     picture = draw_plot("", [line], UnitAxis(), steps=steps, mark=(steps, "model"), rows=1)
     assert picture.size == (WIDTH, HEIGHT)
+
+
+def test_a_sheet_shows_the_frames_that_are_taken_for_another_class() -> None:
+    """Light ones are, dark ones are not; only so many are shown, and a long name is cut to its place."""
+    levels = np.repeat(np.array([60, 200], np.uint8), (5, 30))
+    frames = np.repeat(levels, 28 * 36).reshape(35, 1, 28, 36)
+    logits = np.tile(np.array([3, 0], np.float32), (35, 1))
+    labels = np.repeat(np.array([0, 1]), (5, 30))
+    said = Inference(logits, np.zeros((35, 1), np.float32))
+    sheet = np.asarray(draw_mistakes(FrameStore(frames, labels), ("a", "b" * 80), said))
+    assert int((sheet == 200).all(axis=2).sum()) == SHOWN * 200 * round(200 * 28 / 36)
+    assert not (sheet == 60).all(axis=2).any()
+    assert draw_mistakes(FrameStore(frames[:5], labels[:5]), ("a", "b"), Inference(logits[:5], logits[:5])).height < 100

@@ -16,10 +16,13 @@ from metfa.training.class_embeddings import EMBEDDINGS, load_embeddings
 from metfa.training.cli.train import main
 from metfa.training.cli.tune import main as tune
 from metfa.training.config import CONFIG
+from metfa.training.curves.event_directory import EVENTS
+from metfa.training.curves.picture import CURVES
 from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA
 from metfa.training.data.split_record import SPLIT
-from metfa.training.fit import METRICS, Trainer
+from metfa.training.fit import Trainer
+from metfa.training.metrics import METRICS
 from metfa.training.outcome import EVALUATION
 from metfa.training.weights import load_network, load_reference
 
@@ -311,10 +314,14 @@ def test_a_bundle_without_frames_holds_no_image_and_no_name_of_one(tmp_path: Pat
     for options in ((), ("--no-frames",)):
         bundle = tmp_path / f"bundle{len(options)}"
         domains = ("--source", tmp_path / "source", "--target", tmp_path / "target")
-        result = run(*domains, "--bundle", bundle, *MODEL, *options)
+        result = run(*domains, "--bundle", bundle, *MODEL, "--tensorboard", *options)
         assert result.exit_code == 0, result.output
-        held[options] = {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()}
-    assert held[()].keys() - held["--no-frames",].keys() == {REFERENCE}
+        files = (path for path in bundle.rglob("*") if path.is_file())
+        held[options] = {path.relative_to(bundle).as_posix(): path.read_bytes() for path in files}
+    events = f"{EVENTS}/metfa-vi"
+    of_frames = {f"{events}/{name}" for name in ("embeddings.tsv", "embeddings-metadata.tsv", "projector_config.pbtxt")}
+    assert held[()].keys() - held["--no-frames",].keys() == {REFERENCE, *of_frames}
+    assert b"\x89PNG" in held[()][f"{events}/events.out.tfevents.000001"]
     reference = load_reference(Bundle.open(tmp_path / "bundle0"))
     frames = torch.cat([reference.target, reference.source, reference.calibration]).numpy()
     rows = [frame[0, 14].tobytes() for frame in frames]  # grey levels of one row of each image
@@ -323,3 +330,4 @@ def test_a_bundle_without_frames_holds_no_image_and_no_name_of_one(tmp_path: Pat
         assert b"DOE" not in content, name
         assert b"19700101" not in content, name
         assert not any(row in content for row in rows), name
+        assert (b"\x89PNG" in content) == (name == CURVES), name

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, updating
-from metfa.training.curves import CURVES
+from metfa.training.curves.picture import CURVES
 
 from .metadata import front_matter
 from .page import to_page

@@ -11,7 +11,7 @@ from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.decisions.scanner_check import ScannerStatistics
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, TrainingConfig
-from metfa.training.curves import CURVES
+from metfa.training.curves.picture import CURVES
 from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA, DataReport, describe_groups
 from metfa.training.evaluation.scores import score_classes

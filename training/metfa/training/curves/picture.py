@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .outcome import CandidateScores
+    from ..outcome import CandidateScores
 
 CURVES = "training.png"
 """The file of a bundle that holds the picture."""
@@ -33,7 +33,7 @@ def draw_curves(
 
     Args:
         metrics: of each step its number, as ``step``, and the value of each term, as
-            :func:`~metfa.training.fit.read_metrics` returns them.
+            :func:`~metfa.training.metrics.read_metrics` returns them.
         candidates: the networks that were kept.
         selected: the step of the one that became the model.
 
