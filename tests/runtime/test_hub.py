@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from .hub import COMMIT, REPOSITORY, TAG, Hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FIND = """
 import sys, time
@@ -191,6 +191,42 @@ def test_a_name_without_a_revision_or_of_another_form_is_refused(named: str) -> 
 @pytest.mark.parametrize(("revision", "fixed"), [(COMMIT, True), (TAG, False), ("main", False), (COMMIT[:8], False)])
 def test_a_commit_alone_is_fixed(revision: str, fixed: bool) -> None:
     assert HubBundle.parse(f"hf://{REPOSITORY}@{revision}").is_fixed == fixed
+
+
+def command(environment: dict[str, str], name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [str(Path(sys.executable).with_name(name)), *arguments]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_stream_downloads_with_leave_and_begins_without_a_request(hub: Hub, environment: dict[str, str]) -> None:
+    stream = ("--device", "phantom:B", "--limit", "2", "--no-window", "--backend", "cpu")
+    named = ("--bundle", f"hf://{REPOSITORY}@{TAG}")
+    refused = command(environment, "metfa-stream", *named, *stream)
+    assert (refused.returncode, hub.requests) == (1, [])
+    assert refused.stderr.startswith(f"Error: expected {MANIFEST} of {REPOSITORY} at {TAG} in the cache of the Hub")
+    for options in (("--allow-download",), ()):
+        ended = command(environment, "metfa-stream", *named, *stream, *options)
+        assert ended.returncode == 0, ended.stderr
+        assert f"bundle: hf://{REPOSITORY}@{TAG} is the commit {COMMIT}\n" in ended.stderr
+        assert bool(hub.requests) == bool(options)
+        hub.requests.clear()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("metfa-stream", "--bundle", NAMED, "--device", "phantom:B", "--watch"),
+        ("metfa-stream", "--bundle", NAMED, "--device", "phantom:B", "--rebuild"),
+        ("metfa-export", NAMED),
+        ("metfa-train", "--bundle", NAMED),
+    ],
+)
+def test_a_bundle_of_the_hub_is_not_written_to(hub: Hub, environment: dict[str, str], arguments: tuple[str]) -> None:
+    assert find(environment, NAMED, "allow").returncode == 0
+    ended = command(environment, *arguments)
+    assert ended.returncode == 2
+    assert f"received {NAMED}" in ended.stderr
+    assert "hf download OWNER/NAME --revision REVISION --local-dir DIR" in ended.stderr
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

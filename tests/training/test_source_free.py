@@ -304,6 +304,32 @@ def test_a_run_does_not_go_on_from_another_bundle(
     assert "that the run began with, weights of SHA-256" in result.output
 
 
+def test_a_run_from_a_bundle_of_the_hub_names_it_as_it_was_typed_and_goes_on(
+    origin: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place of the cache, which tells who trained, is in no file."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    named, cache = f"hf://clinic/planes@{commit}", tmp_path / "home of jane" / "hub"
+    shutil.copytree(origin, cache / "models--clinic--planes" / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    bundle = tmp_path / "bundle"
+    step = Trainer._train_step
+
+    def interrupt(self: Trainer) -> None:
+        step(self)
+        if self.step == 3:
+            self._save()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", interrupt)
+        assert run("--from", named, "--target", target, "--bundle", bundle).exit_code == 130
+    resumed = CliRunner().invoke(main, ["--resume", "--bundle", str(bundle), "--device", "cpu"])
+    assert resumed.exit_code == 0, resumed.output
+    assert json.loads((bundle / CONFIG).read_text())["origin"]["path"] == named
+    assert [path.name for path in bundle.iterdir() if b"jane" in path.read_bytes()] == []
+
+
 def test_a_bundle_without_frames_holds_no_image_and_no_name_of_one(tmp_path: Path) -> None:
     """File names here are of patients; only the domain itself is named, as the user named it."""
     for name, brightness in (("source", 230), ("target", 120)):

@@ -13,6 +13,8 @@ import click
 from click.core import ParameterSource
 
 from metfa.runtime.bundle.directory import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED
+from metfa.runtime.bundle.location import find_bundle
+from metfa.runtime.bundle_parameters import WrittenBundleType, downloads_allowed
 from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
 
@@ -37,7 +39,7 @@ _RESUMED_OTHERWISE = ("compiled", "threads")
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
 @run_options
-@in_section("Run", "--bundle", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, help="Directory to write.")
+@in_section("Run", "--bundle", type=WrittenBundleType(), default=DEFAULT_DIRECTORY, help="Directory to write.")
 @in_section(
     "Run",
     "--devices",
@@ -239,6 +241,9 @@ def _unfinished(ctx: click.Context, bundle: Path, options: dict[str, Any]) -> Tr
 
     _refuse_options(ctx)
     config = read_config(bundle / UNFINISHED)
+    for begun_with in (config.origin, config.initial_weights):
+        if begun_with is not None:
+            find_bundle(begun_with.path, allow_download=downloads_allowed(ctx))
     for name in _RESUMED_OTHERWISE:
         if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             config = replace(config, **{name: options[name]})
@@ -247,13 +252,14 @@ def _unfinished(ctx: click.Context, bundle: Path, options: dict[str, Any]) -> Tr
 
 def _refuse_options(ctx: click.Context) -> None:
     """Refuse options that a resumed run would not heed."""
-    heeded = {"bundle", "compare", "device", "devices", "resume", "tensorboard", *_RESUMED_OTHERWISE}
+    heeded = {"allow_download", "bundle", "compare", "device", "devices", "resume", "tensorboard", *_RESUMED_OTHERWISE}
     for parameter in ctx.command.params:
         name = parameter.name or ""
         if name not in heeded and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(
-                "expected only --bundle, --device, --devices, --threads, --compile, --compare and --tensorboard beside "
-                f"--resume, which goes on as the run was begun; received {parameter.opts[0]}; leave it out"
+                "expected only --bundle, --device, --devices, --threads, --compile, --compare, --tensorboard and "
+                "--allow-download beside --resume, which goes on as the run was begun; received "
+                f"{parameter.opts[0]}; leave it out"
             )
 
 
