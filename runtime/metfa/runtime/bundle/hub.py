@@ -122,22 +122,29 @@ def _find_cached(wanted: HubBundle, name: str) -> Path:
 
 def _download(wanted: HubBundle, name: str) -> Path:
     """Return where a file is in the cache, downloaded if it was not there."""
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     try:
         return Path(hf_hub_download(wanted.repository, name, revision=wanted.revision, library_name="metfa"))
-    except errors.RevisionNotFoundError:
-        received, remedy = "no such revision", "name a commit's hash or a tag that is there"
-    except errors.RepositoryNotFoundError:  # the Hub does not tell one that is private from one that is not there
-        received, remedy = "no repository that you may read", "correct its name, or log in with: hf auth login"
-    except errors.RemoteEntryNotFoundError:
-        received = "a repository without it"
-        remedy = "name a repository that holds a bundle" if name == MANIFEST else "tell its owner"
     except Exception as cause:  # whatever its HTTP client, the operating system or the Hub's state come up with
-        received, remedy = _first_line(cause), f"try again, or see what this says: {wanted.download_command}"
+        received, remedy = _explain(cause, wanted, name)
     raise BundleError(
         expected=f"{name} of {wanted.repository} at {wanted.revision} on the Hub", received=received, remedy=remedy
     )
+
+
+def _explain(cause: Exception, wanted: HubBundle, name: str) -> tuple[str, str]:
+    """Return what came in place of a file, and what to do."""
+    from huggingface_hub import errors
+
+    if isinstance(cause, errors.RevisionNotFoundError):
+        return "no such revision", "name a commit's hash or a tag that is there"
+    if isinstance(cause, errors.RepositoryNotFoundError):  # that is private, or is not there: the Hub does not tell
+        return "no repository that you may read", "correct its name, or log in with: hf auth login"
+    if isinstance(cause, errors.EntryNotFoundError) and not isinstance(cause, errors.LocalEntryNotFoundError):
+        remedy = "name a repository that holds a bundle" if name == MANIFEST else "tell its owner"
+        return "a repository without it", remedy
+    return _first_line(cause), f"try again, or see what this says: {wanted.download_command}"
 
 
 def _first_line(cause: Exception) -> str:
