@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..command import require_extra
 from ..errors import BundleError
 from .directory import MANIFEST, Bundle, read_manifest
-from .location import HUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_NAMED = re.compile(rf"{HUB}(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>\w[\w./-]*)", re.ASCII)
+_NAMED = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>\w[\w./-]*)", re.ASCII)
 
 
 class HubBundle(NamedTuple):
