@@ -15,6 +15,7 @@ from .command import Command
 from .parameters import (
     STREAM_BACKEND,
     AddressType,
+    BrokerType,
     CollectionLimitType,
     NumberRange,
     RoiType,
@@ -28,6 +29,7 @@ _source = partial(click.option, cls=SectionedOption, section="Source")
 _model = partial(click.option, cls=SectionedOption, section="Model")
 _decision = partial(click.option, cls=SectionedOption, section="Decision")
 _output = partial(click.option, cls=SectionedOption, section="Output")
+_connection = partial(click.option, cls=SectionedOption, section="Connection")
 _run = partial(click.option, cls=SectionedOption, section="Run")
 
 
@@ -151,6 +153,12 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     help="Give the stream to a sink of an installed package, too; may be given more than once.",
 )
 @_output("--overwrite", is_flag=True, help="Replace the files of --output, --events and --labels.")
+@_connection(
+    "--mqtt",
+    type=BrokerType(),
+    help="Publish decisions and events on an MQTT broker, below PREFIX (metfa). The password of USER is that of "
+    "METFA_MQTT_PASSWORD.",
+)
 @_run("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @_run("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 @_run("--verbose", is_flag=True, help="Say why no faster backend runs the model.")
