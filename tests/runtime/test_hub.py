@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,15 @@ def test_a_file_that_is_not_the_manifests_is_refused(hub: Hub, environment: dict
         assert f"download it again; if it stays so, tell the owner of {REPOSITORY}" in line
 
 
+def test_a_cache_that_is_damaged_is_mended_as_the_message_says(hub: Hub, environment: dict[str, str]) -> None:
+    directory = Path(find(environment, NAMED, "allow").stdout.strip())
+    (directory / ONNX).resolve().write_bytes(b"damaged")
+    line = refusal(find(environment))
+    named = line.partition("; delete ")[2].partition(" and download it again")[0]
+    shutil.rmtree(named)
+    assert find(environment, NAMED, "allow").returncode == 0
+
+
 def test_a_manifest_cannot_lead_out_of_the_bundle(hub: Hub, environment: dict[str, str]) -> None:
     manifest = json.loads(hub.files[MANIFEST])
     manifest["files"]["../../README.md"] = "0" * 64
@@ -191,11 +201,6 @@ def test_offline_is_offline_whatever_else_is_allowed(hub: Hub, environment: dict
 def test_a_name_without_a_revision_or_of_another_form_is_refused(named: str) -> None:
     with pytest.raises(BundleError, match="expected a bundle of the Hub as hf://OWNER/NAME@REVISION, received hf://"):
         HubBundle.parse(named)
-
-
-@pytest.mark.parametrize(("revision", "fixed"), [(COMMIT, True), (TAG, False), ("main", False), (COMMIT[:8], False)])
-def test_a_commit_alone_is_fixed(revision: str, fixed: bool) -> None:
-    assert HubBundle.parse(f"hf://{REPOSITORY}@{revision}").is_fixed == fixed
 
 
 def command(environment: dict[str, str], name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

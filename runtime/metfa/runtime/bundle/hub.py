@@ -18,7 +18,6 @@ from .directory import MANIFEST, Bundle, read_manifest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAMED = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>\w[\w./-]*)", re.ASCII)
 
 
@@ -49,11 +48,6 @@ class HubBundle(NamedTuple):
                 remedy="name a commit's hash or a tag, which the Hub lists under Files and versions",
             )
         return cls(**parts.groupdict())
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the revision is a commit; a tag can be moved, and a branch moves."""
-        return _COMMIT.fullmatch(self.revision) is not None
 
     @property
     def download_command(self) -> str:
@@ -94,14 +88,15 @@ def find_on_hub(named: str, *, allow_download: bool) -> Path:
 
 @contextmanager
 def _blaming(commit: HubBundle, directory: Path) -> Iterator[None]:
-    """Say what to do about a bundle that is damaged: nobody here has made it."""
+    """Say what to do about a bundle that is damaged, in the cache or before: nobody here has made it."""
+    held = directory.parents[1]  # of the repository, with the files that the directory links to
     try:
         yield
     except BundleError as damage:
         raise BundleError(
             expected=damage.expected,
             received=damage.received,
-            remedy=f"delete {directory} and download it again; if it stays so, tell the owner of {commit.repository}",
+            remedy=f"delete {held} and download it again; if it stays so, tell the owner of {commit.repository}",
         ) from None
 
 
