@@ -104,7 +104,9 @@ class LogarithmicAxis:
         begin, end = math.floor(math.log10(least)), math.ceil(math.log10(max(-low, high, least)))
         every = max(1, -(-(end - begin) // self._MAX_TICKS))
         factors = (1, 2, 5) if end - begin <= 2 and not self._linear else (1,)
-        sizes = [factor * 10.0**exponent for exponent in range(begin, end + every, every) for factor in factors]
+        first_exponent = begin if self._linear else begin - 1  # one more at each end, as logarithms are rounded
+        exponents = range(first_exponent, end + every + 1, every)
+        sizes = [factor * 10.0**exponent for exponent in exponents for factor in factors]
         if self._linear:
             sizes = [*(-size for size in reversed(sizes)), 0.0, *sizes]
         first = max(index for index, size in enumerate(sizes) if size <= low)
