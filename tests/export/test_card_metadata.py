@@ -9,10 +9,12 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.training.conftest import make_config
 
 from metfa.export.card import write_card
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, CONTRACT, Bundle, updating
+from metfa.training.config import CONFIG, Origin
 from metfa.training.outcome import EVALUATION
 
 from .test_card import EVALUATED
@@ -73,6 +75,15 @@ def test_the_hub_reads_the_scores_of_the_exported_network(trained: Path) -> None
 def test_a_model_without_recorded_scores_claims_none(trained: Path) -> None:
     write_card(Bundle.open(trained))
     assert read(trained).eval_results is None
+
+
+@pytest.mark.parametrize("path", ["hf://clinic/planes@v1", "runs/A"])
+def test_a_model_that_began_with_one_of_the_hub_names_that(trained: Path, path: str) -> None:
+    config = dataclasses.replace(make_config(), origin=Origin(path, ()))
+    with updating(trained, keep=lambda _: True) as stage:
+        (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
+    write_card(Bundle.open(trained))
+    assert read(trained).base_model == ("clinic/planes" if path.startswith("hf://") else None)
 
 
 def test_an_exported_graph_is_a_tag(exported: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from metfa.runtime.bundle import records
+from metfa.runtime.bundle.hub import HubBundle
+from metfa.runtime.bundle.location import is_on_hub
 from metfa.runtime.errors import BundleError
 from metfa.runtime.files import utf8
+from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.outcome import EVALUATION, Evaluation
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from metfa.training.evaluation.scores import Scores
 
     Value = str | float | Sequence["Value"] | dict[str, "Value"]
+
+Record = TypeVar("Record")
 
 _TASK = "image-classification"
 _METRICS = ("accuracy", "f1", "precision", "recall")
@@ -34,6 +39,8 @@ def front_matter(bundle: Bundle) -> str:
         "tags": [*_TAGS, *(["onnx"] if bundle.matching("*.onnx") else [])],
         "metrics": list(_METRICS),
     }
+    if (config := _read(bundle, CONFIG, TrainingConfig)) and (base := _base_model(config)):
+        metadata["base_model"] = base
     if results := list(_results(bundle)):
         provenance = bundle.contract.provenance
         metadata["model-index"] = [{"name": f"metfa {provenance.method}", "results": results}]
@@ -42,10 +49,7 @@ def front_matter(bundle: Bundle) -> str:
 
 def _results(bundle: Bundle) -> Iterator[Value]:
     """Yield the scores of the exported network on each domain that has labels."""
-    evaluation = None
-    with suppress(BundleError):  # the card says in words that there is none, or one of another version
-        content = bundle.read(EVALUATION)
-        evaluation = records.from_json(Evaluation, content, origin=EVALUATION, remedy="", error=BundleError)
+    evaluation = _read(bundle, EVALUATION, Evaluation)
     if evaluation is None:
         return
     provenance = bundle.contract.provenance
@@ -57,6 +61,19 @@ def _results(bundle: Bundle) -> Iterator[Value]:
                 "dataset": {"type": "custom", "name": f"held-out frames of {name}", "split": "test"},
                 "metrics": list(_scores(scores)),
             }
+
+
+def _read(bundle: Bundle, name: str, kind: type[Record]) -> Record | None:
+    """Return a record, or None: the card says in words that there is none, or one of another version."""
+    with suppress(BundleError):
+        return records.from_json(kind, bundle.read(name), origin=name, remedy="", error=BundleError)
+    return None
+
+
+def _base_model(config: TrainingConfig) -> str | None:
+    """Return the repository of the Hub that the run began with."""
+    begun_with = [each.path for each in (config.origin, config.initial_weights) if each is not None]
+    return next((HubBundle.parse(path).repository for path in begun_with if is_on_hub(path)), None)
 
 
 def _scores(scores: Scores) -> Iterator[Value]:
