@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _PORTS = {"dashboard": 8080, "labelling": 8081}
 """Of this machine: where the documentation has the dashboard, and where metfa-label is by default."""
 
+_CAMERA_LISTS = {"darwin": "avfoundation", "win32": "dshow"}
+"""What FFmpeg calls the cameras of a system that has no device files."""
+
 
 def rows() -> Iterator[Row]:
     """Yield what was found around metfa."""
@@ -32,17 +36,27 @@ def rows() -> Iterator[Row]:
 
 
 def cameras(devices: Path = Path("/dev"), described: Path = Path("/sys/class/video4linux")) -> Iterator[Row]:
-    """Yield each camera: its device, its name and whether this user may open it. None is opened.
+    """Yield each camera: its device, its name and, on Linux, whether this user may open it. None is opened.
 
     Args:
-        devices: where their device files are.
+        devices: where their device files are, on Linux.
         described: where Linux describes them.
     """
+    if sys.platform in _CAMERA_LISTS:
+        yield "cameras", result_of(partial(_listed, _CAMERA_LISTS[sys.platform]))
+        return
     found = sorted(devices.glob("video[0-9]*"), key=lambda path: (len(path.name), path.name))
     if not found:
         yield "cameras", f"none: there is no {devices / 'video0'}"
     for path in found:
         yield f"/dev/{path.name}", result_of(partial(_camera, path, described / path.name / "name"))
+
+
+def _listed(listing: str) -> str:
+    """Return the names of cameras, in the order in which FFmpeg lists them."""
+    from ..sources.pyav import camera_names
+
+    return ", ".join(camera_names(listing)) or "none"
 
 
 def _camera(device: Path, name: Path) -> str:
@@ -53,6 +67,8 @@ def _camera(device: Path, name: Path) -> str:
 
 
 def _display() -> str:
+    if sys.platform != "linux":
+        return "that of the desktop"
     there = [name for name in ("DISPLAY", "WAYLAND_DISPLAY") if os.environ.get(name)]
     return f"{' and '.join(there)} set" if there else "none: neither DISPLAY nor WAYLAND_DISPLAY is set"
 

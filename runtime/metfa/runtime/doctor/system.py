@@ -38,6 +38,10 @@ def _python() -> str:
 
 
 def _system() -> str:
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}, {platform.machine()}"
+    if sys.platform == "win32":
+        return f"Windows {platform.version()}, {platform.machine()}"
     try:
         release = platform.freedesktop_os_release()
         distribution = f"{release['ID']} {release.get('VERSION_ID', '(no version)')}"
@@ -53,7 +57,9 @@ def _processor() -> str:
 
 
 def memory(described: Path = Path("/proc/meminfo")) -> str:
-    """Return how much memory there is, and how much of it is free, in GiB."""
+    """Return how much memory there is, and how much of it is free, in GiB; only Linux has it in a file."""
+    if not described.exists():
+        return "not known"
     fields = dict(re.findall(r"^(\w+): +(\d+) kB$", described.read_text(), re.MULTILINE))
     total, available = (int(fields[name]) * 1024 / _GIB for name in ("MemTotal", "MemAvailable"))
     return f"{total:.1f} GiB, {available:.1f} GiB available"
