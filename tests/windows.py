@@ -17,6 +17,7 @@ import select
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ _MISSING = {
     signal: "SIGHUP SIGUSR1 SIGUSR2",
 }
 _MISSING_MODULES = ("fcntl", "pwd", "resource", "termios")
+_LIBRARIES = (
+    "click cv2 filelock h11 lightning_fabric numpy onnx onnxruntime onnxscript openvino PIL.Image scipy sklearn torch"
+)
 _TEMPORARY = 1 << 40  # no flag of this system's
 
 _open, _close, _fsync, _select = os.open, os.close, os.fsync, select.select
@@ -90,8 +94,9 @@ def pretend() -> None:
 
 def main() -> None:
     """Run the commands; end with the exit code of the first that fails."""
-    for library in "click cv2 lightning_fabric numpy onnx onnxruntime onnxscript PIL.Image scipy.stats sklearn torch".split():
-        importlib.import_module(library)
+    for library in _LIBRARIES.split():
+        with suppress(ImportError):
+            importlib.import_module(library)
     importlib.import_module("multiprocessing.popen_spawn_posix")
     pretend()
     for module, name, *arguments in map(json.loads, sys.argv[1:]):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import onnxruntime
 import pytest
+from av import DeviceInfo
 from click.testing import CliRunner, Result
 
 from metfa.runtime.backends.choice import load_backend
@@ -213,6 +214,7 @@ def test_nothing_tells_whose_machine_it_is(tmp_path: Path) -> None:
         ("/dev/video0 and ~/.cache/metfa", "/dev/video0 and ~/.cache/metfa"),
         ("triton:HOST:PORT/MODEL", "triton:HOST:PORT/MODEL"),
         ("no space on /jane", "no space on ~"),
+        (r"no C:\Users\jane\scans\1.png", "no …/1.png"),
     ],
 )
 def test_long_paths_are_shortened(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +235,36 @@ def test_cameras_have_names_and_permissions(tmp_path: Path, monkeypatch: pytest.
         ("/dev/video2", "USB Capture HDMI, may be opened"),
         ("/dev/video10", "of unknown name, may not be opened; sudo usermod -aG video $USER, and log in again"),
     ]
+
+
+@pytest.mark.parametrize(("platform", "listing"), [("darwin", "avfoundation"), ("win32", "dshow")])
+def test_cameras_of_other_systems_are_listed_by_ffmpeg(
+    platform: str, listing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = {
+        listing: [
+            DeviceInfo("0", "FaceTime HD Camera", False, ["video"]),
+            DeviceInfo("1", "Microphone", False, ["audio"]),
+            DeviceInfo("2", "USB Capture HDMI", False, ["audio", "video"]),
+        ]
+    }
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("av.enumerate_input_devices", listed.__getitem__)
+    assert list(surroundings.cameras()) == [("cameras", "FaceTime HD Camera, USB Capture HDMI")]
+    listed[listing].clear()
+    assert list(surroundings.cameras()) == [("cameras", "none")]
+
+
+@pytest.mark.parametrize(("platform", "called"), [("darwin", "macOS "), ("win32", "Windows ")])
+def test_what_other_systems_do_not_tell_is_left_out(
+    platform: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    shown = dict(system.rows())
+    assert shown["system"].startswith(called)
+    assert not [row for row in shown.values() if row.startswith("fails")]
+    assert system.memory(tmp_path / "no such file") == "not known"
 
 
 def test_a_port_is_free_or_taken() -> None:

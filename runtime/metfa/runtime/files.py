@@ -18,9 +18,6 @@ from .errors import OutputError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-if sys.platform == "darwin":
-    import fcntl
-
 WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 """Opens a pipe that nobody writes to, as if it were a file. Windows keeps pipes apart from files."""
 
@@ -88,6 +85,8 @@ def sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
         if sys.platform == "darwin":
+            import fcntl
+
             with suppress(OSError):  # a network file system
                 fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync alone leaves it in the disk's own memory
     except OSError as error:
