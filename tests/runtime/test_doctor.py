@@ -237,6 +237,15 @@ def test_cameras_have_names_and_permissions(tmp_path: Path, monkeypatch: pytest.
     ]
 
 
+def test_a_container_has_to_be_given_its_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    ((_, none),) = surroundings.cameras(tmp_path, tmp_path, inside=True)
+    assert none.endswith("/video0; a container has to be given it: docker run --device /dev/video0")
+    (tmp_path / "video0").touch()
+    ((_, refused),) = surroundings.cameras(tmp_path, tmp_path, inside=True)
+    assert refused.endswith("may not be opened; docker run --group-add $(getent group video | cut -d: -f3)")
+
+
 @pytest.mark.parametrize(("platform", "listing"), [("darwin", "avfoundation"), ("win32", "dshow")])
 def test_cameras_of_other_systems_are_listed_by_ffmpeg(
     platform: str, listing: str, monkeypatch: pytest.MonkeyPatch
@@ -280,13 +289,13 @@ def test_a_port_is_free_or_taken() -> None:
         ("run/.containerenv", "", "Podman"),
         (".dockerenv", "", "Docker"),
         ("proc/1/cgroup", "11:cpu:/kubepods/besteffort/pod1\n", "kubepods"),
-        ("proc/1/cgroup", "0::/init.scope\n", "none seen"),
+        ("proc/1/cgroup", "0::/init.scope\n", None),
     ],
 )
-def test_containers(file: str, text: str, kind: str, tmp_path: Path) -> None:
+def test_containers(file: str, text: str, kind: str | None, tmp_path: Path) -> None:
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(text)
-    assert system.container(tmp_path) == kind
+    assert system.container_kind(tmp_path) == kind
 
 
 def test_memory_and_jetson_as_linux_writes_them(tmp_path: Path) -> None:

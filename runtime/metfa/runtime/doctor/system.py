@@ -28,7 +28,7 @@ def rows() -> Iterator[Row]:
     yield "processor", result_of(_processor)
     yield "cores", result_of(lambda: f"{available_cores()} of {os.cpu_count()} may be used")
     yield "memory", result_of(memory)
-    yield "container", result_of(container)
+    yield "container", result_of(lambda: container_kind() or "none seen")
     yield from _jetson()
 
 
@@ -65,15 +65,15 @@ def memory(described: Path = Path("/proc/meminfo")) -> str:
     return f"{total:.1f} GiB, {available:.1f} GiB available"
 
 
-def container(root: Path = Path("/")) -> str:
-    """Return which kind of container this process is in."""
+def container_kind(root: Path = Path("/")) -> str | None:
+    """Return which kind of container this process is in; None where none is seen."""
     if (root / "run/.containerenv").exists():
         return "Podman"
     if (root / ".dockerenv").exists():
         return "Docker"
     groups = root / "proc/1/cgroup"
     kind = re.search("docker|kubepods|containerd|lxc|libpod", groups.read_text() if groups.exists() else "")
-    return kind[0] if kind else "none seen"
+    return kind[0] if kind else None
 
 
 def _jetson() -> Iterator[Row]:
