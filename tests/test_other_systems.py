@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from metfa.runtime.bundle.directory import Bundle
 from metfa.runtime.files import replace, write_text
 
+ROOT = Path(__file__).parents[1]
 WINDOWS = str(Path(__file__).with_name("windows.py"))
 SMALL = "--input-size 28x28 --preset small --steps 2 --candidates 1 --images-per-class 2 --threads 1 --device cpu"
 
@@ -118,3 +120,19 @@ def test_macos_is_told_to_write_to_the_disk_itself(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("sys.platform", "darwin")
     write_text(tmp_path / "file", "text\n")
     assert asked == [51, 51]  # the file, and its folder
+
+
+def test_every_text_has_the_same_bytes_on_every_system() -> None:
+    """By default Windows would end lines in two characters."""
+    rooms = [path for room in ("runtime", "training", "export") for path in (ROOT / room).rglob("*.py")]
+    calls = [
+        (path.name, node.lineno)
+        for path in rooms
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "write_text"
+        and "newline" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert len(rooms) > 100
+    assert calls == []

@@ -22,7 +22,7 @@ def pins(name: str) -> dict[str, str]:
     """Return the versions that are pinned, as Linux on x86-64 installs them."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     entries = re.split(r"\n(?=\S)", re.sub(r"^ *#.*\n", "", text, flags=re.MULTILINE).strip())
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries:
         requirement = Requirement(entry.partition(" \\\n")[0])
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), requirement

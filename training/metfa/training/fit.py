@@ -224,7 +224,7 @@ class Trainer:
         if not self._fabric.is_global_zero:
             return last
         path = self._directory / METRICS
-        with writing_to(path), path.open("a", encoding="utf-8") as file:
+        with writing_to(path), path.open("a", encoding="utf-8", newline="\n") as file:
             file.writelines(lines)
         return last
 

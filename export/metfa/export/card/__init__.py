@@ -29,5 +29,5 @@ def write_card(bundle: Bundle) -> None:
         blocks += [f"## {name}", *describe(bundle)]
     text = "\n\n".join(blocks) + "\n"
     with updating(bundle.directory, keep=lambda _: True) as stage:
-        (stage / CARD).write_text(text, encoding="utf-8")
-        (stage / CARD_PAGE).write_text(to_page(heading, text), encoding="utf-8")
+        (stage / CARD).write_text(text, encoding="utf-8", newline="\n")
+        (stage / CARD_PAGE).write_text(to_page(heading, text), encoding="utf-8", newline="\n")
