@@ -78,11 +78,10 @@ class _Camera(OpenCVConnection):
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         super().__init__(capture, f"camera {place}")
         code = int(capture.get(cv2.CAP_PROP_FOURCC))
-        told = code > 0  # AVFoundation does not tell
-        given = code.to_bytes(4, "little").decode("ascii", "replace") if told else pixels
-        self.description += f", {given}" if told else ""
-        got = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT), given
-        if got != (width, height, pixels) or abs(self.rate - rate) > _SAME_RATE:
+        given = code.to_bytes(4, "little").decode("ascii", "replace") if code > 0 else ""  # AVFoundation does not tell
+        self.description += f", {given}" if given else ""
+        got = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if got != (width, height) or given not in {pixels, ""} or abs(self.rate - rate) > _SAME_RATE:
             asked = f"{width}x{height} pixels, {rate:.4g} frames/s, {pixels}"
             notify(f"warning: the camera does not give the {asked} that it was asked for")
         # V4L2 alone is known to hand out what the camera delivers.
