@@ -10,10 +10,12 @@ import click
 
 from . import command
 from .bundle.directory import DEFAULT_DIRECTORY
+from .bundle_parameters import BundleType, allow_download, require_directory
 from .command import Command
 from .parameters import (
     STREAM_BACKEND,
     AddressType,
+    BrokerType,
     CollectionLimitType,
     NumberRange,
     RoiType,
@@ -27,6 +29,7 @@ _source = partial(click.option, cls=SectionedOption, section="Source")
 _model = partial(click.option, cls=SectionedOption, section="Model")
 _decision = partial(click.option, cls=SectionedOption, section="Decision")
 _output = partial(click.option, cls=SectionedOption, section="Output")
+_connection = partial(click.option, cls=SectionedOption, section="Connection")
 _run = partial(click.option, cls=SectionedOption, section="Run")
 
 
@@ -55,11 +58,12 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
 @_source("--realtime", is_flag=True, help="Play a recording at its own pace, not as fast as it can be classified.")
 @_model(
     "--bundle",
-    type=click.Path(path_type=Path),
+    type=BundleType(),
     default=DEFAULT_DIRECTORY,
     show_default=True,
     help="What metfa-train and metfa-export made.",
 )
+@allow_download(_model)
 @_model(
     "--roi",
     "region",
@@ -149,10 +153,17 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     help="Give the stream to a sink of an installed package, too; may be given more than once.",
 )
 @_output("--overwrite", is_flag=True, help="Replace the files of --output, --events and --labels.")
+@_connection(
+    "--mqtt",
+    type=BrokerType(),
+    help="Publish decisions and events on an MQTT broker, below PREFIX (metfa). The password of USER is that of "
+    "METFA_MQTT_PASSWORD.",
+)
 @_run("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @_run("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 @_run("--verbose", is_flag=True, help="Say why no faster backend runs the model.")
-def main(**options: Any) -> None:
+@click.pass_context
+def main(ctx: click.Context, /, **options: Any) -> None:
     """Classify live frames: which plane does the scanner show?
 
     Several devices are streamed side by side through one model: each has files of its own, which end with its name.
@@ -162,6 +173,7 @@ def main(**options: Any) -> None:
     """
     if not options["device"] and options["devices"] is None:
         raise click.UsageError("expected --device or --devices, received neither; give for example --device 0")
+    require_directory(ctx, watch=options["watch"], rebuild=options["rebuild"])
     with command.reload_requests() as reload:
         # What takes long to import (NumPy, OpenCV) is imported here, so that --help answers at once.
         from .streaming.options import StreamOptions

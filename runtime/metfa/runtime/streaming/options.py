@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..backends.choice import Precision
     from ..bundle.contract import Roi
     from ..sinks import CollectionLimit
+    from ..sinks.mqtt import Broker
     from ..web import Address
 
 
@@ -40,6 +41,7 @@ class StreamOptions(NamedTuple):
     collect_limit: CollectionLimit
     window: bool | None
     serve: Address | None
+    mqtt: Broker | None
     added: tuple[tuple[str, str], ...]
     realtime: bool
     overwrite: bool
