@@ -32,13 +32,13 @@ PATIENCE = 120
 _CHUNK = 16  # items that a process is given at a time, at most
 _TICK = 1.0  # seconds; silence is counted in these, so that a suspended computer is not taken for a hung process
 
-# Forking this process would copy PyTorch's threads in any state; a server that is forked instead has none. Windows
-# cannot fork.
-if sys.platform == "win32":
-    _CONTEXT = multiprocessing.get_context("spawn")
-else:
+# Forking this process would copy PyTorch's threads in any state; on Linux, a server that is forked instead has none.
+# Windows cannot fork, and on macOS a fork of a process that has loaded frameworks may crash.
+if sys.platform == "linux":
     _CONTEXT = multiprocessing.get_context("forkserver")
     _CONTEXT.set_forkserver_preload([__name__, "metfa.training.data.decoding", "metfa.training.data.readers"])
+else:
+    _CONTEXT = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
