@@ -81,7 +81,7 @@ def sync(path: Path) -> None:
     """Wait until a power cut could not take back what a file holds, or which names a directory holds."""
     if sys.platform == "win32" and path.is_dir():
         return  # there no program has to, nor can it
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
         if sys.platform == "darwin":
