@@ -21,7 +21,7 @@ def append_metrics(directory: Path, metrics: Iterable[dict[str, float]]) -> None
         OutputError: the file cannot be written.
     """
     path = directory / METRICS
-    with writing_to(path), path.open("a", encoding="utf-8") as file:
+    with writing_to(path), path.open("a", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(each) + "\n" for each in metrics)
 
 

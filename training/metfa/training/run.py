@@ -157,13 +157,13 @@ def _choose_and_write(
     exported, source = model.networks(model.selected, fabric)
     contract = _contract(config, model, source, pair)
     with bundles.updating(directory, keep=lambda _: False) as stage:
-        (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
-        (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
-        (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
+        (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8", newline="\n")
+        (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8", newline="\n")
+        (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8", newline="\n")
         statistics = scanner_statistics(pair, adapted=_uses_target(config))
         embeddings = _class_embeddings(model, source, pair)
-        (stage / bundles.SCANNERS).write_text(records.to_json(statistics, indent=None), encoding="utf-8")
-        (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
+        (stage / bundles.SCANNERS).write_text(records.to_json(statistics, indent=None), encoding="utf-8", newline="\n")
+        (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8", newline="\n")
         save_split(
             None if isinstance(pair.source, DrawnSource) else pair.source,
             pair.target,

@@ -32,5 +32,5 @@ def write_card(bundle: Bundle) -> None:
     text = "\n\n".join(blocks) + "\n"
     pictures = {CURVES: bundle.read(CURVES)} if CURVES in bundle.files else {}
     with updating(bundle.directory, keep=lambda _: True) as stage:
-        (stage / CARD).write_text(f"{front_matter(bundle)}\n\n{text}", encoding="utf-8")
-        (stage / CARD_PAGE).write_text(to_page(heading, text, pictures), encoding="utf-8")
+        (stage / CARD).write_text(f"{front_matter(bundle)}\n\n{text}", encoding="utf-8", newline="\n")
+        (stage / CARD_PAGE).write_text(to_page(heading, text, pictures), encoding="utf-8", newline="\n")
