@@ -15,6 +15,7 @@ from .parameters import (
     STREAM_BACKEND,
     AddressType,
     CollectionLimitType,
+    DicomOutputType,
     NumberRange,
     RoiType,
     SectionedOption,
@@ -27,6 +28,7 @@ _source = partial(click.option, cls=SectionedOption, section="Source")
 _model = partial(click.option, cls=SectionedOption, section="Model")
 _decision = partial(click.option, cls=SectionedOption, section="Decision")
 _output = partial(click.option, cls=SectionedOption, section="Output")
+_connection = partial(click.option, cls=SectionedOption, section="Connection")
 _run = partial(click.option, cls=SectionedOption, section="Run")
 
 
@@ -149,6 +151,17 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     help="Give the stream to a sink of an installed package, too; may be given more than once.",
 )
 @_output("--overwrite", is_flag=True, help="Replace the files of --output, --events and --labels.")
+@_connection(
+    "--dicom",
+    type=DicomOutputType(),
+    help="Give each plane to a directory or a DICOM archive (PACS): its best frame as an image, and a report.",
+)
+@_connection(
+    "--dicom-study",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Any DICOM file of the patient and study that the stream is of, where its source does not say so.",
+)
 @_run("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @_run("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 @_run("--verbose", is_flag=True, help="Say why no faster backend runs the model.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -16,6 +17,7 @@ from .plugins import names_in
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .application_entity import StorePeer
     from .bundle.contract import Roi
     from .plugins import Group
     from .sinks import CollectionLimit
@@ -221,6 +223,30 @@ class SinkType(NamedType):
             return value
         name, _, told = value.partition("=")
         return name, told
+
+
+class DicomOutputType(NamedType):
+    """``DIR`` or ``store://AE@HOST:PORT`` → a path, or :class:`~metfa.runtime.application_entity.StorePeer`."""
+
+    name = "DIR|store://AE@HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | StorePeer:
+        """Parse ``value``."""
+        from .application_entity import StorePeer
+
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        if "://" not in value:
+            return Path(value)
+        try:
+            return StorePeer.parse(value)
+        except ValueError:
+            self.fail(
+                f"expected a directory or store://AE@HOST:PORT, received {value!r}; "
+                "give for example store://ORTHANC@127.0.0.1:4242",
+                param,
+                ctx,
+            )
 
 
 class AddressType(NamedType):

@@ -9,6 +9,7 @@ from .outputs import OutputFiles
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..application_entity import StorePeer
     from ..backends.choice import Precision
     from ..bundle.contract import Roi
     from ..sinks import CollectionLimit
@@ -40,6 +41,8 @@ class StreamOptions(NamedTuple):
     collect_limit: CollectionLimit
     window: bool | None
     serve: Address | None
+    dicom: Path | StorePeer | None
+    dicom_study: Path | None
     added: tuple[tuple[str, str], ...]
     realtime: bool
     overwrite: bool

@@ -14,6 +14,7 @@ from ..errors import BundleError, OutputError
 from ..plugins import call, load, names_in
 from ..sinks import CollectionSink, ScannerSink, StatusLineSink, WindowSink
 from ..text import printable
+from .connections import open_connections
 from .summary import StreamStatistics
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class SourceSession:
         if dashboard is not None:
             yield dashboard
         yield from options.files.of(self.device).open(self.source, labels)
+        yield from open_connections(options, self.device, self.source, labels, self.say)
         for added, value in options.added:
             yield _open_added(added, value, self.source, labels)
         if sys.stderr.isatty():

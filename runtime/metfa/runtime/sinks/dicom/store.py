@@ -1,0 +1,101 @@
+"""C-STORE: gives DICOM files to a peer, through pynetdicom."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import EnhancedSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pynetdicom import AE, evt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pynetdicom.association import Association
+
+    from ...application_entity import ApplicationEntity
+
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0  # to a request, of any kind; and without a byte while one is sent
+# Classes of status: DICOM PS3.4 B.2.3. 0x0124 is "not authorised", which whoever looks after the peer can change.
+_SUCCESS, _WARNING, _OUT_OF_RESOURCES, _NOT_AUTHORISED = 0x0000, 0xB000, 0xA700, 0x0124
+
+
+class AwayError(Exception):
+    """A peer does not take anything at present; the message says why, in words that fit in brackets."""
+
+
+class RefusedError(Exception):
+    """A peer does not want an object; the message says why, in words that fit behind a colon."""
+
+
+@contextmanager
+def connected(peer: ApplicationEntity, calling: str) -> Iterator[Callable[[Path], None]]:
+    """Yield what gives a file to a peer; after that call, the peer has it, or it raises why not.
+
+    Args:
+        peer: whom to call.
+        calling: the title of the one who calls.
+
+    Raises:
+        AwayError: nobody is there, it does not answer, it does not talk to this one, or it has no room now.
+        RefusedError: of a file: the peer does not want it, or it is damaged.
+    """
+    entity = AE(calling)
+    for storage in (SecondaryCaptureImageStorage, EnhancedSRStorage):
+        entity.add_requested_context(storage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    entity.connection_timeout = _CONNECT_SECONDS
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _ANSWER_SECONDS
+    reached: list[bool] = []
+
+    def limit_waiting(event: Any) -> None:
+        """Let no peer that stops reading hold the connection for ever."""
+        reached.append(True)
+        event.assoc.dul.socket.socket.settimeout(_ANSWER_SECONDS)
+
+    try:
+        association = entity.associate(
+            peer.host, peer.port, ae_title=peer.title, evt_handlers=[(evt.EVT_CONN_OPEN, limit_waiting)]
+        )
+    except OSError as error:  # the name of a host that nobody knows
+        raise AwayError(error.strerror or str(error)) from None
+    try:
+        if not association.is_established:
+            raise AwayError(_why_not(association, reached=bool(reached)))
+        yield partial(_store, association)
+    finally:
+        if association.is_established:
+            association.release()
+        elif association.is_alive():
+            association.abort()
+
+
+def _store(association: Association, path: Path) -> None:
+    try:
+        status = association.send_c_store(path)
+    except RuntimeError:
+        raise AwayError("it ended the association") from None
+    except ValueError:
+        raise RefusedError("it takes no objects of this kind") from None
+    except (InvalidDicomError, AttributeError, EOFError):
+        raise RefusedError("the file is damaged") from None
+    if "Status" not in status:
+        raise AwayError(f"it ended the association, or did not answer within {_ANSWER_SECONDS:g} s")
+    code = int(status.Status)
+    if code == _SUCCESS or code & 0xF000 == _WARNING:
+        return
+    if code & 0xFF00 == _OUT_OF_RESOURCES or code == _NOT_AUTHORISED:
+        raise AwayError(f"it takes nothing now, status 0x{code:04X}")
+    raise RefusedError(f"its status is 0x{code:04X}")
+
+
+def _why_not(association: Association, *, reached: bool) -> str:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        return f"it rejects the association: {answer.reason_str}"
+    if not reached:
+        return "nothing answers there"
+    return "it ends the association, or takes nothing that metfa sends"

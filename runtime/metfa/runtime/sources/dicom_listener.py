@@ -1,0 +1,272 @@
+"""What a scanner sends with its "Send" button: a C-STORE SCP, through pynetdicom."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydicom.filebase import DicomIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import (
+    UID,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+)
+from pynetdicom import AE, evt
+
+from ..application_entity import ApplicationEntity, is_title
+from ..errors import SourceError
+from ..files import cache_directory
+from ..handoff import Handoff, Limit
+from ..lock import own_directory, remove_abandoned
+from .base import Notify, Source
+from .dicom import DicomCine
+from .dicom_pixels import decodable_syntaxes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ..frame import Frame
+
+_VERIFICATION = UID("1.2.840.10008.1.1")  # C-ECHO
+_KINDS = (
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    UID("1.2.840.10008.5.1.4.1.1.6"),  # both as they were before 1993, which old scanners still send
+    UID("1.2.840.10008.5.1.4.1.1.3"),
+    SecondaryCaptureImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+)
+_MAX_INCOMING_BYTES = 1 << 29  # of objects that are being received, together: they are in memory
+_MAX_WAITING_BYTES = 4 << 30  # of objects that wait on disk for the model
+_MAX_WAITING = 1000  # of them
+_MAX_ASSOCIATIONS = 4
+_MAX_TOLD = 20  # strangers that are named
+_QUIET_SECONDS = 30.0  # of a scanner, after which its association is aborted
+_SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
+_DEFAULT_RATE = 30.0
+_FOLDER, _PREFIX = "dicom-received", "listener-"
+
+
+class DicomListener(Source):
+    """The frames of each image and cine that is sent to it, one object after another, until it is closed.
+
+    Each object is a session of its own, and the last frame of each says so. No frame is left out: objects wait on disk.
+
+    Args:
+        spec: ``AE@HOST:PORT?from=AE,AE``: its own title and address, and the titles of those who may send; ``*`` for
+            everybody on this machine.
+        notify: told in a line who is refused, and what is left out.
+
+    Raises:
+        SourceError: ``spec`` says something else, or nobody can listen there.
+    """
+
+    live = False  # what was received waits
+
+    def __init__(self, spec: str, notify: Notify) -> None:
+        own, allowed = _parse(spec)
+        self.rate = _DEFAULT_RATE
+        self._notify = notify
+        self._strangers: set[str] = set()
+        self._received = 0
+        self._incoming: dict[int, int] = {}  # bytes of the object that each association receives
+        self._waiting_bytes = 0
+        self._counting = threading.Lock()
+        self._waiting: Handoff[_Object] = Handoff()
+        self._stack = ExitStack()
+        with self._stack:
+            parent = cache_directory() / _FOLDER
+            remove_abandoned(parent, _PREFIX)
+            self._directory = self._stack.enter_context(own_directory(parent, _PREFIX))
+            server = _start(_entity(own, allowed), own, self._handlers(own, allowed))
+            self._stack.callback(server.shutdown)
+            self._stack = self._stack.pop_all()
+        senders = "everybody" if allowed is None else ", ".join(allowed) or "nobody; ?from=AE lets a scanner send"
+        self.description = f"DICOM listener {own}, from {senders}"
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames of what is received, until it is closed."""
+        index, begin = 0, 0.0
+        session = 0
+        while (received := self._waiting.take()) is not None:
+            frames = 0
+            try:
+                for frame in self._frames(received):
+                    seconds = frame.time or 0.0
+                    yield replace(frame, index=index + frames, time=begin + seconds, session=session)
+                    frames += 1
+            finally:
+                self._forget(received)
+            if frames:
+                index, begin, session = index + frames, begin + seconds + 1 / self.rate, session + 1
+
+    def close(self) -> None:
+        """Listen no more, and remove what was not read. May be called while another thread waits for a frame."""
+        self._waiting.close(discard=True)
+        self._stack.close()
+
+    def _frames(self, received: _Object) -> Iterator[Frame]:
+        """Yield the frames of an object; what is damaged of it is told, and left out."""
+        held: Frame | None = None
+        try:
+            with DicomCine(received.path) as cine:
+                self.rate = cine.rate
+                for frame in cine:
+                    if held is not None:
+                        yield held
+                    held = replace(frame, source=received.name, time=cine.seconds_of(frame))
+        except SourceError as error:
+            self._notify(f"{received.name}: {'its rest is ' if held else ''}left out: {error.received}")
+        if held is not None:
+            yield replace(held, last=True)
+
+    def _handlers(self, own: ApplicationEntity, allowed: tuple[str, ...] | None) -> list[Any]:
+        return [
+            (evt.EVT_REJECTED, self._tell_stranger, [own, allowed]),
+            (evt.EVT_DATA_RECV, self._count),
+            (evt.EVT_C_STORE, self._receive),
+            (evt.EVT_CONN_CLOSE, self._forget_association),
+        ]
+
+    def _tell_stranger(self, event: Any, own: ApplicationEntity, allowed: tuple[str, ...] | None) -> None:
+        """Say who wanted to send, so that the user can let it."""
+        calling, called = event.assoc.requestor.ae_title, event.assoc.requestor.primitive.called_ae_title
+        if calling in self._strangers or len(self._strangers) >= _MAX_TOLD:
+            return
+        self._strangers.add(calling)
+        if called != own.title:
+            self._notify(f"refused {calling!r}, which calls {called!r}; let it call {own.title!r}")
+        elif allowed is not None and calling not in allowed:
+            titles = ",".join((*allowed, calling))
+            self._notify(f"refused {calling!r} at {event.assoc.requestor.address}; ?from={titles} lets it send")
+
+    def _count(self, event: Any) -> None:
+        """Abort an association that sends more than memory is meant for."""
+        with self._counting:
+            self._incoming[id(event.assoc)] = self._incoming.get(id(event.assoc), 0) + len(event.data)
+            too_much = sum(self._incoming.values()) > _MAX_INCOMING_BYTES
+        if too_much:
+            limit = _MAX_INCOMING_BYTES >> 20
+            self._notify(f"aborted {event.assoc.requestor.ae_title!r}: more than {limit} MB at once")
+            event.assoc.abort(block=False)
+
+    def _forget_association(self, event: Any) -> None:
+        with self._counting:
+            self._incoming.pop(id(event.assoc), None)
+
+    def _receive(self, event: Any) -> int:
+        """Let a received object wait on disk; return the status that the scanner is told."""
+        data = event.request.DataSet.getbuffer()
+        with self._counting:
+            self._incoming[id(event.assoc)] = 0
+            self._received += 1
+            name = f"{event.assoc.requestor.ae_title} {self._received}"
+            received = _Object(self._directory / f"{self._received}.dcm", name, len(data))
+            has_room = self._waiting_bytes + received.size <= _MAX_WAITING_BYTES and len(self._waiting) < _MAX_WAITING
+            self._waiting_bytes += received.size if has_room else 0
+        try:
+            if not has_room:
+                raise OSError("too much waits for the model")
+            with received.path.open("xb") as file:
+                file.write(b"\0" * 128 + b"DICM")
+                write_file_meta_info(DicomIO(file), event.file_meta)
+                file.write(data)
+        except OSError as error:
+            self._notify(f"{received.name}: refused: {error.strerror or error}")
+            if has_room:
+                self._forget(received)
+            return _OUT_OF_RESOURCES
+        self._waiting.put(received, Limit(_MAX_WAITING, "refuse"))
+        return _SUCCESS
+
+    def _forget(self, received: _Object) -> None:
+        received.path.unlink(missing_ok=True)
+        with self._counting:
+            self._waiting_bytes -= received.size
+
+
+class _Object(NamedTuple):
+    """What was received and waits: its file, what it is called in messages and records, its bytes."""
+
+    path: Path
+    name: str
+    size: int
+
+
+def _parse(spec: str) -> tuple[ApplicationEntity, tuple[str, ...] | None]:
+    """Return what the listener is called and where it listens, and the titles of those who may send; None for all.
+
+    Raises:
+        SourceError: ``spec`` does not say that, or lets everybody on other machines send.
+    """
+    address, separator, query = spec.partition("?")
+    name, _, titles = query.partition("=") if separator else ("from", "=", "")
+    allowed = tuple(title.strip() for title in titles.split(",") if title)
+    try:
+        own = ApplicationEntity.parse(address)
+    except ValueError:
+        own = None
+    if own is None or name != "from" or not all(map(is_title, allowed)):
+        raise SourceError(
+            expected="dicom-listen:AE@HOST:PORT?from=AE,AE, with titles of at most 16 letters",
+            received=repr(f"dicom-listen:{spec}"),
+            remedy="give for example dicom-listen:METFA@127.0.0.1:11112?from=LOGIQ",
+        )
+    if titles != "*":
+        return own, allowed
+    if not _is_loopback(own.host):
+        raise SourceError(
+            expected="the titles of those who may send, where other machines reach the listener",
+            received="?from=*, which lets everybody send",
+            remedy=f"name them, such as ?from=LOGIQ, or listen on 127.0.0.1:{own.port}",
+        )
+    return own, None
+
+
+def _entity(own: ApplicationEntity, allowed: tuple[str, ...] | None) -> AE:
+    entity = AE(own.title)
+    entity.add_supported_context(_VERIFICATION)
+    syntaxes = decodable_syntaxes()
+    for kind in _KINDS:
+        entity.add_supported_context(kind, syntaxes)
+    entity.require_called_aet = True
+    if allowed is not None:
+        entity.require_calling_aet = list(allowed) or [secrets.token_hex(8)]  # an empty list would let everybody in
+    entity.maximum_associations = _MAX_ASSOCIATIONS
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _QUIET_SECONDS
+    return entity
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return all(ipaddress.ip_address(str(found[4][0])).is_loopback for found in socket.getaddrinfo(host, None))
+    except (OSError, ValueError):
+        return False
+
+
+def _start(entity: AE, own: ApplicationEntity, handlers: list[Any]) -> Any:
+    """Return a server that listens from now on, in threads of its own.
+
+    Raises:
+        SourceError: it cannot.
+    """
+    try:
+        address = socket.getaddrinfo(own.host, own.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
+        return entity.start_server((str(address[0]), own.port), block=False, evt_handlers=handlers)
+    except (OSError, UnicodeError) as cause:
+        raise SourceError(
+            expected=f"to be able to listen on {own}",
+            received=str(getattr(cause, "strerror", None) or cause),
+            remedy="give an address of this machine and a port that is free, such as 127.0.0.1:11112",
+        ) from None

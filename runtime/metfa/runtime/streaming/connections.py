@@ -1,0 +1,63 @@
+"""What gives a stream to programs of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..command import require_extra
+from .devices import all_devices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ..sinks import Sink
+    from ..sources import Source
+    from .devices import Device
+    from .options import StreamOptions
+
+
+def open_connections(
+    options: StreamOptions, device: Device, source: Source, labels: Sequence[str], say: Callable[[str], object]
+) -> Iterator[Sink]:
+    """Open each, and yield its sink.
+
+    Args:
+        options: of the command.
+        device: whose stream it is.
+        source: of the stream.
+        labels: the class names.
+        say: told in a line what happens to a connection.
+
+    Raises:
+        MissingExtraError: a package is missing that a connection needs.
+        OutputError: a connection cannot be opened.
+        SourceError: the file of ``--dicom-study`` cannot be read.
+        UsageError: options do not fit each other.
+    """
+    if options.dicom is not None or options.dicom_study is not None:
+        yield _open_dicom(options, device, source, say)
+
+
+def _open_dicom(options: StreamOptions, device: Device, source: Source, say: Callable[[str], object]) -> Sink:
+    if options.dicom is None:
+        raise click.UsageError("expected --dicom with --dicom-study, received the latter alone; add --dicom")
+    if options.dicom_study is not None and len(all_devices(options.device, options.devices)) > 1:
+        raise click.UsageError(
+            "expected one --device with --dicom-study, received several; start a stream for each patient"
+        )
+    require_extra("pacs", "pydicom", "highdicom", "pynetdicom")
+    from ..sinks.dicom import DicomFilesSink, DicomStoreSink, Documents
+    from ..sources.dicom import read_study
+
+    study = None if options.dicom_study is None else read_study(options.dicom_study)
+
+    def tell(line: str) -> None:
+        say(f"dicom: {line}")
+
+    documents = Documents(live=source.live, study=study, say=tell)
+    if isinstance(options.dicom, Path):
+        return DicomFilesSink(options.dicom / device.file_name, documents)
+    return DicomStoreSink(options.dicom, documents, tell)
