@@ -152,14 +152,14 @@ class DicomListener(Source):
             self._notify(f"refused {calling!r} at {event.assoc.requestor.address}; ?from={titles} lets it send")
 
     def _count(self, event: Any) -> None:
-        """Abort an association that sends more than memory is meant for."""
+        """Cut off an association that sends more than memory is meant for."""
         with self._counting:
             self._incoming[id(event.assoc)] = self._incoming.get(id(event.assoc), 0) + len(event.data)
-            too_much = sum(self._incoming.values()) > _MAX_INCOMING_BYTES
-        if too_much:
-            limit = _MAX_INCOMING_BYTES >> 20
-            self._notify(f"aborted {event.assoc.requestor.ae_title!r}: more than {limit} MB at once")
-            event.assoc.abort(block=False)
+            if sum(self._incoming.values()) <= _MAX_INCOMING_BYTES:
+                return
+        limit = _MAX_INCOMING_BYTES >> 20
+        self._notify(f"cut off {event.assoc.requestor.ae_title!r}: more than {limit} MB at once")
+        event.assoc.dul.socket.close()
 
     def _forget_association(self, event: Any) -> None:
         with self._counting:
@@ -173,22 +173,22 @@ class DicomListener(Source):
             self._received += 1
             name = f"{event.assoc.requestor.ae_title} {self._received}"
             received = _Object(self._directory / f"{self._received}.dcm", name, len(data))
-            has_room = self._waiting_bytes + received.size <= _MAX_WAITING_BYTES and len(self._waiting) < _MAX_WAITING
-            self._waiting_bytes += received.size if has_room else 0
+            self._waiting_bytes += received.size
+            is_full = self._waiting_bytes > _MAX_WAITING_BYTES or len(self._waiting) >= _MAX_WAITING
         try:
-            if not has_room:
+            if is_full:
                 raise OSError("too much waits for the model")
             with received.path.open("xb") as file:
                 file.write(b"\0" * 128 + b"DICM")
                 write_file_meta_info(DicomIO(file), event.file_meta)
                 file.write(data)
+            if self._waiting.put(received, Limit(_MAX_WAITING, "refuse")) == "added":
+                return _SUCCESS
+            raise OSError("nothing more is wanted")
         except OSError as error:
             self._notify(f"{received.name}: refused: {error.strerror or error}")
-            if has_room:
-                self._forget(received)
+            self._forget(received)
             return _OUT_OF_RESOURCES
-        self._waiting.put(received, Limit(_MAX_WAITING, "refuse"))
-        return _SUCCESS
 
     def _forget(self, received: _Object) -> None:
         received.path.unlink(missing_ok=True)

@@ -54,19 +54,18 @@ class Delivery:
         self._changed.set()
         self._thread.join(_END_SECONDS)
         if self._thread.is_alive():
-            self._say(f"{len(self._queue.waiting())} objects are still to be sent to {self._peer}; Ctrl-C leaves them")
+            left = len(self._queue.waiting())
+            self._say(f"{left} objects are being sent to {self._peer}; Ctrl-C leaves them in {self._queue.directory}")
             self._thread.join()
         if left := len(self._queue.waiting()):
-            self._say(
-                f"{left} objects wait for {self._peer} in {self._queue.directory}; the next stream to it delivers them"
-            )
+            self._say(f"{left} objects wait for {self._peer} in {self._queue.directory}; the next stream sends them")
 
     def _run(self) -> None:
         pause = _MIN_PAUSE
         while True:
             last = self._closing
             something_is_left = self._deliver()
-            if last:
+            if last or (self._closing and something_is_left):
                 return
             if something_is_left:
                 self._wait(pause)

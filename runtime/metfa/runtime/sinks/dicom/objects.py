@@ -28,7 +28,7 @@ _IMAGES, _REPORTS = 9001, 9002  # series numbers, beyond those of scanners
 _SCHEME = "99METFA"  # of codes that DICOM has none for
 _SCHEME_NAME = "metfa: class names of a model, and times in a stream"
 _PROCEDURE = sr.CodedConcept("25061-3", "LN", "US Unspecified body region")
-_CODE_MEANING = 64  # characters
+_CODE_VALUE, _CODE_MEANING = 16, 64  # lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,7 @@ def make_report(image: Dataset, finding: Finding, equipment: Equipment, *, serie
 
 def identify(dataset: Dataset, identification: Mapping[str, str]) -> None:
     """Say whose an image or a report is, by the DICOM keywords of patient and study."""
+    dataset.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
     for keyword, value in identification.items():
         setattr(dataset, keyword, value)
 
@@ -231,4 +232,11 @@ def _time_zone() -> str:
 def _concept(value: str, meaning: str) -> sr.CodedConcept:
     """Return a code of metfa's own, without what codes must not hold."""
     value, meaning = (" ".join(re.sub(r"[\\\x00-\x1f\x7f]", " ", text).split()) for text in (value, meaning))
-    return sr.CodedConcept(value, _SCHEME, meaning[:_CODE_MEANING])
+    if len(value) <= _CODE_VALUE:  # a longer one is a Long Code Value, of any length
+        value = _cut(value, _CODE_VALUE)
+    return sr.CodedConcept(value, _SCHEME, _cut(meaning, _CODE_MEANING))
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return what fits of a text; the limits are of characters, which some programs take for bytes."""
+    return text.encode()[:limit].decode(errors="ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -49,28 +50,25 @@ def connected(peer: ApplicationEntity, calling: str) -> Iterator[Callable[[Path]
         entity.add_requested_context(storage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     entity.connection_timeout = _CONNECT_SECONDS
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _ANSWER_SECONDS
-    reached: list[bool] = []
-
-    def limit_waiting(event: Any) -> None:
-        """Let no peer that stops reading hold the connection for ever."""
-        reached.append(True)
-        event.assoc.dul.socket.socket.settimeout(_ANSWER_SECONDS)
-
-    try:
-        association = entity.associate(
-            peer.host, peer.port, ae_title=peer.title, evt_handlers=[(evt.EVT_CONN_OPEN, limit_waiting)]
-        )
-    except OSError as error:  # the name of a host that nobody knows
-        raise AwayError(error.strerror or str(error)) from None
+    sockets: list[socket.socket] = []
+    try:  # pynetdicom does not tell why it cannot connect
+        socket.create_connection((peer.host, peer.port), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise AwayError((error.strerror or str(error)).lower()) from None
+    association = entity.associate(
+        peer.host, peer.port, ae_title=peer.title, evt_handlers=[(evt.EVT_CONN_OPEN, _keep_socket, [sockets])]
+    )
     try:
         if not association.is_established:
-            raise AwayError(_why_not(association, reached=bool(reached)))
+            raise AwayError(_why_not(association))
         yield partial(_store, association)
     finally:
         if association.is_established:
             association.release()
         elif association.is_alive():
             association.abort()
+        for each in sockets:  # pynetdicom leaves open what the other side has closed
+            each.close()
 
 
 def _store(association: Association, path: Path) -> None:
@@ -92,10 +90,15 @@ def _store(association: Association, path: Path) -> None:
     raise RefusedError(f"its status is 0x{code:04X}")
 
 
-def _why_not(association: Association, *, reached: bool) -> str:
+def _keep_socket(event: Any, sockets: list[socket.socket]) -> None:
+    """Let no peer that stops reading hold the connection for ever."""
+    connection: socket.socket = event.assoc.dul.socket.socket
+    connection.settimeout(_ANSWER_SECONDS)
+    sockets.append(connection)
+
+
+def _why_not(association: Association) -> str:
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         return f"it rejects the association: {answer.reason_str}"
-    if not reached:
-        return "nothing answers there"
     return "it ends the association, or takes nothing that metfa sends"
