@@ -11,8 +11,12 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # pynetdicom installs programs of the same names beside Python.
 PLACES = os.pathsep.join(
@@ -38,6 +42,13 @@ def report_in(path: Path) -> str:
     """Return the text of a structured report, as DCMTK reads it."""
     result = subprocess.run([program("dsrdump"), str(path)], capture_output=True, encoding="utf-8", check=True)
     return result.stdout
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def free_port() -> int:

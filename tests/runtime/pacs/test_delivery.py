@@ -25,7 +25,7 @@ from metfa.runtime.sinks.dicom.delivery import Delivery
 from metfa.runtime.sinks.dicom.queue import Queue
 
 from ..test_sinks import largest_file
-from .dcmtk import Archive, free_port
+from .dcmtk import Archive, free_port, wait_until
 from .planes import document
 
 if TYPE_CHECKING:
@@ -43,13 +43,6 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def queue(tmp_path: Path) -> Queue:
     return Queue(tmp_path / "queue")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextmanager

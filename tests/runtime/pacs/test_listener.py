@@ -35,7 +35,7 @@ from metfa.runtime.sources.dicom_listener import DicomListener
 
 from ..conftest import FakeClassifier, make_contract, make_prediction
 from ..test_dicom import write
-from .dcmtk import free_port, program
+from .dcmtk import free_port, program, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,12 +156,14 @@ def test_what_is_aborted_leaves_nothing(listening: Listening, cine: Path) -> Non
         message.primitive_to_message(request)
         for data in islice(message.encode_msg(association.accepted_contexts[0].context_id, 512), 3):
             association.dul.send_pdu(data)
-        if end == "vanish":
-            association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
-        association.abort()
+        with association.dul.socket.socket as connection:
+            if end == "vanish":
+                connection.shutdown(socket.SHUT_RDWR)
+            association.abort()
     assert send(listening.port, cine) == 0
     assert [frame.source for frame in listening.take(5)] == ["LOGIQ 1"] * 5
     assert listening.files == []
+    wait_until(lambda: not listening.source._incoming)  # nor does what was received count for ever
 
 
 def test_files_go_once_they_are_read_and_when_the_listener_is_closed(cine: Path, cache: Path) -> None:

@@ -80,7 +80,8 @@ class DicomListener(Source):
         self._notify = notify
         self._strangers: set[str] = set()
         self._received = 0
-        self._incoming: dict[int, int] = {}  # bytes of the object that each association receives
+        self._sockets: dict[int, socket.socket] = {}  # of each association
+        self._incoming: dict[int, int] = {}  # bytes of the object that it receives
         self._waiting_bytes = 0
         self._counting = threading.Lock()
         self._waiting: Handoff[_Object] = Handoff()
@@ -115,6 +116,10 @@ class DicomListener(Source):
         """Listen no more, and remove what was not read. May be called while another thread waits for a frame."""
         self._waiting.close(discard=True)
         self._stack.close()
+        with self._counting:
+            sockets = list(self._sockets.values())
+        for each in sockets:
+            each.close()
 
     def _frames(self, received: _Object) -> Iterator[Frame]:
         """Yield the frames of an object; what is damaged of it is told, and left out."""
@@ -133,10 +138,11 @@ class DicomListener(Source):
 
     def _handlers(self, own: ApplicationEntity, allowed: tuple[str, ...] | None) -> list[Any]:
         return [
+            (evt.EVT_CONN_OPEN, self._begin),
             (evt.EVT_REJECTED, self._tell_stranger, [own, allowed]),
             (evt.EVT_DATA_RECV, self._count),
             (evt.EVT_C_STORE, self._receive),
-            (evt.EVT_CONN_CLOSE, self._forget_association),
+            (evt.EVT_CONN_CLOSE, self._end),
         ]
 
     def _tell_stranger(self, event: Any, own: ApplicationEntity, allowed: tuple[str, ...] | None) -> None:
@@ -161,9 +167,17 @@ class DicomListener(Source):
         self._notify(f"cut off {event.assoc.requestor.ae_title!r}: more than {limit} MB at once")
         event.assoc.dul.socket.close()
 
-    def _forget_association(self, event: Any) -> None:
+    def _begin(self, event: Any) -> None:
+        with self._counting:
+            self._sockets[id(event.assoc)] = event.assoc.dul.socket.socket
+
+    def _end(self, event: Any) -> None:
+        """Forget an association, and close what pynetdicom leaves open where the other side vanished."""
         with self._counting:
             self._incoming.pop(id(event.assoc), None)
+            connection = self._sockets.pop(id(event.assoc), None)
+        if connection is not None:
+            connection.close()
 
     def _receive(self, event: Any) -> int:
         """Let a received object wait on disk; return the status that the scanner is told."""
