@@ -234,11 +234,6 @@ def without_embeddings(origin: Path) -> None:
         pass
 
 
-def without_scanners(origin: Path) -> None:
-    with updating(origin, keep=lambda name: name != SCANNERS):
-        pass
-
-
 def without_config(origin: Path) -> None:
     with updating(origin, keep=lambda name: name != CONFIG):
         pass
@@ -246,8 +241,7 @@ def without_config(origin: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "embeddings.safetensors in": (without_embeddings, ()),
-    "scanners.json in": (without_scanners, ()),
-    "a bundle of metfa-train at": (without_config, ()),
+    "expected training.json in the bundle": (without_config, ()),
     "expected no --source with --from": (lambda _: None, ("--source", "elsewhere")),
     "expected no --preset with --from": (lambda _: None, ("--preset", "small")),
     "expected no --encoder with --from": (lambda _: None, ("--encoder", "edge")),

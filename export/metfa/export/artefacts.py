@@ -12,6 +12,8 @@ from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.bundle.records import to_json
 from metfa.runtime.errors import ParityError
 from metfa.runtime.files import write_text
+from metfa.training.names import SONONET
+from metfa.training.sononet import load_sononet
 from metfa.training.weights import load_network
 
 from .engines import EngineOptions, find_targets, plan_engines
@@ -20,7 +22,7 @@ from .graph import Model, deploy
 from .parity import Comparison
 from .plans import Built, Int8Options, Plan, plan_fp16, plan_fp32, plan_int8
 from .report import SCHEMA, ParityReport
-from .sononet import METHOD, load_sononet, sononet_model
+from .sononet import sononet_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +56,7 @@ def load_model(bundle: Bundle) -> Model:
     Raises:
         BundleError: its weights are missing, damaged, or those of another network.
     """
-    if bundle.contract.provenance.method == METHOD:
+    if bundle.contract.provenance.method == SONONET:
         return sononet_model(load_sononet(bundle), bundle.contract)
     network = load_network(bundle)
     return Model(network, partial(deploy, network), bundle.contract)

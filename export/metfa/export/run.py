@@ -12,13 +12,14 @@ from metfa.runtime.bundle.directory import CARD, CARD_PAGE, MANIFEST, Bundle, is
 from metfa.runtime.bundle.engine_record import LIVE_BATCH, BatchRange
 from metfa.runtime.errors import OutputError
 from metfa.runtime.lock import writing_alone
+from metfa.training.names import SONONET
 
 from .artefacts import Artefacts, load_model, write_artefacts
 from .card import write_card
 from .engines import EngineOptions
 from .frames import calibration_frames, default_frames, read_frames
 from .plans import Int8Options
-from .sononet import METHOD, read_published_weights, save_sononet, sononet_contract, sononet_model
+from .sononet import read_published_weights, save_sononet, sononet_contract, sononet_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,9 +194,9 @@ def _refuse_to_replace_training(directory: Path) -> None:
     if not (directory / MANIFEST).exists():
         return
     method = Bundle.open(directory).contract.provenance.method
-    if method != METHOD:
+    if method != SONONET:
         raise OutputError(
-            expected=f"a new directory, or a bundle of {METHOD} to replace",
+            expected=f"a new directory, or a bundle of {SONONET} to replace",
             received=f"{directory}, a bundle of {method}",
             remedy="choose another directory with --bundle",
         )

@@ -14,6 +14,7 @@ from .command import Command
 from .parameters import (
     STREAM_BACKEND,
     AddressType,
+    BrokerType,
     CollectionLimitType,
     DicomOutputType,
     NumberRange,
@@ -151,6 +152,12 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     help="Give the stream to a sink of an installed package, too; may be given more than once.",
 )
 @_output("--overwrite", is_flag=True, help="Replace the files of --output, --events and --labels.")
+@_connection(
+    "--mqtt",
+    type=BrokerType(),
+    help="Publish decisions and events on an MQTT broker, below PREFIX (metfa). The password of USER is that of "
+    "METFA_MQTT_PASSWORD.",
+)
 @_connection(
     "--dicom",
     type=DicomOutputType(),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .bundle.contract import Roi
     from .plugins import Group
     from .sinks import CollectionLimit
+    from .sinks.mqtt import Broker
     from .web import Address
 
 
@@ -265,3 +266,21 @@ class AddressType(NamedType):
             return Address.parse(value)
         except ValueError:
             self.fail(f"expected HOST:PORT, received {value!r}; give for example 127.0.0.1:8080", param, ctx)
+
+
+class BrokerType(NamedType):
+    """``mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`` → :class:`~metfa.runtime.sinks.mqtt.Broker`."""
+
+    name = "mqtt[s]://[USER@]HOST[:PORT][/PREFIX]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Broker:
+        """Parse ``value``."""
+        require_extra("mqtt", "paho")
+        from .sinks.mqtt import Broker
+
+        if isinstance(value, Broker):
+            return value
+        try:
+            return Broker.parse(value)
+        except ValueError:  # which the message does not repeat, as there may be a password in it
+            self.fail(f"expected {self.name}; give for example mqtts://nurse@broker.example/ward/1", param, ctx)

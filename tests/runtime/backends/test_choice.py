@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,6 +129,18 @@ def test_a_host_without_any_engine_is_told_what_to_install(bundle: Path, without
         load_backend(Bundle.open(bundle))
     with pytest.raises(BackendError, match=r"expected the package onnxruntime, .*; pip install '\.\[cpu\]'"):
         load_backend(Bundle.open(bundle), "cpu")
+
+
+def test_an_onnxruntime_that_does_not_load_is_refused_with_what_it_says(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "onnxruntime.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(broken)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(BackendError, match=r"onnxruntime to load, received libgomp\.so\.1: .*; install onnxruntime"):
+        load_backend(Bundle.open(bundle))
 
 
 def test_openvino_is_asked_for_by_name_and_its_extra_may_be_missing(bundle: Path, without: set[str]) -> None:

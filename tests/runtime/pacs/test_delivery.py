@@ -86,7 +86,12 @@ def test_objects_are_delivered_image_first(queue: Queue, tmp_path: Path) -> None
 def test_what_a_peer_wants_in_another_encoding_is_encoded_so(queue: Queue) -> None:
     queue.put(document())
     received: list[Any] = []
-    with peer(lambda event: received.append(event.dataset) or 0) as port, delivering(queue, port):
+
+    def receive(event: Any) -> int:
+        received.append(event.dataset)
+        return 0
+
+    with peer(receive) as port, delivering(queue, port):
         wait_until(lambda: not queue.waiting())
     assert [dataset.Modality for dataset in received] == ["US", "SR"]
     assert received[1].CurrentRequestedProcedureEvidenceSequence

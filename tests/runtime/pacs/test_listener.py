@@ -18,6 +18,7 @@ pytest.importorskip("pynetdicom", reason="needs the extra pacs")
 
 import pydicom  # after the skip
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
@@ -87,7 +88,7 @@ def still(tmp_path: Path) -> Path:
     path = write(tmp_path / "still.dcm", CINE[:1], "MONOCHROME2")
     dataset = pydicom.dcmread(path)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = UltrasoundImageStorage
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.4"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.4")
     dataset.StudyInstanceUID, dataset.PatientID = "1.2", "4711"
     dataset.save_as(path)
     return path
@@ -145,11 +146,12 @@ def test_without_titles_nobody_may_send_and_with_a_star_everybody_on_this_machin
 
 
 def test_what_is_aborted_leaves_nothing(listening: Listening, cine: Path) -> None:
-    entity = AE("LOGIQ")
+    entity: Any = AE("LOGIQ")
     entity.add_requested_context(UltrasoundMultiFrameImageStorage, ExplicitVRLittleEndian)
     for end in ("abort", "vanish"):
         association = entity.associate("127.0.0.1", listening.port, ae_title="METFA", max_pdu=1024)
-        request, message = C_STORE(), C_STORE_RQ()
+        request: Any = C_STORE()
+        message = C_STORE_RQ()
         request.MessageID, request.Priority = 1, 2
         request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = UltrasoundMultiFrameImageStorage, "1.2.3"
         request.DataSet = io.BytesIO(cine.read_bytes())

@@ -51,7 +51,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state" / "metfa" / "dicom"
 
 
-def run(*arguments: str | Path) -> Any:
+def run(*arguments: object) -> Any:
     return CliRunner().invoke(main, [*map(str, arguments), "--no-window"])
 
 

@@ -16,6 +16,7 @@ from .data.drawn import DrawnEmbeddings
 from .data.store import UNLABELLED, FrameStore
 from .fit import Trainer
 from .frozen import FrozenEncoder, head_of
+from .inheritance import inherit_network
 from .initial_weights import load_initial
 from .memory import keep_freed_memory
 from .methods import Method, build_method
@@ -25,7 +26,6 @@ from .selection.candidates import Candidates, Frames
 from .selection.rule import choose
 from .selection.validators import Validators
 from .threads import choose_threads
-from .weights import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +184,7 @@ def _initial_network(config: TrainingConfig, classes: int) -> Network:
         )
     )
     if config.origin:
-        network.load_state_dict(load_network(open_origin(config.origin)).state_dict())
+        network.load_state_dict(inherit_network(open_origin(config.origin), network.config).state_dict())
     elif config.initial_weights:
         load_initial(network.encoder, config.initial_weights)
     return network

@@ -39,6 +39,10 @@ EncoderName = str
 ENCODER_NAMES: tuple[EncoderName, ...] = ("edge", "residual", "sononet16", "strided")
 
 
+SONONET = "sononet-16"
+"""What the provenance of the published SonoNet-16 calls its method, which is none of metfa's."""
+
+
 class Defaults(NamedTuple):
     """What a method takes unless the user says otherwise.
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import WEIGHTS, Bundle
 from metfa.runtime.errors import BundleError, TrainingError
 
 from .config import CONFIG, Ancestor, Origin, TrainingConfig
+from .names import SONONET
+
+if TYPE_CHECKING:
+    from metfa.runtime.bundle.contract import ModelContract
 
 
 def identify_origin(path: Path) -> tuple[Origin, TrainingConfig]:
@@ -19,19 +24,31 @@ def identify_origin(path: Path) -> tuple[Origin, TrainingConfig]:
         ContractError: its contract is of another version or invalid.
     """
     bundle = _open(path, "name another with --from")
-    if CONFIG not in bundle.files:
-        raise BundleError(
-            expected=f"a bundle of metfa-train at {path}, whose network can be trained further",
-            received=f"one of {bundle.contract.provenance.method}",
-            remedy="begin with its weights and labelled images: --init with --source",
-        )
+    if bundle.contract.provenance.method == SONONET:
+        return _origin(path, bundle, ()), _of_published(bundle.contract)
     remedy = "name a bundle that metfa-train of this version wrote"
     config = records.from_json(
         TrainingConfig, bundle.read(CONFIG), origin=str(path / CONFIG), remedy=remedy, error=BundleError
     )
+    return _origin(path, bundle, config.origin.chain if config.origin else ()), config
+
+
+def _origin(path: Path, bundle: Bundle, before: tuple[Ancestor, ...]) -> Origin:
     provenance = bundle.contract.provenance
     this = Ancestor(provenance.method, provenance.source, provenance.target, bundle.files[WEIGHTS])
-    return Origin(str(path), (*(config.origin.chain if config.origin else ()), this)), config
+    return Origin(str(path), (*before, this))
+
+
+def _of_published(contract: ModelContract) -> TrainingConfig:
+    """Return what makes a network that begins with the published SonoNet-16."""
+    return TrainingConfig(
+        source=contract.provenance.source,
+        source_region=contract.input.region,
+        height=contract.input.height,
+        width=contract.input.width,
+        encoder="sononet16",
+        embedding=contract.embedding,
+    )
 
 
 def open_origin(origin: Origin) -> Bundle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -302,6 +303,14 @@ def _require_onnxruntime() -> None:
             received="a Python environment without it",
             remedy="pip install '.[cpu]' in a clone of metfa (or '.[cuda]' with an NVIDIA GPU)",
         )
+    try:
+        importlib.import_module("onnxruntime")
+    except Exception as cause:  # besides ImportError, what its own checks raise
+        raise BackendError(
+            expected="the installed onnxruntime to load",
+            received=" ".join(str(cause).split()) or type(cause).__name__,
+            remedy="install onnxruntime for this machine again",
+        ) from None
 
 
 def _onnxruntime_installed() -> bool:

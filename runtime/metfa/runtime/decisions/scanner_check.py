@@ -76,7 +76,7 @@ class ScannerStatistics:
 
     Attributes:
         schema: version of these fields.
-        source: the labelled scanner.
+        source: the labelled scanner; where nothing is known of that, the target.
         target: the scanner that the model was adapted to; None where it was not.
     """
 

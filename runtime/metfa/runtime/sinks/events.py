@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ..frame import ModelIdentity, Observation, PlaneEvent
+    from ..frame import Decision, ModelIdentity, Observation, PlaneEvent
 
 
 class JsonLinesSink(Sink):
@@ -60,7 +60,7 @@ class JsonLinesSink(Sink):
 
     def write(self, observation: Observation) -> None:
         """Append the observation."""
-        frame, prediction, decision = observation.frame, observation.prediction, observation.decision
+        frame, prediction = observation.frame, observation.prediction
         previous, self._model = self._model, observation.model
         if previous is not None and observation.model is not None and observation.model != previous:
             self._append(
@@ -83,30 +83,14 @@ class JsonLinesSink(Sink):
                 "label": prediction.label,
                 "confidence": round(prediction.confidence, 6),
                 "probabilities": dict(zip(self._labels, probabilities, strict=True)),
-                "decision": {
-                    "status": decision.status,
-                    "plane": decision.plane,
-                    "confidence": round(decision.confidence, 6),
-                },
+                "decision": decision_record(observation.decision),
                 "latency_ms": round(observation.latency_ms, 3),
             }
         )
 
     def write_event(self, event: PlaneEvent) -> None:
         """Append the event."""
-        self._append(
-            {
-                "type": "event",
-                "plane": event.plane,
-                "start": round(event.start, 3),
-                "end": round(event.end, 3),
-                "start_index": event.start_index,
-                "end_index": event.end_index,
-                "confidence": round(event.confidence, 6),
-                "best_index": event.best.index,
-                "source": event.best.source,
-            }
-        )
+        self._append({"type": "event", **event_record(event)})
 
     def close(self) -> None:
         """Close the file."""
@@ -117,8 +101,7 @@ class JsonLinesSink(Sink):
                 remove_empty(self._made)
 
     def _append(self, record: dict[str, object]) -> None:
-        # Bytes of a file name that are no UTF-8 become \udcxx, which is how JSON writes them too.
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        line = to_json(record) + b"\n"
         with writing_to(self._path):
             if not self._length:
                 self._shorten()  # what was there before
@@ -135,3 +118,28 @@ class JsonLinesSink(Sink):
         """Keep the lines that were written whole, and nothing else."""
         with suppress(OSError):  # a pipe cannot be shortened
             self._file.truncate(self._length)
+
+
+def decision_record(decision: Decision) -> dict[str, object]:
+    """Return what a decision is in JSON."""
+    return {"status": decision.status, "plane": decision.plane, "confidence": round(decision.confidence, 6)}
+
+
+def event_record(event: PlaneEvent) -> dict[str, object]:
+    """Return what an event is in JSON."""
+    return {
+        "plane": event.plane,
+        "start": round(event.start, 3),
+        "end": round(event.end, 3),
+        "start_index": event.start_index,
+        "end_index": event.end_index,
+        "confidence": round(event.confidence, 6),
+        "best_index": event.best.index,
+        "source": event.best.source,
+    }
+
+
+def to_json(record: dict[str, object]) -> bytes:
+    """Return a record as a line of JSON without its end."""
+    # Bytes of a file name that are no UTF-8 become \udcxx, which is how JSON writes them too.
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What gives a stream to programs of others."""
+"""The programs of others that a stream is given to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..command import require_extra
 from .devices import all_devices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from ..sinks import Sink
     from ..sources import Source
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 
 def open_connections(
-    options: StreamOptions, device: Device, source: Source, labels: Sequence[str], say: Callable[[str], object]
+    options: StreamOptions, device: Device, source: Source, say: Callable[[str], object]
 ) -> Iterator[Sink]:
-    """Open each, and yield its sink.
+    """Open the connection to each program that the options name, and yield its sink.
 
     Args:
         options: of the command.
-        device: whose stream it is.
-        source: of the stream.
-        labels: the class names.
-        say: told in a line what happens to a connection.
+        device: what is streamed; of several sources, each has connections of its own.
+        source: the same, open.
+        say: told in a line how a connection is doing; from any thread.
 
     Raises:
         MissingExtraError: a package is missing that a connection needs.
@@ -37,6 +36,10 @@ def open_connections(
         SourceError: the file of ``--dicom-study`` cannot be read.
         UsageError: options do not fit each other.
     """
+    if options.mqtt is not None:
+        from ..sinks.mqtt import MqttSink
+
+        yield MqttSink(options.mqtt.of(device.file_name), say)
     if options.dicom is not None or options.dicom_study is not None:
         yield _open_dicom(options, device, source, say)
 

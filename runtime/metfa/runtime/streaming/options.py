@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..backends.choice import Precision
     from ..bundle.contract import Roi
     from ..sinks import CollectionLimit
+    from ..sinks.mqtt import Broker
     from ..web import Address
 
 
@@ -43,6 +44,7 @@ class StreamOptions(NamedTuple):
     serve: Address | None
     dicom: Path | StorePeer | None
     dicom_study: Path | None
+    mqtt: Broker | None
     added: tuple[tuple[str, str], ...]
     realtime: bool
     overwrite: bool

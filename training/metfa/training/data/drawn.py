@@ -51,11 +51,11 @@ class DrawnSource:
         name: what the bundle calls it.
         classes: the class names, in the order of their indices.
         embeddings: of each class.
-        scanner: what its images look like, for the scanner check.
+        scanner: what its images look like, for the scanner check; None where the bundle does not say.
     """
 
     def __init__(
-        self, name: str, classes: tuple[str, ...], embeddings: ClassEmbeddings, scanner: ScannerReference
+        self, name: str, classes: tuple[str, ...], embeddings: ClassEmbeddings, scanner: ScannerReference | None
     ) -> None:
         self.name, self.classes, self.embeddings, self.scanner = name, classes, embeddings, scanner
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from metfa.runtime.bundle.directory import SCANNERS
 from metfa.runtime.decisions.scanner_check import read_scanner_statistics
-from metfa.runtime.errors import BundleError, DataError
+from metfa.runtime.errors import DataError
 
 from ..config import TrainingConfig
 from ..origin import open_origin
@@ -215,18 +214,13 @@ def _drawn(config: TrainingConfig) -> DrawnSource:
     Raises:
         BundleError, TrainingError: the bundle is not the one that it was, or does not hold it.
     """
-    from ..class_embeddings import load_embeddings  # PyTorch, which listing does without
+    from ..inheritance import inherit_classes  # PyTorch, which listing does without
 
     assert config.origin is not None
     bundle = open_origin(config.origin)
-    embeddings, scanners = load_embeddings(bundle), read_scanner_statistics(bundle)
-    if scanners is None:
-        raise BundleError(
-            expected=f"{SCANNERS} in {bundle.directory}, which says what the source's images look like",
-            received="a bundle without",
-            remedy="make the bundle again with metfa-train",
-        )
-    return DrawnSource(config.source, bundle.contract.labels, embeddings, scanners.source)
+    scanners = read_scanner_statistics(bundle)
+    scanner = scanners.source if scanners else None
+    return DrawnSource(config.source, bundle.contract.labels, inherit_classes(bundle), scanner)
 
 
 @contextmanager

@@ -44,7 +44,8 @@ def save_split(
         target: divided.
         directory: of the bundle.
         known: pictures of the target whose labels were learnt from.
-        origin: the bundle that the run began with, whose pictures were trained on, too.
+        origin: the bundle that the run began with, whose pictures were trained on, too; one of published weights has no
+            record of them.
 
     Raises:
         BundleError: that bundle's record is damaged.
@@ -52,7 +53,7 @@ def save_split(
     records = [_record(domain, role) for domain, role in ((source, "source"), (target, "target")) if domain]
     if known:
         records.append(_record(known, "target"))
-    if origin:
+    if origin and SPLIT in origin.files:
         records.append(_load(origin))
     np.save(directory / SPLIT, np.concatenate(records), allow_pickle=False)
 
