@@ -39,6 +39,7 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     multiple=True,
     metavar="SPEC",
     help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, gst:PIPELINE, phantom:NAME, "
+    "dicom-listen:AE@HOST:PORT?from=AE for what a scanner sends, "
     "- for frames on standard input, or NAME:… of an installed package. Given more than once, all are streamed.",
 )
 @_source(
