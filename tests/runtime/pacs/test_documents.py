@@ -69,7 +69,7 @@ def test_dcmtk_reads_the_report(tmp_path: Path) -> None:
         'Algorithm Name")="metfa"',
         'Algorithm Parameters")="bundle 0e6620beae59"',
         'Certainty of Finding")="98.76" (%,UCUM,"Percent")',
-        'Start of the plane in the stream")="0.25" (s,UCUM,"second")',
+        'Start of the plane in the stream")="0.25" (s,UCUM,',
         'Image View")=(Femur,99METFA,"Femur")',
         'IMAGE:(,,"Source of Measurement")=(SC image,)',
     ):

@@ -75,7 +75,7 @@ def test_what_a_killed_stream_left_is_delivered_by_the_next(bundle: Path, scan: 
         result = run(*arguments)
         received = instances_in(*archive.received)
     assert result.exit_code == 0
-    assert f"dicom: 2 objects wait for PACS@127.0.0.1:{port} since an earlier stream" in result.stderr
+    assert f"dicom: 2 objects wait for PACS@127.0.0.1:{port} since an earlier stream" in result.output
     assert len(left) == 2
     assert left < received
     assert len(received) == 2 + 6
@@ -86,7 +86,7 @@ def test_a_stream_goes_on_while_its_archive_is_away(bundle: Path, scan: Path, st
     port = free_port()
     result = run("--bundle", bundle, "--device", scan, "--dicom", f"store://PACS@127.0.0.1:{port}")
     assert result.exit_code == 0
-    lines = [line for line in result.stderr.splitlines() if line.startswith("dicom: ")]
+    lines = [line for line in result.output.splitlines() if line.startswith("dicom: ")]
     assert [re.sub(r" in /.*", "", line.partition(" (")[0]) for line in lines[1:]] == [
         f"dicom: PACS@127.0.0.1:{port} is away",
         f"dicom: 6 objects wait for PACS@127.0.0.1:{port}",
@@ -102,8 +102,8 @@ def test_a_full_queue_leaves_planes_out_and_counts_them(
     monkeypatch.setattr(Queue.__init__, "__defaults__", (20_000,))  # bytes: room for one
     result = run("--bundle", bundle, "--device", scan, "--dicom", f"store://PACS@127.0.0.1:{free_port()}")
     assert result.exit_code == 0
-    assert result.stderr.count("dicom: planes are left out: expected") == 1
-    assert "dicom: planes that were left out: 2" in result.stderr
+    assert result.output.count("dicom: planes are left out: expected") == 1
+    assert "dicom: planes that were left out: 2" in result.output
 
 
 def test_the_planes_of_a_cine_are_those_of_its_patient(bundle: Path, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_planes_of_a_cine_are_those_of_its_patient(bundle: Path, tmp_path: P
     dataset.PatientID, dataset.StudyInstanceUID, dataset.StudyDate = "4711", "1.2.3", "20261126"
     dataset.save_as(cine)
     result = run("--bundle", bundle, "--device", cine, "--dicom", tmp_path / "planes")
-    assert (result.exit_code, "dicom:" in result.stderr) == (0, False)
+    assert (result.exit_code, "dicom:" in result.output) == (0, False)
     images = [pydicom.dcmread(path) for path in sorted((tmp_path / "planes").glob("*-image.dcm"))]
     assert [(image.PatientID, image.StudyInstanceUID, image.StudyDate) for image in images] == [
         ("4711", "1.2.3", "20261126")
@@ -154,6 +154,6 @@ def test_what_does_not_fit_is_refused(
     monkeypatch.chdir(scan.parent)
     result = run("--bundle", bundle, "--device", scan, *arguments)
     assert result.exit_code != 0
-    error = result.stderr.splitlines()[-1]
+    error = result.output.splitlines()[-1]
     assert error.removeprefix("Error: ").removeprefix("Invalid value for '--dicom': ").startswith(message)
     assert not (scan.parent / "planes").exists()
