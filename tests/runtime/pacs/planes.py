@@ -59,5 +59,5 @@ def documents(
     return made
 
 
-def document(plane: str = "Femur") -> Document:
-    return documents().make(event(plane))
+def document(pixels: np.ndarray = PIXELS) -> Document:
+    return documents().make(event(best=frame(pixels=pixels)))

@@ -75,7 +75,7 @@ def test_what_a_killed_stream_left_is_delivered_by_the_next(bundle: Path, scan: 
         result = run(*arguments)
         received = instances_in(*archive.received)
     assert result.exit_code == 0
-    assert f"dicom: 2 objects wait for PACS@127.0.0.1:{port} since an earlier stream" in result.output
+    assert f"dicom: objects that wait for PACS@127.0.0.1:{port} since an earlier stream: 2" in result.output
     assert len(left) == 2
     assert left < received
     assert len(received) == 2 + 6
@@ -89,7 +89,7 @@ def test_a_stream_goes_on_while_its_archive_is_away(bundle: Path, scan: Path, st
     lines = [line for line in result.output.splitlines() if line.startswith("dicom: ")]
     assert [re.sub(r" in /.*", "", line.partition(" (")[0]) for line in lines[1:]] == [
         f"dicom: PACS@127.0.0.1:{port} is away",
-        f"dicom: 6 objects wait for PACS@127.0.0.1:{port}",
+        f"dicom: objects that wait for PACS@127.0.0.1:{port}: 6,",
     ]
     assert len(instances_in(*state.glob("*/*.dcm"))) == 6
 

@@ -55,10 +55,12 @@ class Delivery:
         self._thread.join(_END_SECONDS)
         if self._thread.is_alive():
             left = len(self._queue.waiting())
-            self._say(f"{left} objects are being sent to {self._peer}; Ctrl-C leaves them in {self._queue.directory}")
+            self._say(f"objects that go to {self._peer} yet: {left}; Ctrl-C leaves them in {self._queue.directory}")
             self._thread.join()
         if left := len(self._queue.waiting()):
-            self._say(f"{left} objects wait for {self._peer} in {self._queue.directory}; the next stream sends them")
+            self._say(
+                f"objects that wait for {self._peer}: {left}, in {self._queue.directory}; the next stream sends them"
+            )
 
     def _run(self) -> None:
         pause = _MIN_PAUSE

@@ -86,7 +86,7 @@ class DicomStoreSink(Sink):
         self._lost = 0
         self._is_full = False
         if waiting := len(self._queue.waiting()):
-            say(f"{waiting} objects wait for {peer.entity} since an earlier stream")
+            say(f"objects that wait for {peer.entity} since an earlier stream: {waiting}")
         self._delivery = Delivery(self._queue, peer.entity, peer.calling, say)
 
     def write(self, observation: Observation) -> None:
