@@ -197,12 +197,20 @@ def test_a_peer_that_hangs_in_the_middle_is_away_until_it_is_replaced(queue: Que
         queue.put(document())
         wait_until(lambda: not queue.waiting())
         archive.pause()
-        queue.put(document(np.zeros((3000, 3000, 3), np.uint8)))  # more than what lies between two programs
+        queue.put(document())
         wait_until(lambda: bool(lines))
         archive.kill()
         with Archive(tmp_path / "after", port=archive.port):
             wait_until(lambda: not queue.waiting())
     assert ["is away" in lines[0], "is back" in lines[-1]] == [True, True]
+
+
+def test_a_peer_that_stops_reading_in_an_object_is_given_up(queue: Queue, tmp_path: Path) -> None:
+    queue.put(document(np.zeros((3000, 3000, 3), np.uint8)))  # more than what lies between two programs
+    with Archive(tmp_path / "archive") as archive, pytest.raises(store.AwayError, match=r"within 0\.5 s"):  # noqa: SIM117
+        with store.connected(ApplicationEntity("PACS", "127.0.0.1", archive.port), "METFA") as give:
+            archive.pause()
+            give(queue.waiting()[0])
 
 
 def test_a_damaged_file_is_put_aside(queue: Queue) -> None:
