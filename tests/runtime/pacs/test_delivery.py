@@ -207,9 +207,10 @@ def test_a_peer_that_hangs_in_the_middle_is_away_until_it_is_replaced(queue: Que
 
 def test_a_peer_that_stops_reading_in_an_object_is_given_up(queue: Queue, tmp_path: Path) -> None:
     queue.put(document(np.zeros((3000, 3000, 3), np.uint8)))  # more than what lies between two programs
-    with Archive(tmp_path / "archive") as archive, pytest.raises(store.AwayError, match=r"within 0\.5 s"):  # noqa: SIM117
-        with store.connected(ApplicationEntity("PACS", "127.0.0.1", archive.port), "METFA") as give:
-            archive.pause()
+    peer_of = ApplicationEntity("PACS", "127.0.0.1", free_port())
+    with Archive(tmp_path / "archive", port=peer_of.port) as archive, store.connected(peer_of, "METFA") as give:
+        archive.pause()
+        with pytest.raises(store.AwayError, match=r"within 0\.5 s"):
             give(queue.waiting()[0])
 
 

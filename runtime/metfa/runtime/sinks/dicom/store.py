@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...application_entity import ApplicationEntity
 
 _CONNECT_SECONDS = 5.0
-_ANSWER_SECONDS = 30.0  # to a request, of any kind; and without a byte while one is sent
+_ANSWER_SECONDS = 60.0  # to a request of any kind, which includes the time to send it
 # Classes of status: DICOM PS3.4 B.2.3. 0x0124 is "not authorised", which whoever looks after the peer can change.
 _SUCCESS, _WARNING, _OUT_OF_RESOURCES, _NOT_AUTHORISED = 0x0000, 0xB000, 0xA700, 0x0124
 
@@ -49,7 +49,8 @@ def connected(peer: ApplicationEntity, calling: str) -> Iterator[Callable[[Path]
     for storage in (SecondaryCaptureImageStorage, EnhancedSRStorage):
         entity.add_requested_context(storage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     entity.connection_timeout = _CONNECT_SECONDS
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _ANSWER_SECONDS
+    entity.acse_timeout = entity.dimse_timeout = _ANSWER_SECONDS
+    entity.network_timeout = 2 * _ANSWER_SECONDS  # later than those: pynetdicom fails where two limits end at once
     sockets: list[socket.socket] = []
     try:  # pynetdicom does not tell why it cannot connect
         socket.create_connection((peer.host, peer.port), _CONNECT_SECONDS).close()
@@ -93,7 +94,7 @@ def _store(association: Association, path: Path) -> None:
 def _keep_socket(event: Any, sockets: list[socket.socket]) -> None:
     """Let no peer that stops reading hold the connection for ever."""
     connection: socket.socket = event.assoc.dul.socket.socket
-    connection.settimeout(_ANSWER_SECONDS)
+    connection.settimeout(_ANSWER_SECONDS / 2)
     sockets.append(connection)
 
 
