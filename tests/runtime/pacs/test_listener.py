@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import threading
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -215,6 +216,36 @@ def test_more_than_memory_is_meant_for_is_cut_off(
     assert send(listening.port, write(tmp_path / "long.dcm", np.tile(CINE, (100, 1, 1)), "MONOCHROME2")) != 0
     assert listening.lines[0].startswith("cut off 'LOGIQ': more than")
     assert listening.files == []
+
+
+def test_a_length_that_is_forged_takes_no_memory(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_listener, "_MAX_INCOMING_BYTES", 50_000)
+    with socket.create_connection(("127.0.0.1", listening.port)) as stranger, suppress(ConnectionError):
+        stranger.sendall(b"\x01\x00\xff\xff\xff\xff" + bytes(60_000))  # an association request of 4 GB
+        assert stranger.recv(1) == b""
+    assert listening.lines == ["cut off '': more than 0 MB at once"]
+
+
+def test_who_is_silent_in_the_middle_is_cut_off(still: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_listener, "_QUIET_SECONDS", 0.2)
+    made = Listening()
+    with made.source, socket.create_connection(("127.0.0.1", made.port)) as silent:
+        silent.sendall(b"\x01\x00\x00\x00\xff\xff" + bytes(100))
+        assert silent.recv(1) == b""
+        assert send(made.port, still) == 0
+
+
+def test_connections_without_an_association_are_few(
+    listening: Listening, still: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom_listener, "_MAX_CONNECTIONS", 2)
+    address = ("127.0.0.1", listening.port)
+    with socket.create_connection(address), socket.create_connection(address):
+        wait_until(lambda: len(listening.source._sockets) == 2)
+        with socket.create_connection(address) as third:
+            assert third.recv(1) == b""
+    wait_until(lambda: not listening.source._sockets)
+    assert send(listening.port, still) == 0
 
 
 def test_a_full_disk_is_told_to_the_scanner(listening: Listening, cine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydicom.filebase import DicomIO
@@ -32,7 +33,7 @@ from .dicom import DicomCine
 from .dicom_pixels import decodable_syntaxes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ..frame import Frame
@@ -50,7 +51,7 @@ _KINDS = (
 _MAX_INCOMING_BYTES = 1 << 29  # of objects that are being received, together: they are in memory
 _MAX_WAITING_BYTES = 4 << 30  # of objects that wait on disk for the model
 _MAX_WAITING = 1000  # of them
-_MAX_ASSOCIATIONS = 4
+_MAX_ASSOCIATIONS, _MAX_CONNECTIONS = 4, 20  # the former of these that a scanner may use
 _MAX_TOLD = 20  # strangers that are named
 _QUIET_SECONDS = 30.0  # of a scanner, after which its association is aborted
 _SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
@@ -140,7 +141,6 @@ class DicomListener(Source):
         return [
             (evt.EVT_CONN_OPEN, self._begin),
             (evt.EVT_REJECTED, self._tell_stranger, [own, allowed]),
-            (evt.EVT_DATA_RECV, self._count),
             (evt.EVT_C_STORE, self._receive),
             (evt.EVT_CONN_CLOSE, self._end),
         ]
@@ -157,22 +157,28 @@ class DicomListener(Source):
             titles = ",".join((*allowed, calling))
             self._notify(f"refused {calling!r} at {event.assoc.requestor.address}; ?from={titles} lets it send")
 
-    def _count(self, event: Any) -> None:
-        """Cut off an association that sends more than memory is meant for."""
-        with self._counting:
-            self._incoming[id(event.assoc)] = self._incoming.get(id(event.assoc), 0) + len(event.data)
-            if sum(self._incoming.values()) <= _MAX_INCOMING_BYTES:
-                return
-        limit = _MAX_INCOMING_BYTES >> 20
-        self._notify(f"cut off {event.assoc.requestor.ae_title!r}: more than {limit} MB at once")
-        event.assoc.dul.socket.close()
-
     def _begin(self, event: Any) -> None:
+        """Watch over a connection: pynetdicom would receive whatever a length announces, and wait for it for ever."""
+        watched = event.assoc.dul.socket
+        watched.socket = _CountedSocket(watched.socket, partial(self._count, event.assoc))
         with self._counting:
-            self._sockets[id(event.assoc)] = event.assoc.dul.socket.socket
+            self._sockets[id(event.assoc)] = watched.socket
+            too_many = len(self._sockets) > _MAX_CONNECTIONS
+        if too_many:
+            watched.socket.close()
+
+    def _count(self, association: Any, received: int) -> bool:
+        """Take note of bytes that were received; return False where they are more than memory is meant for."""
+        with self._counting:
+            self._incoming[id(association)] = self._incoming.get(id(association), 0) + received
+            if sum(self._incoming.values()) <= _MAX_INCOMING_BYTES:
+                return True
+        limit = _MAX_INCOMING_BYTES >> 20
+        self._notify(f"cut off {association.requestor.ae_title!r}: more than {limit} MB at once")
+        return False
 
     def _end(self, event: Any) -> None:
-        """Forget an association, and close what pynetdicom leaves open where the other side vanished."""
+        """Forget a connection, and close what pynetdicom leaves open where the other side vanished."""
         with self._counting:
             self._incoming.pop(id(event.assoc), None)
             connection = self._sockets.pop(id(event.assoc), None)
@@ -208,6 +214,27 @@ class DicomListener(Source):
         received.path.unlink(missing_ok=True)
         with self._counting:
             self._waiting_bytes -= received.size
+
+
+class _CountedSocket(socket.socket):
+    """A connection that is given up where nothing comes for long, and whose bytes are counted.
+
+    Args:
+        connection: which it takes the place of.
+        count: told how many bytes came; returns whether more may come.
+    """
+
+    def __init__(self, connection: socket.socket, count: Callable[[int], bool]) -> None:
+        super().__init__(fileno=connection.detach())
+        self.settimeout(_QUIET_SECONDS)
+        self._count = count
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Receive, and count."""
+        data = super().recv(size, flags)
+        if not self._count(len(data)):
+            self.close()
+        return data
 
 
 class _Object(NamedTuple):
