@@ -32,7 +32,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from metfa.runtime import PlaneEvent, StreamStatistics, open_source, stream
 from metfa.runtime.errors import SourceError
-from metfa.runtime.sources import dicom_listener
+from metfa.runtime.sources import dicom_receiver
 from metfa.runtime.sources.dicom_listener import DicomListener
 
 from ..conftest import FakeClassifier, make_contract, make_prediction
@@ -63,7 +63,7 @@ class Listening:
 
     @property
     def files(self) -> list[Path]:
-        return sorted(self.source._directory.iterdir())
+        return sorted(self.source._receiver._directory.iterdir())
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ def test_what_is_aborted_leaves_nothing(listening: Listening, cine: Path) -> Non
     assert send(listening.port, cine) == 0
     assert [frame.source for frame in listening.take(5)] == ["LOGIQ 1"] * 5
     assert listening.files == []
-    wait_until(lambda: not listening.source._incoming)  # nor does what was received count for ever
+    wait_until(lambda: not listening.source._receiver._incoming)  # nor does what was received count for ever
 
 
 def test_files_go_once_they_are_read_and_when_the_listener_is_closed(cine: Path, cache: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_damaged_object_is_told_and_the_next_goes_on(listening: Listening, cin
 
 
 def test_more_than_may_wait_is_refused(listening: Listening, cine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_listener, "_MAX_WAITING_BYTES", 5000)  # one cine
+    monkeypatch.setattr(dicom_receiver, "_MAX_WAITING_BYTES", 5000)  # one cine
     assert send(listening.port, cine) == 0
     assert send(listening.port, cine) != 0
     assert listening.lines == ["LOGIQ 2: refused: too much waits for the model"]
@@ -212,14 +212,14 @@ def test_more_than_may_wait_is_refused(listening: Listening, cine: Path, monkeyp
 def test_more_than_memory_is_meant_for_is_cut_off(
     listening: Listening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom_listener, "_MAX_INCOMING_BYTES", 50_000)
+    monkeypatch.setattr(dicom_receiver, "_MAX_INCOMING_BYTES", 50_000)
     assert send(listening.port, write(tmp_path / "long.dcm", np.tile(CINE, (100, 1, 1)), "MONOCHROME2")) != 0
     assert listening.lines[0].startswith("cut off 'LOGIQ': more than")
     assert listening.files == []
 
 
 def test_a_length_that_is_forged_takes_no_memory(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_listener, "_MAX_INCOMING_BYTES", 50_000)
+    monkeypatch.setattr(dicom_receiver, "_MAX_INCOMING_BYTES", 50_000)
     with socket.create_connection(("127.0.0.1", listening.port)) as stranger, suppress(ConnectionError):
         stranger.sendall(b"\x01\x00\xff\xff\xff\xff" + bytes(60_000))  # an association request of 4 GB
         assert stranger.recv(1) == b""
@@ -227,7 +227,7 @@ def test_a_length_that_is_forged_takes_no_memory(listening: Listening, monkeypat
 
 
 def test_who_is_silent_in_the_middle_is_cut_off(still: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_listener, "_QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(dicom_receiver, "_QUIET_SECONDS", 0.2)
     made = Listening()
     with made.source, socket.create_connection(("127.0.0.1", made.port)) as silent:
         silent.sendall(b"\x01\x00\x00\x00\xff\xff" + bytes(100))
@@ -238,13 +238,13 @@ def test_who_is_silent_in_the_middle_is_cut_off(still: Path, monkeypatch: pytest
 def test_connections_without_an_association_are_few(
     listening: Listening, still: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom_listener, "_MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(dicom_receiver, "_MAX_CONNECTIONS", 2)
     address = ("127.0.0.1", listening.port)
     with socket.create_connection(address), socket.create_connection(address):
-        wait_until(lambda: len(listening.source._sockets) == 2)
+        wait_until(lambda: len(listening.source._receiver._sockets) == 2)
         with socket.create_connection(address) as third:
             assert third.recv(1) == b""
-    wait_until(lambda: not listening.source._sockets)
+    wait_until(lambda: not listening.source._receiver._sockets)
     assert send(listening.port, still) == 0
 
 
@@ -253,7 +253,7 @@ def test_a_full_disk_is_told_to_the_scanner(listening: Listening, cine: Path, mo
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(dicom_listener, "write_file_meta_info", fail)
+        patch.setattr(dicom_receiver, "write_file_meta_info", fail)
         assert send(listening.port, cine) != 0
     assert (listening.lines, listening.files) == (["LOGIQ 1: refused: No space left on device"], [])
     assert send(listening.port, cine) == 0
