@@ -8,6 +8,7 @@ CPU_BUILDS := https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+ROOMS := runtime training export
 # Every link must lead somewhere; with --quiet, none would be checked. The variable silences what the theme says of its successor.
 BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -28,6 +29,7 @@ check: $(INSTALLED)
 	$(BIN)/codespell
 	$(BIN)/rumdl check --quiet .
 	$(BIN)/mypy
+	for system in darwin win32; do $(BIN)/mypy --platform $$system --cache-dir .mypy_cache/$$system $(ROOMS) || exit 1; done
 	$(BIN)/lint-imports
 	$(BUILD_SITE)
 

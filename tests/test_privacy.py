@@ -16,6 +16,7 @@ import pytest
 ISOLATION = Path(__file__).with_name("isolation.py")
 UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "--mount"]
 FEW = ("--input-size", "28x28", "--preset", "small", "--steps", "4", "--candidates", "1", "--threads", "1")
+STREAM = ("--device", "phantom:B", "--no-window")
 
 pytestmark = pytest.mark.skipif(
     shutil.which("unshare") is None
@@ -49,7 +50,9 @@ def test_a_look_up_and_a_packet_are_seen(tmp_path: Path) -> None:
     assert watch(python(look_up), python(connect), home=tmp_path) == {"names": ["example.org"], "unroutable": 1}
 
 
-def test_no_command_calls_anybody_or_leaves_files_in_the_users_home(tmp_path: Path) -> None:
+def test_no_command_calls_anybody_or_leaves_files_in_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     for domain, level in (("A", 230), ("B", 120)):
@@ -60,23 +63,28 @@ def test_no_command_calls_anybody_or_leaves_files_in_the_users_home(tmp_path: Pa
                 image = np.random.default_rng(number).integers(0, 60, (40, 40), np.uint8)
                 cv2.circle(image, (14 + number, 20), 9, level, thickness)
                 cv2.imwrite(str(folder / f"{number}.png"), image)
-    bundle = work / "bundle"
+    bundle, commit = work / "bundle", "0123456789abcdef0123456789abcdef01234567"
+    snapshots = work / "hub" / "models--clinic--planes" / "snapshots"  # where the Hub's library keeps what it has
+    snapshots.mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(work / "hub"))
 
     def command(name: str, *arguments: object) -> list[str]:
         return [str(Path(sys.executable).with_name(name)), *map(str, arguments)]
 
     domains = ("--source", work / "A", "--target", work / "B")
     seen = watch(
-        command("metfa-train", *domains, *FEW, "--bundle", bundle),
+        command("metfa-train", *domains, *FEW, "--bundle", bundle, "--tensorboard"),
         command("metfa-export", "--fp16", bundle),
         command("metfa-evaluate", "--bundle", bundle, "--data", work / "B", "--output", work / "evaluation"),
         command("metfa", "doctor", "--bundle", bundle),
         command("metfa-benchmark", "--bundle", bundle, "--seconds", 0.01),
         command("metfa-tune", *domains, *FEW, "--trials", 1, "--study", work / "study"),
+        ["cp", "-r", str(bundle), str(snapshots / commit)],
+        command("metfa-stream", "--bundle", f"hf://clinic/planes@{commit}", *STREAM, "--limit", 1),
         # Some libraries wait ten seconds before they call.
         # So does one that looks for a server, which is not there: this host runs the model.
         command(
-            *("metfa-stream", "--bundle", bundle, "--device", "phantom:B", "--seconds", 12, "--no-window"),
+            *("metfa-stream", "--bundle", bundle, *STREAM, "--seconds", 12),
             *("--backend", "triton:localhost:9/metfa,auto"),
         ),
         home=home,

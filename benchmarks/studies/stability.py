@@ -22,7 +22,7 @@ import click
 from metfa.runtime.benchmark.machine import host
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-from metfa.training.fit import read_metrics
+from metfa.training.metrics import read_metrics
 from metfa.training.names import DEFAULTS, MethodName
 from metfa.training.outcome import EVALUATION
 from metfa.training.warnings import exploded_terms

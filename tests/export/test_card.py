@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
 from metfa.training.class_shares import ClassShares, ShareEstimates
 from metfa.training.config import CONFIG, Ancestor, InitialWeights, Origin, TrainingConfig
+from metfa.training.curves.picture import CURVES
 from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind
 from metfa.training.evaluation.scores import Scores
 from metfa.training.outcome import EVALUATION, CandidateScores, Compared, Evaluation
@@ -37,11 +39,14 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: set[str] = set()
         self.texts: list[str] = []
+        self.pictures: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        assert not {"src", "href", "onclick"} & {name for name, _ in attrs}, "nothing from outside, nothing that runs"
+        assert not {"href", "onclick"} & {name for name, _ in attrs}, "nothing from outside, nothing that runs"
+        assert all((value or "").startswith("data:image/png;base64,") for name, value in attrs if name == "src")
+        self.pictures += [value for name, value in attrs if name == "src" and value]
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
@@ -97,7 +102,7 @@ def test_an_export_leaves_a_card_of_what_it_did(exported: Path, printed: str) ->
 def test_what_was_not_recorded_is_shown_as_not_recorded(trained: Path) -> None:
     write_card(Bundle.open(trained))
     text = (trained / CARD).read_text(encoding="utf-8")
-    for name in (CONFIG, EVALUATION, PARITY):
+    for name in (CONFIG, CURVES, EVALUATION, PARITY):
         assert f"*Not recorded: this bundle holds no `{name}`.*" in text
 
 
@@ -159,6 +164,16 @@ def test_a_target_without_labels_has_no_scores(trained: Path) -> None:
     assert "Class by class, on the source" in text
 
 
+def test_the_curves_of_the_run_are_a_part_of_the_page(trained: Path) -> None:
+    picture = b"\x89PNG stands for a picture"
+    with updating(trained, keep=lambda _: True) as stage:
+        (stage / CURVES).write_bytes(picture)
+    write_card(Bundle.open(trained))
+    assert f"]({CURVES})" in (trained / CARD).read_text(encoding="utf-8")
+    (shown,) = Page((trained / CARD_PAGE).read_text(encoding="utf-8")).pictures
+    assert base64.b64decode(shown.partition(",")[2]) == picture
+
+
 def test_names_that_users_give_cannot_break_the_page(trained: Path) -> None:
     hostile = ("<script>alert(1)</script>", "a|b", "*x* [y](http://example.org)", "`code`", "Ünï & <b>")
     before = Bundle.open(trained).contract
@@ -176,7 +191,7 @@ def test_names_that_users_give_cannot_break_the_page(trained: Path) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Zs"]), min_size=1))
 def test_any_text_is_shown_as_it_is(text: str) -> None:
-    page = Page(to_page("card", table(("name", "number"), [("x" + text + "x", "1")])))
+    page = Page(to_page("card", table(("name", "number"), [("x" + text + "x", "1")]), {}))
     assert "x" + text + "x" in "".join(page.texts)
 
 

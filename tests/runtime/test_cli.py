@@ -141,7 +141,7 @@ def test_help_shows_values_as_they_are_typed() -> None:
     for option in ("--roi auto|full|x,y,w,h ", "--size WIDTHxHEIGHT ", "--serve HOST:PORT "):
         assert option in said
     titles = re.findall(r"^(\w+):$", said, re.MULTILINE)
-    assert titles == ["Source", "Model", "Decision", "Output", "Run", "Options"]
+    assert titles == ["Source", "Model", "Decision", "Output", "Connection", "Run", "Options"]
 
 
 def test_only_images_have_a_table_of_labels(bundle: Path, clip: Path, tmp_path: Path) -> None:

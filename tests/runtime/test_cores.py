@@ -51,3 +51,8 @@ def test_affinity_counts(tmp_path: Path) -> None:
         assert available_cores(tmp_path / "no such file", tmp_path) == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_where_no_process_is_bound_to_cores_it_has_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS and Windows
+    assert available_cores(tmp_path / "no such file", tmp_path) == os.cpu_count()

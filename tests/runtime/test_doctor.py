@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import onnxruntime
 import pytest
+from av import DeviceInfo
 from click.testing import CliRunner, Result
 
 from metfa.runtime.backends.choice import load_backend
@@ -213,6 +214,7 @@ def test_nothing_tells_whose_machine_it_is(tmp_path: Path) -> None:
         ("/dev/video0 and ~/.cache/metfa", "/dev/video0 and ~/.cache/metfa"),
         ("triton:HOST:PORT/MODEL", "triton:HOST:PORT/MODEL"),
         ("no space on /jane", "no space on ~"),
+        (r"no C:\Users\jane\scans\1.png", "no …/1.png"),
     ],
 )
 def test_long_paths_are_shortened(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +237,45 @@ def test_cameras_have_names_and_permissions(tmp_path: Path, monkeypatch: pytest.
     ]
 
 
+def test_a_container_has_to_be_given_its_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    ((_, none),) = surroundings.cameras(tmp_path, tmp_path, inside=True)
+    assert none.endswith("/video0; a container has to be given it: docker run --device /dev/video0")
+    (tmp_path / "video0").touch()
+    ((_, refused),) = surroundings.cameras(tmp_path, tmp_path, inside=True)
+    assert refused.endswith("may not be opened; docker run --group-add $(getent group video | cut -d: -f3)")
+
+
+@pytest.mark.parametrize(("platform", "listing"), [("darwin", "avfoundation"), ("win32", "dshow")])
+def test_cameras_of_other_systems_are_listed_by_ffmpeg(
+    platform: str, listing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = {
+        listing: [
+            DeviceInfo("0", "FaceTime HD Camera", False, ["video"]),
+            DeviceInfo("1", "Microphone", False, ["audio"]),
+            DeviceInfo("2", "USB Capture HDMI", False, ["audio", "video"]),
+        ]
+    }
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("av.enumerate_input_devices", listed.__getitem__)
+    assert list(surroundings.cameras()) == [("cameras", "FaceTime HD Camera, USB Capture HDMI")]
+    listed[listing].clear()
+    assert list(surroundings.cameras()) == [("cameras", "none")]
+
+
+@pytest.mark.parametrize(("platform", "called"), [("darwin", "macOS "), ("win32", "Windows ")])
+def test_what_other_systems_do_not_tell_is_left_out(
+    platform: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    shown = dict(system.rows())
+    assert shown["system"].startswith(called)
+    assert not [row for row in shown.values() if row.startswith("fails")]
+    assert system.memory(tmp_path / "no such file") == "not known"
+
+
 def test_a_port_is_free_or_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -248,13 +289,13 @@ def test_a_port_is_free_or_taken() -> None:
         ("run/.containerenv", "", "Podman"),
         (".dockerenv", "", "Docker"),
         ("proc/1/cgroup", "11:cpu:/kubepods/besteffort/pod1\n", "kubepods"),
-        ("proc/1/cgroup", "0::/init.scope\n", "none seen"),
+        ("proc/1/cgroup", "0::/init.scope\n", None),
     ],
 )
-def test_containers(file: str, text: str, kind: str, tmp_path: Path) -> None:
+def test_containers(file: str, text: str, kind: str | None, tmp_path: Path) -> None:
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(text)
-    assert system.container(tmp_path) == kind
+    assert system.container_kind(tmp_path) == kind
 
 
 def test_memory_and_jetson_as_linux_writes_them(tmp_path: Path) -> None:

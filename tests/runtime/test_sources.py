@@ -182,9 +182,11 @@ class FakeCapture:
     """A camera that grants the rate only, and delivers black frames."""
 
     calls: ClassVar[list[object]] = []
+    api: ClassVar[int] = cv2.CAP_V4L2
+    pixels: ClassVar[bytes] = b"YUYV"
 
-    def __init__(self, name: str, api: int) -> None:
-        assert api == cv2.CAP_V4L2
+    def __init__(self, name: str | int, api: int) -> None:
+        assert api == self.api
         self.calls.append(name)
 
     def isOpened(self) -> bool:  # noqa: N802
@@ -196,7 +198,7 @@ class FakeCapture:
 
     def get(self, key: int) -> float:
         return {
-            cv2.CAP_PROP_FOURCC: float(int.from_bytes(b"YUYV", "little")),
+            cv2.CAP_PROP_FOURCC: float(int.from_bytes(self.pixels, "little")),
             cv2.CAP_PROP_FRAME_WIDTH: 640.0,
             cv2.CAP_PROP_FRAME_HEIGHT: 480.0,
             cv2.CAP_PROP_FPS: 30.0,
@@ -249,6 +251,35 @@ def test_a_camera_is_asked_for_its_format_first(
         (cv2.CAP_PROP_FPS, rate),
         (cv2.CAP_PROP_BUFFERSIZE, 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("system", "api", "pixels", "described"),
+    [
+        ("darwin", cv2.CAP_AVFOUNDATION, b"\0\0\0\0", "camera 1, 640x480 pixels, 30 frames/s"),
+        ("win32", cv2.CAP_DSHOW, b"YUYV", "camera 1, 640x480 pixels, 30 frames/s, YUYV"),
+    ],
+)
+def test_where_cameras_are_no_files_they_have_numbers(
+    monkeypatch: pytest.MonkeyPatch, system: str, api: int, pixels: bytes, described: str
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("cv2.VideoCapture", FakeCapture)
+    for name, value in {"calls": (calls := []), "api": api, "pixels": pixels}.items():  # type: ignore[var-annotated]
+        monkeypatch.setattr(FakeCapture, name, value)
+    said: list[str] = []
+    with open_source("1", CaptureFormat((640, 480), 30, "YUYV"), notify=said.append) as camera:
+        frame = next(iter(camera))
+    assert (frame.source, camera.description, said) == ("camera 1", described, [])
+    assert calls[0] == 1
+    assert (cv2.CAP_PROP_CONVERT_RGB, 0) not in calls
+    with pytest.raises(
+        SourceError, match=r"the number of a camera, such as 0, received '/dev/video0'; .* metfa doctor"
+    ):
+        open_source("/dev/video0")
+    monkeypatch.setattr(FakeCapture, "isOpened", lambda _: False)
+    with pytest.raises(SourceError, match="a camera at 7, received none, or one that is busy, or that the system"):
+        open_source("7")
 
 
 @pytest.mark.parametrize("spec", ["phantom:B", "http://127.0.0.1:9/scan", "gst:videotestsrc ! appsink", "clip.mp4"])

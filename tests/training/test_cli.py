@@ -29,8 +29,9 @@ from metfa.training.cli.train import main
 from metfa.training.config import CONFIG, Augmentation, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation import model as model_evaluation
-from metfa.training.fit import METRICS, Trainer
+from metfa.training.fit import Trainer
 from metfa.training.methods import METHODS, Batch, Method
+from metfa.training.metrics import METRICS
 from metfa.training.model import Network
 from metfa.training.names import AUTO, MethodName
 from metfa.training.outcome import EVALUATION

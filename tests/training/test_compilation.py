@@ -20,8 +20,8 @@ from torch._dynamo.exc import TorchDynamoException
 from metfa.runtime.bundle.directory import CHECKPOINT, UNFINISHED
 from metfa.runtime.errors import CompilationError
 from metfa.training.cli.train import main
-from metfa.training.fit import METRICS
 from metfa.training.methods import METHODS
+from metfa.training.metrics import METRICS
 from metfa.training.parallel import Encoding, compiling, make_fabric
 
 from .conftest import make_network

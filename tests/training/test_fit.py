@@ -18,8 +18,9 @@ from metfa.training.batch_norm import adopt_statistics
 from metfa.training.config import TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation.model import evaluate
-from metfa.training.fit import METRICS, Trainer, candidate_steps, read_config
+from metfa.training.fit import Trainer, candidate_steps, read_config
 from metfa.training.methods import METHODS, Batch, build_method
+from metfa.training.metrics import METRICS
 from metfa.training.model import Network
 from metfa.training.names import MethodName
 from metfa.training.parallel import make_fabric

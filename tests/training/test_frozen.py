@@ -17,10 +17,11 @@ from metfa.training.config import Augmentation, TrainingConfig
 from metfa.training.data.store import Features, FrameStore
 from metfa.training.encoders import ENCODERS
 from metfa.training.evaluation.model import infer
-from metfa.training.fit import METRICS, Trainer
+from metfa.training.fit import Trainer
 from metfa.training.frozen import COPIES, FrozenEncoder
 from metfa.training.initial_weights import identify, load_initial
 from metfa.training.methods import METHODS, build_method
+from metfa.training.metrics import METRICS
 from metfa.training.model import Network
 from metfa.training.views import FeatureViews
 from metfa.training.weights import load_network

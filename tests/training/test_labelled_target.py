@@ -19,7 +19,7 @@ from metfa.training.config import TrainingConfig
 from metfa.training.data.pair import read_pair
 from metfa.training.data.report import DATA
 from metfa.training.data.store import UNLABELLED
-from metfa.training.fit import METRICS
+from metfa.training.metrics import METRICS
 from metfa.training.outcome import EVALUATION
 
 from .conftest import LABELS

@@ -16,10 +16,13 @@ from metfa.training.class_embeddings import EMBEDDINGS, load_embeddings
 from metfa.training.cli.train import main
 from metfa.training.cli.tune import main as tune
 from metfa.training.config import CONFIG
+from metfa.training.curves.event_directory import EVENTS
+from metfa.training.curves.picture import CURVES
 from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA
 from metfa.training.data.split_record import SPLIT
-from metfa.training.fit import METRICS, Trainer
+from metfa.training.fit import Trainer
+from metfa.training.metrics import METRICS
 from metfa.training.outcome import EVALUATION
 from metfa.training.weights import load_network, load_reference
 
@@ -295,6 +298,32 @@ def test_a_run_does_not_go_on_from_another_bundle(
     assert "that the run began with, weights of SHA-256" in result.output
 
 
+def test_a_run_from_a_bundle_of_the_hub_names_it_as_it_was_typed_and_goes_on(
+    origin: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place of the cache, which tells who trained, is in no file."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    named, cache = f"hf://clinic/planes@{commit}", tmp_path / "home of jane" / "hub"
+    shutil.copytree(origin, cache / "models--clinic--planes" / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    bundle = tmp_path / "bundle"
+    step = Trainer._train_step
+
+    def interrupt(self: Trainer) -> None:
+        step(self)
+        if self.step == 3:
+            self._save()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", interrupt)
+        assert run("--from", named, "--target", target, "--bundle", bundle).exit_code == 130
+    resumed = CliRunner().invoke(main, ["--resume", "--bundle", str(bundle), "--device", "cpu"])
+    assert resumed.exit_code == 0, resumed.output
+    assert json.loads((bundle / CONFIG).read_text())["origin"]["path"] == named
+    assert [path.name for path in bundle.iterdir() if b"jane" in path.read_bytes()] == []
+
+
 def test_a_bundle_without_frames_holds_no_image_and_no_name_of_one(tmp_path: Path) -> None:
     """File names here are of patients; only the domain itself is named, as the user named it."""
     for name, brightness in (("source", 230), ("target", 120)):
@@ -305,10 +334,14 @@ def test_a_bundle_without_frames_holds_no_image_and_no_name_of_one(tmp_path: Pat
     for options in ((), ("--no-frames",)):
         bundle = tmp_path / f"bundle{len(options)}"
         domains = ("--source", tmp_path / "source", "--target", tmp_path / "target")
-        result = run(*domains, "--bundle", bundle, *MODEL, *options)
+        result = run(*domains, "--bundle", bundle, *MODEL, "--tensorboard", *options)
         assert result.exit_code == 0, result.output
-        held[options] = {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()}
-    assert held[()].keys() - held["--no-frames",].keys() == {REFERENCE}
+        files = (path for path in bundle.rglob("*") if path.is_file())
+        held[options] = {path.relative_to(bundle).as_posix(): path.read_bytes() for path in files}
+    events = f"{EVENTS}/metfa-vi"
+    of_frames = {f"{events}/{name}" for name in ("embeddings.tsv", "embeddings-metadata.tsv", "projector_config.pbtxt")}
+    assert held[()].keys() - held["--no-frames",].keys() == {REFERENCE, *of_frames}
+    assert b"\x89PNG" in held[()][f"{events}/events.out.tfevents.000001"]
     reference = load_reference(Bundle.open(tmp_path / "bundle0"))
     frames = torch.cat([reference.target, reference.source, reference.calibration]).numpy()
     rows = [frame[0, 14].tobytes() for frame in frames]  # grey levels of one row of each image
@@ -317,3 +350,4 @@ def test_a_bundle_without_frames_holds_no_image_and_no_name_of_one(tmp_path: Pat
         assert b"DOE" not in content, name
         assert b"19700101" not in content, name
         assert not any(row in content for row in rows), name
+        assert (b"\x89PNG" in content) == (name == CURVES), name

@@ -12,6 +12,7 @@ import click
 from metfa.runtime import command
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, DEFAULT_DIRECTORY, Bundle
 from metfa.runtime.bundle.engine_record import LIVE_BATCH
+from metfa.runtime.bundle_parameters import WrittenBundleType
 from metfa.runtime.command import Command, require_extra, say, typed_arguments
 from metfa.runtime.errors import ParityError
 from metfa.runtime.lock import writing_alone
@@ -36,11 +37,11 @@ _server = partial(click.option, cls=SectionedOption, section="Servers")
 
 
 @click.command(cls=Command)
-@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.argument("bundle", type=WrittenBundleType(), required=False)
 @_model(
     "--bundle",
     "named",
-    type=click.Path(path_type=Path),
+    type=WrittenBundleType(),
     help=f"Another way to name BUNDLE.  [default: {DEFAULT_DIRECTORY}]",
 )
 @_model("--fp16", is_flag=True, help="Make the FP16 graph too, and an engine where TensorRT is installed.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from .backends.batching import BatchingBackend
 from .backends.choice import load_backend
 from .bundle.directory import Bundle
+from .bundle.location import find_bundle
 from .errors import BackendError, SourceError
 from .frame import ModelIdentity, Prediction
 from .imaging.coded import CodedImage
@@ -18,6 +18,7 @@ from .imaging.sector import SectorTracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -71,7 +72,7 @@ class PlaneClassifier:
         """Load a bundle and run the model once, so that the first frame is as fast as the rest.
 
         Args:
-            bundle: the bundle, or its directory.
+            bundle: the bundle, its directory, or ``hf://OWNER/NAME@REVISION`` for one in the Hub's cache.
             backend: one backend or server, as ``--backend`` of ``metfa-stream``; None for the best on this host.
             precision: one precision, or None for the backend's default.
             region: the part of each frame that the model sees: a region, ``auto`` for the sector, None for all
@@ -84,7 +85,7 @@ class PlaneClassifier:
             ExportError, OutputError: an engine that ``rebuild`` asked for cannot be built or written.
         """
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(Path(bundle))
+            bundle = Bundle.open(find_bundle(str(bundle)))
         loaded, refusals = load_backend(bundle, backend, precision, rebuild=rebuild, notify=notify)
         size = bundle.contract.input
         loaded.infer(np.zeros((1, 1, size.height, size.width), np.uint8))

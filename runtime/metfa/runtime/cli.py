@@ -10,6 +10,7 @@ import click
 
 from . import command
 from .bundle.directory import DEFAULT_DIRECTORY
+from .bundle_parameters import BundleType, allow_download, require_directory
 from .command import Command
 from .parameters import (
     STREAM_BACKEND,
@@ -59,11 +60,12 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
 @_source("--realtime", is_flag=True, help="Play a recording at its own pace, not as fast as it can be classified.")
 @_model(
     "--bundle",
-    type=click.Path(path_type=Path),
+    type=BundleType(),
     default=DEFAULT_DIRECTORY,
     show_default=True,
     help="What metfa-train and metfa-export made.",
 )
+@allow_download(_model)
 @_model(
     "--roi",
     "region",
@@ -173,7 +175,8 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
 @_run("--limit", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @_run("--seconds", type=NumberRange(min=0, min_open=True), metavar="S", help="End after S seconds.")
 @_run("--verbose", is_flag=True, help="Say why no faster backend runs the model.")
-def main(**options: Any) -> None:
+@click.pass_context
+def main(ctx: click.Context, /, **options: Any) -> None:
     """Classify live frames: which plane does the scanner show?
 
     Several devices are streamed side by side through one model: each has files of its own, which end with its name.
@@ -183,6 +186,7 @@ def main(**options: Any) -> None:
     """
     if not options["device"] and options["devices"] is None:
         raise click.UsageError("expected --device or --devices, received neither; give for example --device 0")
+    require_directory(ctx, watch=options["watch"], rebuild=options["rebuild"])
     with command.reload_requests() as reload:
         # What takes long to import (NumPy, OpenCV) is imported here, so that --help answers at once.
         from .streaming.options import StreamOptions

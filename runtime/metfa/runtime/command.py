@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code of a command that a signal ended, as shells give it for Ctrl-C."""
 
+if sys.platform == "win32":
+    HANG_UP = signal.SIGBREAK
+else:
+    HANG_UP = signal.SIGHUP
+"""The signal of a terminal that is gone."""
+
 _TYPED = "metfa.typed"
 
 
@@ -163,8 +169,8 @@ def _ending_signals() -> tuple[signal.Signals, ...]:
 
     SIGHUP is none where somebody else has said what it does: nohup has it ignored, :func:`reload_requests` taken.
     """
-    if signal.getsignal(signal.SIGHUP) in {signal.SIG_DFL, signal.default_int_handler}:
-        return (signal.SIGTERM, signal.SIGHUP)
+    if signal.getsignal(HANG_UP) in {signal.SIG_DFL, signal.default_int_handler}:
+        return (signal.SIGTERM, HANG_UP)
     return (signal.SIGTERM,)
 
 
@@ -172,23 +178,23 @@ def _ending_signals() -> tuple[signal.Signals, ...]:
 def reload_requests() -> Iterator[threading.Event]:
     """Yield an event that SIGHUP sets where the process has no terminal, as a service. For the main thread.
 
-    With a terminal, SIGHUP says that it is gone, and ends the command; that stays so.
+    With a terminal, SIGHUP says that it is gone, and ends the command; that stays so. Windows has no such signal.
     """
     requested = threading.Event()
-    if signal.SIGHUP not in _ending_signals() or _has_terminal():
+    if sys.platform == "win32" or HANG_UP not in _ending_signals() or _has_terminal():
         yield requested
         return
-    previous = signal.signal(signal.SIGHUP, lambda number, frame: requested.set())
+    previous = signal.signal(HANG_UP, lambda number, frame: requested.set())
     try:
         yield requested
     finally:
-        signal.signal(signal.SIGHUP, previous)
+        signal.signal(HANG_UP, previous)
 
 
 def _has_terminal() -> bool:
     """Return whether a terminal can send signals to the process, whatever its standard streams are."""
     try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+        os.close(os.open("/dev/tty", os.O_RDONLY))
     except OSError:
         return False
     return True

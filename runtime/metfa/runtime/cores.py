@@ -23,7 +23,12 @@ def available_cores(membership: Path = _MEMBERSHIP, groups: Path = _GROUPS) -> i
         groups: where they are mounted.
     """
     quotas = _quotas(membership, groups)
-    return max(1, int(min([len(os.sched_getaffinity(0)), *quotas])))
+    return max(1, int(min([bound_cores(), *quotas])))
+
+
+def bound_cores() -> int:
+    """Return how many cores this process is bound to: all where the system binds no process, as macOS."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quotas(membership: Path, groups: Path) -> Iterator[float]:

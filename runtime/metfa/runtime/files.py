@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -16,7 +18,13 @@ from .errors import OutputError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
+"""Opens a pipe that nobody writes to, as if it were a file. Windows keeps pipes apart from files."""
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""Opens no symbolic link. Windows has administrators alone make such links."""
+
+_READ_SECONDS = 1.0  # that Windows lets a reader keep a file from being replaced
 _REMEDY = "free space, correct its permissions, or choose another path"
 
 
@@ -71,9 +79,16 @@ def remove_empty(directories: Iterable[Path]) -> None:
 
 def sync(path: Path) -> None:
     """Wait until a power cut could not take back what a file holds, or which names a directory holds."""
-    descriptor = os.open(path, os.O_RDONLY)
+    if sys.platform == "win32" and path.is_dir():
+        return  # there no program has to, nor can it
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+        if sys.platform == "darwin":
+            import fcntl
+
+            with suppress(OSError):  # a network file system
+                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync alone leaves it in the disk's own memory
     except OSError as error:
         if error.errno != errno.EINVAL:  # file systems that cannot do so for a directory
             raise
@@ -92,6 +107,23 @@ def reading(path: Path | str) -> Iterator[None]:
             received=cause.strerror or str(cause),
             remedy="correct its permissions or the path",
         ) from None
+
+
+def replace(source: Path, target: Path) -> None:
+    """Let a file take the place of another, which programs may be reading; Windows has to wait for these.
+
+    Raises:
+        OSError: it cannot.
+    """
+    give_up_at = time.monotonic() + (_READ_SECONDS if sys.platform == "win32" else 0)
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if time.monotonic() >= give_up_at:
+                raise
+        time.sleep(_READ_SECONDS / 100)
 
 
 class Replacement:
@@ -124,7 +156,7 @@ class Replacement:
         """
         with writing_to(self._path):
             self.temporary.chmod(0o666 & ~umask())
-            self.temporary.replace(self._path)
+            replace(self.temporary, self._path)
 
     def discard(self) -> None:
         """Remove the temporary file, if it was not committed."""
@@ -165,7 +197,7 @@ def write_text(path: Path, text: str) -> None:
         OutputError: the file cannot be written.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def cache_directory() -> Path:
@@ -194,7 +226,7 @@ def _directory_of_user(variable: str, usual: str, content: str) -> Path:
     except RuntimeError:
         raise OutputError(
             expected=f"a home directory, to keep there {content}",
-            received=f"none of user {os.geteuid()}",
+            received="a user without one",
             remedy=f"set HOME, or {variable} to a folder that you may write to",
         ) from None
 

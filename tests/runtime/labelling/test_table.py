@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -162,7 +163,9 @@ def test_the_folder_of_the_table_may_be_a_link(tmp_path: Path) -> None:
     table = Table(tmp_path / "link" / "labels.csv", "label")
     descriptor = os.open(tmp_path / "real", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    assert tables._try_to_lock(table.path.parent.resolve()) is None
-    os.close(descriptor)
+    with ExitStack() as held:
+        assert not tables._try_to_lock(table.path.parent, held)
+        os.close(descriptor)
+        assert tables._try_to_lock(table.path.parent, held)
     table.change(tmp_path / "link" / "frames" / "1.png", "Lips", before=None)
     assert (tmp_path / "real" / "labels.csv").read_text() == "path,label\nframes/1.png,Lips\n"

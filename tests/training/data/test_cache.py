@@ -110,7 +110,7 @@ def test_a_damaged_cache_is_filled_again(cache: Path, name: str, damage: str) ->
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "other bytes": b"PK\3\4 no"}[damage])
     (folder / ".frames-left.bin").write_bytes(b"of a run that was killed")
     assert (frames(domain(listed)) == before).all()
-    assert sorted(each.name for each in folder.iterdir()) == ["frames.bin", "index.npz", "lock"]
+    assert sorted(each.name for each in folder.iterdir()) == ["frames.bin", "index.npz"]
 
 
 def zero_a_frame(folder: Path) -> None:
@@ -205,17 +205,6 @@ def test_what_another_user_wrote_is_refused(cache: Path, name: str) -> None:
         domain([entry(0)])
 
 
-def test_the_lock_is_not_opened_through_a_link(cache: Path, tmp_path: Path) -> None:
-    domain([entry(0)])
-    (folder,) = cache.iterdir()
-    (folder / "index.npz").unlink()
-    (folder / "lock").unlink()
-    (folder / "lock").symlink_to(tmp_path / "made through the link")
-    with pytest.raises(OutputError, match="received Too many levels of symbolic links"):
-        domain([entry(0)])
-    assert not (tmp_path / "made through the link").exists()
-
-
 def test_blocks_have_checksums_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caches, "_BLOCK", 100)
     pixels = np.arange(250, dtype=np.uint8).reshape(5, 1, 5, 10)
@@ -232,7 +221,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(cache: Path, mo
         with pytest.raises(OutputError, match=r"expected to be able to write .*, received No space left on device;"):
             domain(media())
     (folder,) = cache.iterdir()
-    assert [each.name for each in folder.iterdir()] == ["lock"]
+    assert not list(folder.iterdir())
     assert len(domain(media()).labels) == 36
 
 
@@ -265,7 +254,7 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing_half_written(
             process.send_signal(signals)
         output, errors = process.communicate()
     assert (process.returncode, output, errors.strip()) == (130, "", "Interrupted; the same command begins anew")
-    assert [each.name for folder in cache.iterdir() for each in folder.iterdir()] == ["lock"]
+    assert not [each for folder in cache.iterdir() for each in folder.iterdir()]
 
 
 def test_two_runs_at_once_prepare_the_pictures_once(cache: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def train_all(
     *,
     resume: bool,
     on_candidate: Callable[[int, Validators], None],
+    events: Path | None = None,
 ) -> Trainings | None:
     """Train a method and then its rivals at the same settings, or go on with that. For the main thread.
 
@@ -82,6 +83,7 @@ def train_all(
         fabric: where to compute, launched.
         resume: go on with the unfinished run in the directory.
         on_candidate: told of each candidate of the first.
+        events: where each method has a directory of event files for TensorBoard; None for none.
 
     Returns:
         All, or None where one was interrupted, and in all processes but the first.
@@ -89,7 +91,13 @@ def train_all(
     Raises:
         MetfaError: what :func:`~.development.develop` raises; DivergenceError only for the first.
     """
-    run = develop(config, pair, directory, fabric, resume=resume, on_candidate=on_candidate)
+
+    def events_of(method: MethodName) -> Path | None:
+        return None if events is None else events / method
+
+    run = develop(
+        config, pair, directory, fabric, resume=resume, on_candidate=on_candidate, events=events_of(config.method)
+    )
     first: TrainingConfig | None = fabric.broadcast(None if run is None else run.method.config)  # with its threads
     if first is None:
         return None
@@ -98,7 +106,8 @@ def train_all(
     for method in rivals:
         place = directory / method
         try:
-            run = develop(first.with_method(method), pair, place, fabric, resume=(place / CHECKPOINT).exists())
+            resume = (place / CHECKPOINT).exists()
+            run = develop(first.with_method(method), pair, place, fabric, resume=resume, events=events_of(method))
         except DivergenceError as cause:
             diverged[method] = cause.received
             continue

@@ -28,12 +28,13 @@ from .selection.validators import Validators
 from .threads import choose_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from lightning_fabric import Fabric
 
     from .config import TrainingConfig
+    from .curves.tensorboard import TensorBoard
     from .data.listing import Split
     from .data.pair import DomainPair
     from .methods import Role
@@ -86,6 +87,7 @@ def develop(
     *,
     resume: bool = False,
     on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
+    events: Path | None = None,
 ) -> Development | None:
     """Train, and choose a candidate; Ctrl-C and SIGTERM end it with its state saved. For the main thread.
 
@@ -96,6 +98,7 @@ def develop(
         fabric: where to compute, launched.
         resume: go on with the unfinished run in the directory.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
+        events: where event files for TensorBoard go; None for none.
 
     Returns:
         What became of it, or None where it was interrupted, and in all processes but the first.
@@ -121,18 +124,19 @@ def develop(
         training, validation = (
             {role: _supervision(pair, role, split, method, frozen) for role in ROLES} for split in ("train", "val")
         )
-        known = pair.known()
-        if frozen and known:
-            known = frozen.training(known, strongly=method.two_views)
-    candidates = Candidates(
-        directory / CANDIDATES,
-        Frames(train={role: store.frames for role, store in training.items()}, validation=validation),
-        build=(lambda config: head_of(Network(config))) if frozen else Network,
-    )
-    with writing_to(directory):
-        (directory / CANDIDATES).mkdir(parents=True, exist_ok=True)
+        known = _known(pair, method, frozen)
+    frames = Frames(train={role: store.frames for role, store in training.items()}, validation=validation)
+    candidates = _make_candidates(directory / CANDIDATES, frames, frozen)
     trainer = Trainer(
-        method, training["source"], training["target"], directory, candidates, fabric, on_candidate, known=known
+        method,
+        training["source"],
+        training["target"],
+        directory,
+        candidates,
+        fabric,
+        on_candidate,
+        known=known,
+        board=_board(events, method, candidates, pair, validation),
     )
     if resume:
         trainer.restore()
@@ -150,6 +154,32 @@ def develop(
 def adapts(method: Method | type[Method]) -> bool:
     """Return whether a method learns from unlabelled target frames."""
     return method.home == "target" and "target" not in method.supervision
+
+
+def _known(pair: DomainPair, method: Method, frozen: FrozenEncoder | None) -> FrameStore | None:
+    """Return frames of the target whose labels are learnt from, as the method takes them; None for none."""
+    known = pair.known()
+    return frozen.training(known, strongly=method.two_views) if frozen and known else known
+
+
+def _make_candidates(directory: Path, frames: Frames, frozen: FrozenEncoder | None) -> Candidates:
+    with writing_to(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    return Candidates(directory, frames, build=(lambda config: head_of(Network(config))) if frozen else Network)
+
+
+def _board(
+    events: Path | None,
+    method: Method,
+    candidates: Candidates,
+    pair: DomainPair,
+    validation: Mapping[Role, FrameStore],
+) -> TensorBoard | None:
+    if events is None:
+        return None
+    from .curves.tensorboard import TensorBoard
+
+    return TensorBoard(events, method, candidates, pair, validation)
 
 
 def _supervision(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from contextlib import nullcontext
@@ -15,12 +14,13 @@ from torch import Tensor
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import CHECKPOINT
 from metfa.runtime.errors import BundleError, CompilationError, DivergenceError
-from metfa.runtime.files import replacing, write_text, writing_to
+from metfa.runtime.files import replacing
 
 from .config import TrainingConfig
 from .data.sampling import BalancedSampler, PseudoBalancedSampler, ShuffledSampler
 from .data.store import UNLABELLED
 from .methods import Batch
+from .metrics import append_metrics, keep_metrics_until
 from .parallel import Encoding, any_process, compiling
 from .progress import progress
 from .views import make_views
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
     from metfa.runtime.command import Interruption
 
+    from .curves.tensorboard import TensorBoard
     from .data.store import FrameStore
     from .methods import Method
     from .selection.candidates import Candidates
     from .selection.validators import Validators
     from .views import Views
 
-METRICS = "metrics.jsonl"
 CHECKPOINT_INTERVAL = 500
 CHECKPOINT_SECONDS = 120.0
 """So much work, or so many steps, a crash or a power cut may cost."""
@@ -65,6 +65,7 @@ class Trainer:
         candidates: where networks are kept for selection.
         fabric: where to compute, launched; its first process keeps candidates, checkpoint and metrics.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
+        board: shows TensorBoard the steps and the candidates; None for nobody.
         known: frames of the target whose labels the method learns from, too; None for none.
     """
 
@@ -79,6 +80,7 @@ class Trainer:
         on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
         *,
         known: FrameStore | None = None,
+        board: TensorBoard | None = None,
     ) -> None:
         self.step = 0
         self._saved_at = time.monotonic()
@@ -113,6 +115,7 @@ class Trainer:
         self._candidates = candidates
         self._candidate_steps = candidate_steps(config)
         self._on_candidate = on_candidate
+        self._board = board
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
 
     def run(self, interruption: Interruption) -> bool:
@@ -148,7 +151,7 @@ class Trainer:
                 if self.step in self._candidate_steps:
                     self._record()  # which refuses terms that are not finite
                     if self._fabric.is_global_zero:
-                        self._on_candidate(self.step, self._keep())
+                        self._keep()
                 if self.step % CHECKPOINT_INTERVAL == 0 or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
                     self._record()
                     self._save()
@@ -177,9 +180,13 @@ class Trainer:
         self.step += 1
         self._pending.append((self.step, terms))
 
-    def _keep(self) -> Validators:
+    def _keep(self) -> None:
         balanced_by = self._pseudo_labels if self._method.balances_target else None
-        return self._candidates.add(self.step, self._method, None if balanced_by is None else balanced_by.cpu().numpy())
+        pseudo_labels = None if balanced_by is None else balanced_by.cpu().numpy()
+        validators = self._candidates.add(self.step, self._method, pseudo_labels)
+        if self._board:
+            self._board.add_candidate(self.step, validators)
+        self._on_candidate(self.step, validators)
 
     def _relabels_now(self) -> bool:
         begin = self._method.relabels_from
@@ -209,7 +216,7 @@ class Trainer:
         The terms stay on the device until here, so that a GPU does not wait for every step.
         """
         last: dict[str, float] = {}
-        lines = []
+        metrics: list[dict[str, float]] = []
         for step, terms in self._pending:
             last = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
             for name, value in last.items():
@@ -219,13 +226,13 @@ class Trainer:
                         received=f"{name} = {value} at step {step}",
                         remedy="lower --learning-rate or the weight of that term, or raise --images-per-class",
                     )
-            lines.append(json.dumps({"step": step, **last}) + "\n")
+            metrics.append({"step": step, **last})
         self._pending.clear()
         if not self._fabric.is_global_zero:
             return last
-        path = self._directory / METRICS
-        with writing_to(path), path.open("a", encoding="utf-8") as file:
-            file.writelines(lines)
+        append_metrics(self._directory, metrics)
+        if self._board and metrics:
+            self._board.add_steps(metrics)
         return last
 
     def _save(self) -> None:
@@ -266,10 +273,7 @@ class Trainer:
         if _PSEUDO_LABELS in state:
             self._balance(state[_PSEUDO_LABELS].to(self._device))
         self.step = int(read_metadata(path)["step"])
-        metrics = self._directory / METRICS
-        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
-        whole = (line for line in lines if line.endswith("\n"))  # the last may have been cut off
-        write_text(metrics, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
+        keep_metrics_until(self._directory, self.step)
 
 
 class _Known:
@@ -327,11 +331,6 @@ def read_config(directory: Path) -> TrainingConfig:
         remedy=f"delete {directory} and train again",
         error=BundleError,
     )
-
-
-def read_metrics(directory: Path) -> list[dict[str, float]]:
-    """Return of each step of a run its number, as ``step``, and the value of each term of the objective."""
-    return [json.loads(line) for line in (directory / METRICS).read_text(encoding="utf-8").splitlines()]
 
 
 def _seed(seed: int, step: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import WEIGHTS, Bundle
+from metfa.runtime.bundle.location import find_bundle
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import reading
 
@@ -30,7 +31,7 @@ def identify(path: str, encoder: EncoderName) -> InitialWeights:
         BundleError: the bundle is damaged, or holds no trained network.
         TrainingError: they are of another encoder.
     """
-    if Path(path).is_dir():
+    if find_bundle(path).is_dir():
         return _identify_bundle(path, encoder)
     _require_encoder("sononet16", encoder, path)
     with reading(path):
@@ -49,7 +50,7 @@ def load_initial(encoder: nn.Module, weights: InitialWeights) -> None:
     from .encoders.sononet16 import SonoNet16Encoder
     from .weights import load_network
 
-    path = Path(weights.path)
+    path = find_bundle(weights.path)
     if path.is_dir():
         bundle = Bundle.open(path)
         _require_same(bundle.files.get(WEIGHTS, "none"), weights)
@@ -63,7 +64,7 @@ def load_initial(encoder: nn.Module, weights: InitialWeights) -> None:
 
 
 def _identify_bundle(path: str, encoder: EncoderName) -> InitialWeights:
-    bundle = Bundle.open(Path(path))
+    bundle = Bundle.open(find_bundle(path))
     remedy = "name a bundle that metfa-train of this version wrote"
     config = records.from_json(
         TrainingConfig, bundle.read(CONFIG), origin=str(bundle.directory / CONFIG), remedy=remedy, error=BundleError

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import WEIGHTS, Bundle
+from metfa.runtime.bundle.location import find_bundle
 from metfa.runtime.errors import BundleError, TrainingError
 
 from .config import CONFIG, Ancestor, Origin, TrainingConfig
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from metfa.runtime.bundle.contract import ModelContract
 
 
-def identify_origin(path: Path) -> tuple[Origin, TrainingConfig]:
+def identify_origin(path: str) -> tuple[Origin, TrainingConfig]:
     """Return what a bundle is, and the configuration that it was trained by; its tensors are not read.
 
     Raises:
@@ -28,15 +28,15 @@ def identify_origin(path: Path) -> tuple[Origin, TrainingConfig]:
         return _origin(path, bundle, ()), _of_published(bundle.contract)
     remedy = "name a bundle that metfa-train of this version wrote"
     config = records.from_json(
-        TrainingConfig, bundle.read(CONFIG), origin=str(path / CONFIG), remedy=remedy, error=BundleError
+        TrainingConfig, bundle.read(CONFIG), origin=str(bundle.directory / CONFIG), remedy=remedy, error=BundleError
     )
     return _origin(path, bundle, config.origin.chain if config.origin else ()), config
 
 
-def _origin(path: Path, bundle: Bundle, before: tuple[Ancestor, ...]) -> Origin:
+def _origin(path: str, bundle: Bundle, before: tuple[Ancestor, ...]) -> Origin:
     provenance = bundle.contract.provenance
     this = Ancestor(provenance.method, provenance.source, provenance.target, bundle.files[WEIGHTS])
-    return Origin(str(path), (*before, this))
+    return Origin(path, (*before, this))
 
 
 def _of_published(contract: ModelContract) -> TrainingConfig:
@@ -58,7 +58,7 @@ def open_origin(origin: Origin) -> Bundle:
         BundleError: it cannot be read.
         TrainingError: it is not the one that the run began with.
     """
-    bundle = _open(Path(origin.path), "put it back where it was")
+    bundle = _open(origin.path, "put it back where it was")
     wanted, received = origin.chain[-1].sha256, bundle.files.get(WEIGHTS, "none")
     if received != wanted:
         raise TrainingError(
@@ -69,8 +69,9 @@ def open_origin(origin: Origin) -> Bundle:
     return bundle
 
 
-def _open(path: Path, remedy: str) -> Bundle:
+def _open(named: str, remedy: str) -> Bundle:
     """Open a bundle to begin with, which is another than the one that is written."""
+    path = find_bundle(named)
     if not path.is_dir():
         raise BundleError(
             expected=f"a bundle at {path} to begin with",

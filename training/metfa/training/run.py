@@ -22,6 +22,8 @@ from .calibration import calibrate
 from .class_embeddings import ClassEmbeddings, describe_classes, save_embeddings
 from .comparison import contenders, train_all
 from .config import CONFIG
+from .curves.event_directory import EVENTS, clear_events
+from .curves.picture import CURVES, draw_curves
 from .data.drawn import DrawnSource
 from .data.pair import read_pair
 from .data.report import DATA, report
@@ -29,8 +31,8 @@ from .data.split_record import save_split
 from .data.store import spread
 from .development import NORMALISATION, adapts
 from .evaluation.model import infer
-from .fit import METRICS
 from .methods import METHODS
+from .metrics import METRICS, read_metrics
 from .origin import open_origin
 from .outcome import EVALUATION, Evaluation, evaluate_run
 from .parallel import first_process_first, make_fabric, with_precision
@@ -64,6 +66,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     compare: bool = False,
+    tensorboard: bool = False,
     on_data: Callable[[DomainPair], None] = lambda pair: None,
     on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
 ) -> Evaluation | None:
@@ -79,6 +82,7 @@ def train(
         resume: go on with the unfinished run in the directory.
         overwrite: replace a finished bundle and drop an unfinished run.
         compare: also train without adaptation, and compare with that.
+        tensorboard: write event files into the bundle, too, whose manifest does not name them; nothing else changes.
         on_data: told of the domains before training; what it raises ends the run.
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
 
@@ -109,9 +113,11 @@ def train(
         if fabric.is_global_zero:
             on_data(pair)
         rivals: tuple[MethodName, ...] = ("adabn",) if compare else config.rivals
-        unfinished = directory / UNFINISHED
+        unfinished, events = directory / UNFINISHED, directory / EVENTS if tensorboard else None
         try:
-            trainings = train_all(config, rivals, pair, unfinished, fabric, resume=resume, on_candidate=on_candidate)
+            trainings = train_all(
+                config, rivals, pair, unfinished, fabric, resume=resume, on_candidate=on_candidate, events=events
+            )
         except DivergenceError:
             if fabric.is_global_zero:
                 shutil.rmtree(unfinished, ignore_errors=True)  # who went on with it would see it diverge again
@@ -151,13 +157,13 @@ def _choose_and_write(
     exported, source = model.networks(model.selected, fabric)
     contract = _contract(config, model, source, pair)
     with bundles.updating(directory, keep=lambda _: False) as stage:
-        (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8")
-        (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
-        (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8")
+        (stage / bundles.CONTRACT).write_text(contract.to_json(), encoding="utf-8", newline="\n")
+        (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8", newline="\n")
+        (stage / EVALUATION).write_text(records.to_json(evaluation), encoding="utf-8", newline="\n")
         statistics = scanner_statistics(pair, adapted=_uses_target(config))
         embeddings = _class_embeddings(model, source, pair)
-        (stage / bundles.SCANNERS).write_text(records.to_json(statistics, indent=None), encoding="utf-8")
-        (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8")
+        (stage / bundles.SCANNERS).write_text(records.to_json(statistics, indent=None), encoding="utf-8", newline="\n")
+        (stage / DATA).write_text(records.to_json(report(pair)), encoding="utf-8", newline="\n")
         save_split(
             None if isinstance(pair.source, DrawnSource) else pair.source,
             pair.target,
@@ -170,6 +176,8 @@ def _choose_and_write(
         if config.keep_frames:
             save_reference(_reference(pair), stage)
         shutil.copyfile(model.training.directory / METRICS, stage / METRICS)
+        curves = draw_curves(read_metrics(model.training.directory), evaluation.candidates, evaluation.selected_step)
+        curves.save(stage / CURVES, optimize=True)
     return evaluation
 
 
@@ -230,6 +238,7 @@ def _clear(directory: Path, *, overwrite: bool) -> None:
             remedy="name another with --bundle, or --overwrite to replace it",
         )
     shutil.rmtree(unfinished, ignore_errors=True)
+    clear_events(directory)
 
 
 def _reference(pair: DomainPair) -> Reference:

@@ -54,7 +54,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
 def save_network(network: Network, directory: Path) -> None:
     """Write the network's weights and configuration into ``directory``."""
     save_tensors(network.state_dict(), directory / WEIGHTS)
-    (directory / NETWORK).write_text(records.to_json(network.config), encoding="utf-8")
+    (directory / NETWORK).write_text(records.to_json(network.config), encoding="utf-8", newline="\n")
 
 
 def load_network(bundle: Bundle) -> Network:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, updating
+from metfa.training.curves.picture import CURVES
 
+from .metadata import front_matter
 from .page import to_page
 from .sections import SECTIONS, title
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def write_card(bundle: Bundle) -> None:
-    """Write ``MODEL_CARD.md`` and ``MODEL_CARD.html`` into a bundle.
+    """Write ``MODEL_CARD.md`` and ``MODEL_CARD.html`` into a bundle; the first has the Hub's metadata above it.
 
     Raises:
         BundleError: a file of the bundle is damaged.
@@ -28,6 +30,7 @@ def write_card(bundle: Bundle) -> None:
     for name, describe in SECTIONS.items():
         blocks += [f"## {name}", *describe(bundle)]
     text = "\n\n".join(blocks) + "\n"
+    pictures = {CURVES: bundle.read(CURVES)} if CURVES in bundle.files else {}
     with updating(bundle.directory, keep=lambda _: True) as stage:
-        (stage / CARD).write_text(text, encoding="utf-8")
-        (stage / CARD_PAGE).write_text(to_page(heading, text), encoding="utf-8")
+        (stage / CARD).write_text(f"{front_matter(bundle)}\n\n{text}", encoding="utf-8", newline="\n")
+        (stage / CARD_PAGE).write_text(to_page(heading, text, pictures), encoding="utf-8", newline="\n")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import html
+from typing import TYPE_CHECKING
 
 import markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PAGE = """\
 <!doctype html>
@@ -12,7 +17,7 @@ _PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; --line: #8884; --accent: #0b7285; }}
@@ -24,6 +29,7 @@ table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: 
 td {{ font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .3rem .6rem; font-size: .93em; border-bottom: 1px solid var(--line); white-space: nowrap; }}
 th {{ font-weight: 600; }}
+img {{ max-width: 100%; background: #fff; border-radius: .4rem; }}
 code {{ font: .85em ui-monospace, monospace; }}
 blockquote {{ margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid var(--accent); }}
 </style>
@@ -35,6 +41,15 @@ blockquote {{ margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid var(--
 """
 
 
-def to_page(title: str, text: str) -> str:
-    """Return the Markdown ``text`` as HTML."""
-    return _PAGE.format(title=html.escape(title), body=markdown.markdown(text, extensions=["tables", "sane_lists"]))
+def to_page(title: str, text: str, pictures: Mapping[str, bytes]) -> str:
+    """Return the Markdown ``text`` as HTML.
+
+    Args:
+        title: of the page.
+        text: in which pictures are named by their file.
+        pictures: the PNG files that it shows, by name; they become part of the page.
+    """
+    body = markdown.markdown(text, extensions=["tables", "sane_lists"])
+    for name, content in pictures.items():
+        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(content).decode()}"')
+    return _PAGE.format(title=html.escape(title), body=body)

@@ -11,6 +11,7 @@ from metfa.runtime.bundle.engine_record import EngineRecord, record_name
 from metfa.runtime.decisions.scanner_check import ScannerStatistics
 from metfa.runtime.errors import BundleError
 from metfa.training.config import CONFIG, TrainingConfig
+from metfa.training.curves.picture import CURVES
 from metfa.training.data.listing import SPLITS
 from metfa.training.data.report import DATA, DataReport, describe_groups
 from metfa.training.evaluation.scores import score_classes
@@ -139,6 +140,13 @@ def _setting(settable: SettableField, config: TrainingConfig) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _course(bundle: Bundle) -> Iterator[str]:
+    if CURVES in bundle.files:
+        yield f"![Terms of the objective and validators over the steps]({CURVES})"
+    else:
+        yield f"*Not recorded: this bundle holds no `{CURVES}`.*"
 
 
 def _selection(evaluation: Evaluation, _: Sequence[str]) -> Iterator[str]:
@@ -328,6 +336,7 @@ SECTIONS: Mapping[str, Callable[[Bundle], Iterator[str]]] = {
     "Intended use and limits": _use,
     "Data": _recorded(DATA, DataReport, _data),
     "Training": _recorded(CONFIG, TrainingConfig, _training),
+    "Course of the training": _course,
     "Choice of the model": _recorded(EVALUATION, Evaluation, _selection),
     "Whether adaptation helps": _recorded(EVALUATION, Evaluation, _comparison),
     "How frequent the classes are": _recorded(EVALUATION, Evaluation, _shares),

@@ -49,8 +49,8 @@ def write_deepstream(bundle: Bundle, directory: Path) -> Path:
     graph = with_float_input(onnx.load_model_from_string(bundle.read(artefact)), bundle.contract.decision.temperature)
     with new_directory(directory) as stage:
         onnx.save(graph, stage / "model.onnx")
-        (stage / "labels.txt").write_text(labels, encoding="utf-8")
-        (stage / "nvinfer.txt").write_text(_config(bundle, artefact), encoding="utf-8")
+        (stage / "labels.txt").write_text(labels, encoding="utf-8", newline="\n")
+        (stage / "nvinfer.txt").write_text(_config(bundle, artefact), encoding="utf-8", newline="\n")
     return directory / "nvinfer.txt"
 
 

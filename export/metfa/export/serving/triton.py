@@ -80,8 +80,8 @@ def write_triton_repository(bundle: Bundle, directory: Path) -> Path:
         version.mkdir()
         for name, content in contents.items():
             (version / name).write_bytes(content)
-        (stage / _LABELS).write_text(labels, encoding="utf-8")
-        (stage / "config.pbtxt").write_text(_config(bundle, served, record), encoding="utf-8")
+        (stage / _LABELS).write_text(labels, encoding="utf-8", newline="\n")
+        (stage / "config.pbtxt").write_text(_config(bundle, served, record), encoding="utf-8", newline="\n")
     return directory / MODEL
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import resource
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_TICK = 0.1  # seconds; Windows lets no signal through before a wait ends
 _limiting = threading.Lock()  # the limit is the process's: one at a time may change it and put it back
 
 
@@ -40,7 +41,8 @@ def interruptible(function: Callable[[], Result]) -> Result:
 
     thread = threading.Thread(target=work, name="metfa model", daemon=True)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(_TICK)
     if errors:
         raise errors[0]
     return results[0]
@@ -53,6 +55,11 @@ def memory_limit(more: int) -> Iterator[None]:
     An allocation beyond it fails, as on a machine that has no more. Where the system tells nothing of memory, there is
     no limit.
     """
+    if sys.platform == "win32":
+        yield
+        return
+    import resource
+
     with _limiting:
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
         held = _held()

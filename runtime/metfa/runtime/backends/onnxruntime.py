@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import onnxruntime
 
-from ..cores import available_cores
+from ..cores import available_cores, bound_cores
 from ..errors import BackendError
 from .guard import interruptible
 from .onnx_model import MAX_CONCURRENCY, REMEDY, MemoryNeeds, checked, reason, require_contract, require_interface
@@ -60,7 +59,7 @@ class OnnxRuntimeBackend:
         # Its threads otherwise wait in a loop, and take the cores from decoding, sinks and other programs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         cores = available_cores()
-        if cores < len(os.sched_getaffinity(0)):  # a quota, which ONNX Runtime does not ask for
+        if cores < bound_cores():  # a quota, which ONNX Runtime does not ask for
             options.intra_op_num_threads = cores
         # CUDA maps far more memory than it takes, so the limit would say nothing there.
         self._needs = None if device == "cuda" else MemoryNeeds(len(model), contract)

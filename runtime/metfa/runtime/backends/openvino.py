@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from openvino import Type, properties
 from openvino.properties import hint
 
 from ..bundle.contract import METADATA_KEY
-from ..cores import available_cores
+from ..cores import available_cores, bound_cores
 from ..errors import BackendError, MetfaError
 from .guard import interruptible
 from .onnx_model import MAX_CONCURRENCY, REMEDY, MemoryNeeds, checked, require_contract, require_interface
@@ -86,7 +85,7 @@ class OpenVinoBackend:
         if device == "CPU":
             settings[properties.num_streams] = 1  # with all cores, as a live frame is wanted soon
             settings[hint.enable_cpu_pinning] = False  # two processes would pin their threads to the same cores
-            if cores < len(os.sched_getaffinity(0)):  # a quota, which OpenVINO does not ask for
+            if cores < bound_cores():  # a quota, which OpenVINO does not ask for
                 settings[properties.inference_num_threads] = cores
         # Drivers of other devices map far more memory than they take, so the limit would say nothing there.
         self._needs = MemoryNeeds(len(graph), contract) if device == "CPU" else None

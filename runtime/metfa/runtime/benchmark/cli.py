@@ -10,6 +10,7 @@ import click
 
 from .. import command
 from ..bundle.directory import DEFAULT_DIRECTORY
+from ..bundle_parameters import BundleType, allow_download
 from ..command import Command, InterruptedCommand, say
 from ..parameters import NumberRange
 
@@ -23,10 +24,11 @@ RECORD, CHART = "benchmark.json", "benchmark.svg"
 @click.option(
     "--bundle",
     "directory",
-    type=click.Path(path_type=Path),
+    type=BundleType(),
     default=DEFAULT_DIRECTORY,
     help="What metfa-train and metfa-export made.",
 )
+@allow_download()
 @click.option(
     "--seconds",
     type=NumberRange(min=0, min_open=True),

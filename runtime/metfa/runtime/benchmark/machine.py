@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -38,8 +39,8 @@ def host() -> dict[str, object]:
 
 
 def processor() -> str:
-    """Return the model of the CPU; nothing where Linux does not say it, as on Arm."""
-    return _described("model name")
+    """Return the model of the CPU; nothing where the system does not say it, as Linux on Arm."""
+    return _described("model name") or platform.processor()
 
 
 def instruction_sets() -> list[str]:
@@ -50,9 +51,10 @@ def instruction_sets() -> list[str]:
 
 def _described(field: str) -> str:
     """Return what Linux says of the first core, such as its model's name; nothing where it does not say it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(field):
-            return line.partition(":")[2].strip()
+    with suppress(FileNotFoundError):  # another system
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(field):
+                return line.partition(":")[2].strip()
     return ""
 
 

@@ -19,7 +19,6 @@ While files enter it, a bundle also holds a directory ``.stage-…``, where they
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shlex
@@ -30,8 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BundleError, OutputError
-from ..files import sha256, sync, umask, writing_to
-from ..lock import lock, own_directory, remove_abandoned
+from ..files import WITHOUT_WAITING, replace, sha256, sync, umask, writing_to
+from ..lock import lock, own_directory, remove_abandoned, renaming
 from . import records
 from .contract import ModelContract
 from .onnx_file import require_harmless
@@ -190,15 +189,15 @@ def updating(directory: Path, *, keep: Callable[[str], bool]) -> Iterator[Path]:
         new = {path.name: sha256(path) for path in stage.iterdir()}
         kept = {name: digest for name, digest in before.items() if keep(name)}
         manifest = _Manifest(_SCHEMA, dict(sorted({**kept, **new}.items())))
-        (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8")
+        (stage / MANIFEST).write_text(records.to_json(manifest), encoding="utf-8", newline="\n")
         for name in (*new, MANIFEST):
             (stage / name).chmod(0o666 & ~umask())
             sync(stage / name)
         sync(stage)
         # From here on nothing needs space on the disk, and whatever happens, it can be finished.
-        stage.rename(directory / _EXCHANGE)
-        sync(directory)
-        _exchange(directory)
+        with renaming(stage, directory / _EXCHANGE):
+            sync(directory)
+            _exchange(directory)
 
 
 @contextmanager
@@ -222,7 +221,7 @@ def _finish_exchange(directory: Path) -> None:
     if not os.path.isdir(directory / _EXCHANGE):  # noqa: PTH112  # where that may not be asked, there is none
         return
     try:
-        descriptor = lock(directory / _EXCHANGE, fcntl.LOCK_EX)
+        descriptor = lock(directory / _EXCHANGE, wait=True)
     except FileNotFoundError:
         return  # another process has just finished it
     except OSError as cause:
@@ -242,11 +241,11 @@ def _exchange(directory: Path) -> None:
         old, new = _files_of(directory / MANIFEST), _parse_manifest(exchange / MANIFEST)
         for path in exchange.iterdir():
             if path.name != MANIFEST:
-                path.replace(directory / path.name)
+                replace(path, directory / path.name)
         for name in old.keys() - new.keys():
             (directory / name).unlink(missing_ok=True)
         sync(directory)
-        (exchange / MANIFEST).replace(directory / MANIFEST)
+        replace(exchange / MANIFEST, directory / MANIFEST)
         sync(directory)
     exchange.rmdir()
 
@@ -316,7 +315,7 @@ def _read(path: Path) -> bytes:
         BundleError: it cannot be read, or is larger than ``MAX_FILE_BYTES``.
     """
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | WITHOUT_WAITING)) as file:
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
                 return file.read()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .. import command
+from ..bundle_parameters import BundleType, allow_download
 from ..command import Command, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COMMANDS = {
     "metfa doctor": "Say what is installed here and what works.",
@@ -46,10 +50,10 @@ def main(ctx: click.Context) -> None:
 @click.option(
     "--bundle",
     "directory",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
+    type=BundleType(),
     help="Also open this bundle, check its files and load its model.",
 )
+@allow_download()
 def doctor(directory: Path | None) -> None:
     """Say what is installed here and what works, for a report of a problem.
 

@@ -31,7 +31,7 @@ _SECTIONS: dict[str, Callable[[], Iterable[Row]]] = {
     "Surroundings": surroundings.rows,
 }
 _NAME_WIDTH, _WIDTH = 12, 110
-_LONG_PATH = re.compile(r"~?(?:/[^\s/:,;'\"()]+){2,}/([^\s/:,;'\"()]+)")
+_LONG_PATH = re.compile(r"(?:~|\b[A-Za-z]:)?(?:[/\\][^\s/\\:,;'\"()]+){2,}[/\\]([^\s/\\:,;'\"()]+)")  # Windows', too
 
 
 def describe_host() -> Iterator[str]:

@@ -28,7 +28,7 @@ def rows() -> Iterator[Row]:
     yield "processor", result_of(_processor)
     yield "cores", result_of(lambda: f"{available_cores()} of {os.cpu_count()} may be used")
     yield "memory", result_of(memory)
-    yield "container", result_of(container)
+    yield "container", result_of(lambda: container_kind() or "none seen")
     yield from _jetson()
 
 
@@ -38,6 +38,10 @@ def _python() -> str:
 
 
 def _system() -> str:
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}, {platform.machine()}"
+    if sys.platform == "win32":
+        return f"Windows {platform.version()}, {platform.machine()}"
     try:
         release = platform.freedesktop_os_release()
         distribution = f"{release['ID']} {release.get('VERSION_ID', '(no version)')}"
@@ -53,21 +57,23 @@ def _processor() -> str:
 
 
 def memory(described: Path = Path("/proc/meminfo")) -> str:
-    """Return how much memory there is, and how much of it is free, in GiB."""
+    """Return how much memory there is, and how much of it is free, in GiB; only Linux has it in a file."""
+    if not described.exists():
+        return "not known"
     fields = dict(re.findall(r"^(\w+): +(\d+) kB$", described.read_text(), re.MULTILINE))
     total, available = (int(fields[name]) * 1024 / _GIB for name in ("MemTotal", "MemAvailable"))
     return f"{total:.1f} GiB, {available:.1f} GiB available"
 
 
-def container(root: Path = Path("/")) -> str:
-    """Return which kind of container this process is in."""
+def container_kind(root: Path = Path("/")) -> str | None:
+    """Return which kind of container this process is in; None where none is seen."""
     if (root / "run/.containerenv").exists():
         return "Podman"
     if (root / ".dockerenv").exists():
         return "Docker"
     groups = root / "proc/1/cgroup"
     kind = re.search("docker|kubepods|containerd|lxc|libpod", groups.read_text() if groups.exists() else "")
-    return kind[0] if kind else "none seen"
+    return kind[0] if kind else None
 
 
 def _jetson() -> Iterator[Row]:

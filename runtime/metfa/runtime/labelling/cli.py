@@ -9,6 +9,7 @@ import click
 
 from .. import command
 from ..bundle.directory import DEFAULT_DIRECTORY
+from ..bundle_parameters import BundleType, allow_download
 from ..command import Command
 from ..parameters import AddressType
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--bundle",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
+    type=BundleType(),
     help="Take the classes of this bundle, and have its model sort the frames.  "
     f"[default: {DEFAULT_DIRECTORY}, if it is there]",
 )
+@allow_download()
 @click.option("--classes", metavar="A,B,C", help="Take these classes, and sort the frames without a model.")
 @click.option(
     "--per-class",

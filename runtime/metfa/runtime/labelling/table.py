@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, OutputError
 from ..files import reading, replacing, writing_to
-from ..lock import lock
+from ..lock import alone_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,29 +78,26 @@ class Table:
         """Keep other processes, and threads of this one, from changing the table."""
         directory = self.path.parent.resolve()
         give_up_at = time.monotonic() + _LOCK_SECONDS
-        while (descriptor := _try_to_lock(directory)) is None:
-            if time.monotonic() > give_up_at:
-                raise OutputError(
-                    expected=f"to write {self.path} within {_LOCK_SECONDS:g} s",
-                    received=f"another command of metfa that is writing to {directory}",
-                    remedy="try again, wait for it, or name another --output",
-                )
-            time.sleep(0.01)
-        try:
+        with ExitStack() as held:
+            while not _try_to_lock(directory, held):
+                if time.monotonic() > give_up_at:
+                    raise OutputError(
+                        expected=f"to write {self.path} within {_LOCK_SECONDS:g} s",
+                        received=f"another command of metfa that is writing to {directory}",
+                        remedy="try again, wait for it, or name another --output",
+                    )
+                time.sleep(0.01)
             yield
-        finally:
-            os.close(descriptor)
 
 
-def _try_to_lock(directory: Path) -> int | None:
-    """Return the descriptor that holds a directory's lock, or None where another has it."""
-    try:
-        return lock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except OSError:  # a file system without locks: then only one process should write
-        with writing_to(directory):
-            return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _try_to_lock(directory: Path, held: ExitStack) -> bool:
+    """Return whether this process, until ``held`` ends, is alone in a directory."""
+    with writing_to(directory):
+        try:
+            held.enter_context(alone_in(directory, wait=False))
+        except BlockingIOError:
+            return False
+    return True
 
 
 class _Rows:

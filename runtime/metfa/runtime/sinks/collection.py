@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
 import re
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -17,10 +15,10 @@ from ..decisions.uncertainty import uncertainty
 from ..errors import OutputError
 from ..files import make_directory, remove_empty, replacing, writing_to
 from ..frame import Unusable
+from ..lock import alone_in
 from .base import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -90,7 +88,7 @@ class CollectionSink(Sink):
         with writing_to(directory):
             self._made = make_directory(directory)
             self._require_own()
-            with self._alone():
+            with alone_in(self._directory, wait=True):
                 self._kept = self._look()
         self._considered_at = -math.inf
         self._session = 0
@@ -103,20 +101,9 @@ class CollectionSink(Sink):
         if observation.frame.session == self._session and 0 <= since < INTERVAL_SECONDS:
             return
         self._considered_at, self._session = observation.time, observation.frame.session
-        with writing_to(self._directory), self._alone():
+        with writing_to(self._directory), alone_in(self._directory, wait=True):
             self._kept = self._look()
             self._consider(observation)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let no other stream write to the folder at the same time."""
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with suppress(OSError):  # a file system without locks: then only one stream should collect there
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _consider(self, observation: Observation) -> None:
         perceived = perceptual_hash(observation.prediction.picture)

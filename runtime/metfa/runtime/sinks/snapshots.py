@@ -119,7 +119,7 @@ class SnapshotSink(Sink):
             replacing(self._directory / f"{name}.png") as picture_path,
         ):
             picture_path.write_bytes(picture)
-            record_path.write_text(to_json(record), encoding="utf-8")
+            record_path.write_text(to_json(record), encoding="utf-8", newline="\n")
 
     def close(self) -> None:
         """Leave no folder behind that was made for nothing."""

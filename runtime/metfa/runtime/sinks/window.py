@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import cv2
@@ -40,7 +41,7 @@ class WindowSink(Sink):
     name = "window"
 
     def __init__(self, title: str, labels: Sequence[str]) -> None:
-        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise _impossible("no display: neither DISPLAY nor WAYLAND_DISPLAY is set")
         try:
             import tkinter

@@ -1,7 +1,8 @@
-"""V4L2 cameras and frame grabbers, through OpenCV."""
+"""Cameras and frame grabbers, through OpenCV: V4L2 on Linux, AVFoundation on macOS, DirectShow on Windows."""
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from ..imaging.coded import Image
     from .base import CaptureFormat, Notify
 
+_NUMBERED = {"darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}
+"""What drives cameras by system, where these have numbers in place of files."""
+
 _PIXELS = "MJPG"  # uncompressed 720p does not fit through USB 2 at 30 frames/s
 _SIZE, _RATE = (1280, 720), 30.0
 _SAME_RATE = 0.5  # frames/s
@@ -33,31 +37,37 @@ _MAX_REPETITIONS = 30  # of such buffers, after which the camera is dead
 
 
 def open_camera(device: str, wanted: CaptureFormat, notify: Notify) -> LiveSource:
-    """Open a V4L2 camera.
+    """Open a camera.
 
     Args:
-        device: its number or path; one in ``/dev/v4l/by-id`` still names it after it was plugged in again.
+        device: its number or, on Linux, its path; one in ``/dev/v4l/by-id`` names it again when it is plugged in again.
         wanted: the format to ask for: by default 1280x720 pixels, 30 frames/s, MJPG.
         notify: told in a line what the camera gives instead, when it is lost, and when it is back.
 
     Raises:
         SourceError: there is no such camera, or it cannot be opened.
     """
-    path = Path(f"/dev/video{device}" if device.isdecimal() else device)
-    return LiveSource(str(path), lambda: _Camera(path, wanted, notify), notify)
+    place = _place(device)
+    name = str(place) if isinstance(place, Path) else f"camera {place}"
+    return LiveSource(name, lambda: _Camera(place, wanted, notify), notify)
+
+
+def _place(device: str) -> Path | int:
+    """Return the file of a camera; where cameras have none, its number."""
+    if sys.platform not in _NUMBERED:
+        return Path(f"/dev/video{device}" if device.isdecimal() else device)
+    if device.isdecimal():
+        return int(device)
+    raise SourceError(
+        expected="the number of a camera, such as 0", received=repr(device), remedy="list cameras with: metfa doctor"
+    )
 
 
 class _Camera(OpenCVConnection):
     """Tells the buffers of a camera that is gone, which OpenCV goes on to hand out, from pictures."""
 
-    def __init__(self, path: Path, wanted: CaptureFormat, notify: Notify) -> None:
-        capture = cv2.VideoCapture(utf8(str(path)), cv2.CAP_V4L2)
-        if not capture.isOpened():
-            raise SourceError(
-                expected=f"a camera at {path}",
-                received="a device that is busy, not permitted or no camera" if path.exists() else "no such device",
-                remedy="list cameras with: ls /dev/video*",
-            )
+    def __init__(self, place: Path | int, wanted: CaptureFormat, notify: Notify) -> None:
+        capture = _open(place)
         pixels, rate = wanted.pixels or _PIXELS, wanted.rate or _RATE
         width, height = wanted.size or _SIZE
         # The format comes first: changing it later would reset size and rate. One buffer: the newest frame only.
@@ -66,17 +76,19 @@ class _Camera(OpenCVConnection):
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
         capture.set(cv2.CAP_PROP_FPS, rate)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        super().__init__(capture, f"camera {path}")
-        given = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
-        self.description += f", {given}"
-        got = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT), given
-        if got != (width, height, pixels) or abs(self.rate - rate) > _SAME_RATE:
+        super().__init__(capture, f"camera {place}")
+        code = int(capture.get(cv2.CAP_PROP_FOURCC))
+        given = code.to_bytes(4, "little").decode("ascii", "replace") if code > 0 else ""  # AVFoundation does not tell
+        self.description += f", {given}" if given else ""
+        got = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if got != (width, height) or given not in {pixels, ""} or abs(self.rate - rate) > _SAME_RATE:
             asked = f"{width}x{height} pixels, {rate:.4g} frames/s, {pixels}"
             notify(f"warning: the camera does not give the {asked} that it was asked for")
-        self._decoder = _DECODERS.get(given)
+        # V4L2 alone is known to hand out what the camera delivers.
+        self._decoder = _DECODERS.get(given) if isinstance(place, Path) else None
         if self._decoder is not None:
             capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-        self._path = path
+        self._place = place
         self._interval = 1 / self.rate
         self._last: Image | None = None
         self._read_at = time.monotonic()
@@ -90,7 +102,7 @@ class _Camera(OpenCVConnection):
         for _ in range(_MAX_REPETITIONS):
             image = super().read()
             read_at = time.monotonic()
-            if not self._path.exists():
+            if isinstance(self._place, Path) and not self._place.exists():
                 raise LostError("the camera was pulled out")
             sudden = read_at - self._read_at < _SUDDEN * self._interval
             repeats = sudden and self._last is not None and np.array_equal(to_grey(image), to_grey(self._last))
@@ -103,6 +115,18 @@ class _Camera(OpenCVConnection):
         """Return the picture in what the camera delivers; None where it is damaged."""
         is_bgr = delivered.ndim == 3 and delivered.shape[2] == 3  # where OpenCV goes on to convert
         return delivered if self._decoder is None or is_bgr else self._decoder(delivered)
+
+
+def _open(place: Path | int) -> cv2.VideoCapture:
+    if isinstance(place, Path):
+        capture = cv2.VideoCapture(utf8(str(place)), cv2.CAP_V4L2)
+        refused = "a device that is busy, not permitted or no camera" if place.exists() else "no such device"
+    else:
+        capture = cv2.VideoCapture(place, _NUMBERED[sys.platform])
+        refused = "none, or one that is busy, or that the system's settings do not permit"
+    if not capture.isOpened():
+        raise SourceError(expected=f"a camera at {place}", received=refused, remedy="list cameras with: metfa doctor")
+    return capture
 
 
 def _decode_yuyv(delivered: NDArray[np.uint8]) -> CodedImage:

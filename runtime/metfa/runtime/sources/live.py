@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
+import platform
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from queue import Empty
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -239,8 +240,8 @@ class _Reader:
 
 def _return_free_memory() -> None:
     """Give the system what the last connection had, a decoder's 20 MB: it would stay beside what the next one took."""
-    with suppress(OSError, AttributeError):  # another C library
-        gc.collect()
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 

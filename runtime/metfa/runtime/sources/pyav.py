@@ -16,7 +16,7 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from ..errors import SourceError
-from ..files import reading
+from ..files import WITHOUT_WAITING, reading
 from ..imaging.coded import CodedImage
 
 if TYPE_CHECKING:
@@ -259,9 +259,18 @@ class _File:
         return size != unknown and len(head + mark) + octets + size > length
 
 
+def camera_names(listing: str) -> list[str]:
+    """Return what the system calls its cameras; none is opened.
+
+    Args:
+        listing: FFmpeg's name for the system's cameras, such as ``dshow``.
+    """
+    return [each.description for each in av.enumerate_input_devices(listing) if "video" in each.media_types]
+
+
 def _open(path: Path) -> BinaryIO:
     # By descriptor, as the name is FFmpeg's hint; without waiting, as a pipe has nothing to read yet.
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
+    file = os.fdopen(os.open(path, os.O_RDONLY | WITHOUT_WAITING), "rb", buffering=0)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise _no_video(str(path), "a pipe, a device or a folder")

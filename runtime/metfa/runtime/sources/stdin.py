@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import select
+import sys
 import time
+from io import FileIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,9 +150,10 @@ def _jpegs(notify: Notify) -> Iterator[Image]:
 def _receive(space: memoryview) -> int:
     """Wait for bytes, put them into ``space``, and return how many came; 0 at the end."""
     try:
-        select.select([_STDIN], [], [])  # who shares the pipe may have made it one that does not wait
+        if sys.platform != "win32":  # which cannot, and where pipes wait
+            select.select([_STDIN], [], [])  # who shares the pipe may have made it one that does not wait
         # Not through sys.stdin, whose lock would be held at the end of the process by a read that waits.
-        return os.readv(_STDIN, [space])
+        return FileIO(_STDIN, closefd=False).readinto(space)
     except OSError as cause:
         raise SourceError(
             expected="to be able to read standard input",

@@ -11,6 +11,7 @@ import click
 
 from metfa.runtime import command
 from metfa.runtime.bundle.directory import DEFAULT_DIRECTORY, Bundle
+from metfa.runtime.bundle_parameters import BundleType, allow_download
 from metfa.runtime.command import Command, require_extra, say
 from metfa.runtime.files import cache_directory, require_writable
 from metfa.runtime.parameters import BACKEND, RoiType
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
 @click.option(
     "--bundle",
     "directory",
-    type=click.Path(path_type=Path),
+    type=BundleType(),
     default=DEFAULT_DIRECTORY,
     help="What metfa-train and metfa-export made.",
 )
+@allow_download()
 @click.option(
     "--source", metavar="SPEC", help="Other labelled images, to draw their embeddings beside those of --data."
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -9,6 +10,8 @@ import click
 from click.core import ParameterSource
 
 from metfa.runtime.bundle.contract import Region, Roi
+from metfa.runtime.bundle.location import find_bundle
+from metfa.runtime.bundle_parameters import BundleType, allow_download
 from metfa.runtime.parameters import NamedType, NameType, NumberRange, RoiType, SectionedOption
 
 from ..config import Augmentation, TrainingConfig, Weights
@@ -134,11 +137,11 @@ run_options = together(
             "Data",
             "--from",
             "origin",
-            type=click.Path(path_type=Path),
-            metavar="BUNDLE",
+            type=BundleType(as_typed=True),
             help="Adapt the model of this bundle further, without the source's images: what it knows of them stands "
             "for them. In place of --source and of what makes the model.",
         ),
+        allow_download(partial(in_section, "Data")),
         *_of_section("Method"),
         in_section(
             "Model",
@@ -157,7 +160,8 @@ run_options = together(
             "Model",
             "--init",
             "initial",
-            type=click.Path(),
+            type=BundleType(as_typed=True),
+            metavar="FILE|DIR|hf://OWNER/NAME@REVISION",
             help="Weights that the encoder begins with: a bundle with the same encoder, or SonoNet16.npz for "
             "sononet16.",
         ),
@@ -175,7 +179,7 @@ def make_config(
     preset: str,
     input_size: tuple[int, int] | None,
     initial: str | None,
-    origin: Path | None,
+    origin: str | None,
     method: str,
     **options: Any,
 ) -> TrainingConfig:
@@ -220,7 +224,7 @@ _OF_ORIGIN = ("source", "source_region", "encoder", "embedding", "prototype_temp
 """Options that a bundle decides which a run begins with, beside those that make up the model's size."""
 
 
-def _as_in(path: Path) -> dict[str, Any]:
+def _as_in(path: str) -> dict[str, Any]:
     """Return what a run takes from the bundle that it begins with.
 
     Raises:
@@ -233,7 +237,7 @@ def _as_in(path: Path) -> dict[str, Any]:
     return {"origin": origin, **{name: getattr(before, name) for name in taken}}
 
 
-def _require_free(context: click.Context, path: Path) -> None:
+def _require_free(context: click.Context, path: str) -> None:
     """Refuse options that contradict the bundle at ``path``, with which a run begins."""
     for parameter in context.command.params:
         name = parameter.name or ""
@@ -243,7 +247,7 @@ def _require_free(context: click.Context, path: Path) -> None:
                 f"expected no {parameter.opts[0]} with --from, received one; its bundle decides that, leave it out"
             )
     written: Path | None = context.params.get("bundle")  # metfa-tune writes none
-    if written is not None and written.resolve() == path.resolve():
+    if written is not None and written.resolve() == find_bundle(path).resolve():
         raise click.UsageError(
             f"expected a new bundle beside {path}, which stays as it is, received the same; name one with --bundle"
         )

@@ -21,8 +21,8 @@ def summarise(evaluation: Evaluation, config: TrainingConfig, bundle: Path) -> l
     """Return what there is to say of a run that has ended, line by line; its bundle is written."""
     from metfa.runtime.decisions.decider import why_nothing_is_shown
 
-    from ..fit import read_metrics
     from ..methods import METHODS
+    from ..metrics import read_metrics
     from ..warnings import doubtful_scores, exploded_terms
 
     lines = [f"{evaluation.method}: macro scores on held-out frames"]

@@ -13,6 +13,8 @@ import click
 from click.core import ParameterSource
 
 from metfa.runtime.bundle.directory import CHECKPOINT, DEFAULT_DIRECTORY, UNFINISHED
+from metfa.runtime.bundle.location import find_bundle
+from metfa.runtime.bundle_parameters import WrittenBundleType, downloads_allowed
 from metfa.runtime.command import INTERRUPTED, Command, InterruptedCommand, require_extra, say, typed_arguments
 from metfa.runtime.errors import DivergenceError, MetfaError
 
@@ -37,7 +39,7 @@ _RESUMED_OTHERWISE = ("compiled", "threads")
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
 @run_options
-@in_section("Run", "--bundle", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, help="Directory to write.")
+@in_section("Run", "--bundle", type=WrittenBundleType(), default=DEFAULT_DIRECTORY, help="Directory to write.")
 @in_section(
     "Run",
     "--devices",
@@ -50,6 +52,12 @@ _RESUMED_OTHERWISE = ("compiled", "threads")
     "--compare",
     is_flag=True,
     help="Also train on the source alone, and score source-only and adabn beside the adapted model.",
+)
+@in_section(
+    "Run",
+    "--tensorboard",
+    is_flag=True,
+    help="Also write event files into the bundle, for: tensorboard --logdir BUNDLE.",
 )
 @in_section("Run", "--resume", is_flag=True, help="Go on with the unfinished run in the bundle; its own options apply.")
 @in_section("Run", "--overwrite", is_flag=True, help="Replace what is in the bundle.")
@@ -69,6 +77,7 @@ def main(
     device: str | None,
     devices: int,
     compare: bool,
+    tensorboard: bool,
     resume: bool,
     overwrite: bool,
     preview: Path | None,
@@ -79,6 +88,8 @@ def main(
     With no arguments, from the phantom's scanner A to its scanner B.
     """
     require_extra("train", "torch", "lightning_fabric", "safetensors", "sklearn", "tqdm")
+    if tensorboard:
+        require_extra("tensorboard", "tensorboard")
     from ..data.pair import list_pair
 
     begun = None if resume else make_config(**options)
@@ -101,7 +112,8 @@ def main(
             "leave it out"
         )
     fabric = make_fabric(device, devices, (config := with_precision(config, device)).precision)
-    with _launched(fabric), _interruptible(bundle, compare=compare), _divergent(config, resume=resume):
+    again = _how_to_resume(bundle, compare=compare, tensorboard=tensorboard)
+    with _launched(fabric), _interruptible(bundle, again), _divergent(config, resume=resume):
         if config.compiled and fabric.is_global_zero:
             say(["The first step compiles the encoder: a minute or two, or seconds where it was done before"])
         evaluation = train(
@@ -112,12 +124,13 @@ def main(
             resume=resume,
             overwrite=overwrite,
             compare=compare,
+            tensorboard=tensorboard,
             on_data=lambda pair: say(describe(pair)),
         )
     if not fabric.is_global_zero:
         return
     if evaluation is None:
-        raise _interrupted(bundle, compare=compare)
+        raise _interrupted(bundle, again)
     say(summarise(evaluation, config, bundle))
     if not compare and config.method not in WITHOUT_ADAPTATION:
         say(_how_to_compare(bundle, config, resume=resume))
@@ -139,12 +152,12 @@ def _launched(fabric: Fabric) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(bundle: Path, *, compare: bool) -> Iterator[None]:
+def _interruptible(bundle: Path, again: str) -> Iterator[None]:
     """Tell how to go on where Ctrl-C or SIGTERM ends what cannot end between two steps, such as decoding."""
     try:
         yield
     except KeyboardInterrupt:
-        raise _interrupted(bundle, compare=compare) from None
+        raise _interrupted(bundle, again) from None
 
 
 @contextmanager
@@ -179,11 +192,15 @@ def _without(option: str, arguments: Sequence[str]) -> Iterator[str]:
             yield argument
 
 
-def _interrupted(bundle: Path, *, compare: bool) -> InterruptedCommand:
+def _how_to_resume(bundle: Path, *, compare: bool, tensorboard: bool) -> str:
+    """Return the command that goes on with a run."""
+    given = [option for option, on in (("--compare", compare), ("--tensorboard", tensorboard)) if on]
+    return shlex.join(["metfa-train", "--resume", "--bundle", str(bundle), *given])
+
+
+def _interrupted(bundle: Path, again: str) -> InterruptedCommand:
     if (bundle / UNFINISHED / CHECKPOINT).exists():
-        return InterruptedCommand(
-            f"go on with: metfa-train --resume --bundle {shlex.quote(str(bundle))}" + (" --compare" if compare else "")
-        )
+        return InterruptedCommand(f"go on with: {again}")
     return InterruptedCommand("nothing was saved yet, the same command begins anew")
 
 
@@ -224,6 +241,9 @@ def _unfinished(ctx: click.Context, bundle: Path, options: dict[str, Any]) -> Tr
 
     _refuse_options(ctx)
     config = read_config(bundle / UNFINISHED)
+    for begun_with in (config.origin, config.initial_weights):
+        if begun_with is not None:
+            find_bundle(begun_with.path, allow_download=downloads_allowed(ctx))
     for name in _RESUMED_OTHERWISE:
         if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             config = replace(config, **{name: options[name]})
@@ -232,13 +252,14 @@ def _unfinished(ctx: click.Context, bundle: Path, options: dict[str, Any]) -> Tr
 
 def _refuse_options(ctx: click.Context) -> None:
     """Refuse options that a resumed run would not heed."""
-    heeded = {"bundle", "compare", "device", "devices", "resume", *_RESUMED_OTHERWISE}
+    heeded = {"allow_download", "bundle", "compare", "device", "devices", "resume", "tensorboard", *_RESUMED_OTHERWISE}
     for parameter in ctx.command.params:
         name = parameter.name or ""
         if name not in heeded and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(
-                "expected only --bundle, --device, --devices, --threads, --compile and --compare beside --resume, "
-                f"which goes on as the run was begun; received {parameter.opts[0]}; leave it out"
+                "expected only --bundle, --device, --devices, --threads, --compile, --compare, --tensorboard and "
+                "--allow-download beside --resume, which goes on as the run was begun; received "
+                f"{parameter.opts[0]}; leave it out"
             )
 
 

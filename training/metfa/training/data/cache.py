@@ -13,10 +13,10 @@ that were written.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import os
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -33,7 +33,8 @@ import metfa.runtime
 from metfa.runtime.bundle.contract import Region
 from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import OutputError
-from metfa.runtime.files import cache_directory, replacing, writing_to
+from metfa.runtime.files import NO_LINK, WITHOUT_WAITING, cache_directory, replacing, writing_to
+from metfa.runtime.lock import alone_in
 from metfa.runtime.text import printable
 
 from ..progress import progress
@@ -115,13 +116,8 @@ def alone(folder: Path) -> Iterator[None]:
     with writing_to(folder, remedy=remedy):
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)  # frames of patients are nobody else's
-        # Not through a link, which could lead to any file of this user's.
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with alone_in(folder, wait=True):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _read(folder: Path, preparation: Preparation, media: int) -> Prepared | None:
@@ -153,16 +149,24 @@ def open_own(path: Path) -> BinaryIO:
         OSError: it cannot be opened, or is a link.
         OutputError: it is another user's.
     """
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    file = os.fdopen(os.open(path, os.O_RDONLY | NO_LINK | WITHOUT_WAITING), "rb")
     owners = {path.parent.lstat().st_uid, path.parent.stat().st_uid, os.fstat(file.fileno()).st_uid}
-    if owners != {os.geteuid()}:
+    user = _user()
+    if owners != {user}:
         file.close()
         raise OutputError(
-            expected=f"prepared frames in {path.parent} that user {os.geteuid()}, who trains, wrote",
-            received=f"some of user {', '.join(map(str, sorted(owners - {os.geteuid()})))}",
+            expected=f"prepared frames in {path.parent} that user {user}, who trains, wrote",
+            received=f"some of user {', '.join(map(str, sorted(owners - {user})))}",
             remedy="delete that folder, or set XDG_CACHE_HOME to a folder of your own",
         )
     return file
+
+
+def _user() -> int:
+    """Return who runs this process, as files say whose they are; on Windows all say 0."""
+    if sys.platform == "win32":
+        return 0
+    return os.geteuid()
 
 
 def _map(file: BinaryIO, shape: tuple[int, ...]) -> NDArray[np.uint8]:

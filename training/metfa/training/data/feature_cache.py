@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metfa.runtime.files import cache_directory, writing_to
+from metfa.runtime.files import NO_LINK, cache_directory, writing_to
 
 from ..progress import progress
 from .cache import alone, open_own
@@ -91,7 +91,7 @@ def _append(path: Path, record: np.dtype[np.void], digest: bytes, features: NDAr
     made["digest"], made["features"] = np.frombuffer(digest, np.uint8), features
     made["checksum"] = _checksum(made)
     with alone(path.parent), writing_to(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             whole = os.fstat(descriptor).st_size // record.itemsize * record.itemsize
             file.truncate(whole)  # of a process that was killed in the middle of a record

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import cv2
 
+from metfa.runtime.command import HANG_UP
 from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import DataError, SourceError
 
@@ -31,9 +32,13 @@ PATIENCE = 120
 _CHUNK = 16  # items that a process is given at a time, at most
 _TICK = 1.0  # seconds; silence is counted in these, so that a suspended computer is not taken for a hung process
 
-# Forking this process would copy PyTorch's threads in any state; a server that is forked instead has none.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, "metfa.training.data.decoding", "metfa.training.data.readers"])
+# Forking this process would copy PyTorch's threads in any state; on Linux, a server that is forked instead has none.
+# Windows cannot fork, and on macOS a fork of a process that has loaded frameworks may crash.
+if sys.platform == "linux":
+    _CONTEXT = multiprocessing.get_context("forkserver")
+    _CONTEXT.set_forkserver_preload([__name__, "metfa.training.data.decoding", "metfa.training.data.readers"])
+else:
+    _CONTEXT = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +199,7 @@ def _unknown_main() -> Iterator[None]:
 
 
 def _serve(connection: Connection, function: Callable[[Item], Iterator[Result]]) -> None:
-    for ignored in (signal.SIGINT, signal.SIGHUP):  # they reach every process; the one that asked ends this one
+    for ignored in (signal.SIGINT, HANG_UP):  # they reach every process; the one that asked ends this one
         signal.signal(ignored, signal.SIG_IGN)
     cv2.setNumThreads(1)  # every core has a process
     with suppress(EOFError, OSError):  # nobody listens any more

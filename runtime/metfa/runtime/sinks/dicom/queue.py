@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -74,7 +73,7 @@ class Queue:
     def alone(self) -> Iterator[bool]:
         """Yield whether nobody else delivers until the block ends."""
         try:
-            descriptor = lock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = lock(self.directory, wait=False)
         except (BlockingIOError, FileNotFoundError):  # another stream delivers
             yield False
             return

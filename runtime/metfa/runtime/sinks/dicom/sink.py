@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,8 @@ class DicomStoreSink(Sink):
     def __init__(self, peer: StorePeer, documents: Documents, say: Callable[[str], object]) -> None:
         self._documents = documents
         self._say = say
-        self._queue = Queue(state_directory() / "dicom" / str(peer.entity))
+        name = re.sub(r"[^\w.@-]", "-", str(peer.entity)).lstrip(".")  # of letters that file names may have
+        self._queue = Queue(state_directory() / "dicom" / name)
         self._lost = 0
         self._is_full = False
         if waiting := len(self._queue.waiting()):
