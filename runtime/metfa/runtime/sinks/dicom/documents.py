@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...files import utf8
-from .objects import Equipment, Finding, encode, identify, make_image, make_report, new_uid
+from .objects import Equipment, Finding, encode, identify, make_image, make_report, new_uid, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +52,7 @@ class Documents:
         self._given = None if study is None else study.identification
         self._anonymous: dict[str, str] = {}
         self._version = version("metfa")
+        prepare()  # better now than at the first event
         self._bundle = ""
         # Once, so that times keep their order when somebody sets the clock.
         self._epoch = time.time() - time.monotonic()
