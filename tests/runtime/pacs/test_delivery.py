@@ -119,7 +119,7 @@ def test_what_is_left_at_the_end_is_told_and_waits_for_the_next_stream(queue: Qu
     with delivering(queue, port) as lines:
         pass
     assert (
-        lines[-1] == f"objects that wait for PACS@127.0.0.1:{port}: 2, in {queue.directory}; the next stream sends them"
+        lines[-1] == f"objects that wait for PACS@127.0.0.1:{port}: 2, in {queue.directory}; another stream sends them"
     )
     with Archive(tmp_path / "archive", port=port) as archive, delivering(Queue(queue.directory), port) as lines:
         wait_until(lambda: len(archive.received) == 2)

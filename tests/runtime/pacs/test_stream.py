@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,20 @@ def test_the_study_of_a_file_is_that_of_a_stream_without_one(bundle: Path, scan:
     image = pydicom.dcmread(min((tmp_path / "planes").iterdir()))
     assert (image.PatientID, image.PatientName, image.StudyInstanceUID) == ("4711", "Somebody", "1.2.3")
     assert not image.StudyDate
+
+
+@pytest.mark.parametrize("arguments", [["--dicom", "planes"], ["--device", "dicom-listen:METFA@127.0.0.1:11112"]])
+def test_without_the_packages_the_remedy_is_told(
+    bundle: Path, scan: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pynetdicom" else find_spec(name))
+    result = run("--bundle", bundle, *(arguments if "--device" in arguments else ["--device", scan, *arguments]))
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == (
+        "Error: expected the package pynetdicom, received a Python environment without it; "
+        "pip install '.[pacs]' in a clone of metfa"
+    )
 
 
 @pytest.mark.parametrize(

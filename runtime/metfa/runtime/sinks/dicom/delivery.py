@@ -59,7 +59,7 @@ class Delivery:
             self._thread.join()
         if left := len(self._queue.waiting()):
             self._say(
-                f"objects that wait for {self._peer}: {left}, in {self._queue.directory}; the next stream sends them"
+                f"objects that wait for {self._peer}: {left}, in {self._queue.directory}; another stream sends them"
             )
 
     def _run(self) -> None:
