@@ -47,10 +47,10 @@ def queue(tmp_path: Path) -> Queue:
 
 
 @contextmanager
-def delivering(queue: Queue, port: int) -> Iterator[list[str]]:
+def delivering(queue: Queue, port: int, host: str = "127.0.0.1") -> Iterator[list[str]]:
     """Deliver what is in a queue, and yield the lines that are said."""
     lines: list[str] = []
-    with closing(Delivery(queue, ApplicationEntity("PACS", "127.0.0.1", port), "METFA", lines.append)):
+    with closing(Delivery(queue, ApplicationEntity("PACS", host, port), "METFA", lines.append)):
         yield lines
 
 
@@ -82,6 +82,16 @@ def test_objects_are_delivered_image_first(queue: Queue, tmp_path: Path) -> None
     assert {dataset.SOPInstanceUID for dataset in received} == waiting
     assert len(waiting) == 4
     assert lines == []
+
+
+def test_a_peer_may_be_named(queue: Queue, tmp_path: Path) -> None:
+    queue.put(document())
+    with Archive(tmp_path / "archive") as archive, delivering(queue, archive.port, "localhost"):
+        wait_until(lambda: not queue.waiting())
+    with delivering(queue, 4242, "nobody.invalid") as lines:
+        queue.put(document())
+        wait_until(lambda: bool(lines))
+    assert lines[0].startswith("PACS@nobody.invalid:4242 is away (")
 
 
 def test_what_a_peer_wants_in_another_encoding_is_encoded_so(queue: Queue) -> None:

@@ -235,6 +235,20 @@ def test_who_is_silent_in_the_middle_is_cut_off(still: Path, monkeypatch: pytest
         assert send(made.port, still) == 0
 
 
+def test_associations_are_few(still: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_receiver, "_MAX_ASSOCIATIONS", 1)
+    made = Listening()
+    entity = AE("LOGIQ")
+    entity.add_requested_context(UltrasoundImageStorage, ExplicitVRLittleEndian)
+    with made.source:
+        association = entity.associate("127.0.0.1", made.port, ae_title="METFA")
+        assert association.is_established
+        assert send(made.port, still) != 0
+        association.release()
+        wait_until(lambda: not made.source._receiver._sockets)
+        assert send(made.port, still) == 0
+
+
 def test_connections_without_an_association_are_few(
     listening: Listening, still: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,12 +52,13 @@ def connected(peer: ApplicationEntity, calling: str) -> Iterator[Callable[[Path]
     entity.acse_timeout = entity.dimse_timeout = _ANSWER_SECONDS
     entity.network_timeout = 2 * _ANSWER_SECONDS  # later than those: pynetdicom fails where two limits end at once
     sockets: list[socket.socket] = []
-    try:  # pynetdicom does not tell why it cannot connect
-        socket.create_connection((peer.host, peer.port), _CONNECT_SECONDS).close()
+    try:  # pynetdicom does not tell why it cannot connect, and tries one address of a name only
+        with socket.create_connection((peer.host, peer.port), _CONNECT_SECONDS) as connection:
+            address = connection.getpeername()[0]
     except OSError as error:
         raise AwayError((error.strerror or str(error)).lower()) from None
     association = entity.associate(
-        peer.host, peer.port, ae_title=peer.title, evt_handlers=[(evt.EVT_CONN_OPEN, _keep_socket, [sockets])]
+        address, peer.port, ae_title=peer.title, evt_handlers=[(evt.EVT_CONN_OPEN, _keep_socket, [sockets])]
     )
     try:
         if not association.is_established:
