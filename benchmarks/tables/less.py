@@ -75,7 +75,7 @@ ROWS: Mapping[str, Row] = {
     "metfa-vi, source-free": Row("metfa-vi", False, 0),
     "shot": Row("shot", True, 0),
     "shot, source-free": Row("shot", False, 0),
-    **{f"metfa-vi, source-free, {n} labels": Row("metfa-vi", False, n) for n in (1, 3, 5)},
+    **{f"metfa-vi, source-free, {n} label{'s' * (n > 1)}": Row("metfa-vi", False, n) for n in (1, 3, 5)},
     "fully-supervised": Row("fully-supervised", True, 0),
 }
 

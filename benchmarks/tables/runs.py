@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "settings.json"
 
-NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite", "preview"}
+NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite", "preview", "tensorboard"}
 """Options of ``metfa-train`` that say where and how, not what."""
 
 
