@@ -51,7 +51,8 @@ def test_no_import_goes_round_in_a_circle() -> None:
 )
 def test_the_edge_imports_no_engine_and_no_training_library(statement: str) -> None:
     engines = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda", "tritonclient", "grpc"}
-    forbidden = {*engines, "torch", "onnx", "matplotlib", "sklearn", "tkinter", "huggingface_hub"}
+    dicom = {"pydicom", "highdicom", "pynetdicom"}
+    forbidden = {*engines, *dicom, "torch", "onnx", "matplotlib", "sklearn", "tkinter", "huggingface_hub"}
     code = f"{statement}\nimport sys\nprint(*sorted({forbidden} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

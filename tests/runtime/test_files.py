@@ -14,6 +14,7 @@ from metfa.runtime.files import (
     remove_empty,
     replacing,
     sha256,
+    state_directory,
     umask,
     write_text,
 )
@@ -138,10 +139,19 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
     def unknown(*_: object) -> None:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", unknown)
-    with pytest.raises(OutputError, match="set HOME, or XDG_CACHE_HOME to a folder that you may write to"):
-        cache_directory()
+    for variable, directory in (("XDG_CACHE_HOME", cache_directory), ("XDG_STATE_HOME", state_directory)):
+        monkeypatch.delenv(variable, raising=False)
+        with pytest.raises(OutputError, match=f"set HOME, or {variable} to a folder that you may write to"):
+            directory()
+
+
+def test_what_must_not_be_lost_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert state_directory() == tmp_path / "metfa"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert state_directory() == tmp_path / ".local" / "state" / "metfa"
 
 
 @pytest.mark.parametrize(

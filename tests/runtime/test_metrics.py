@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -111,3 +112,11 @@ def test_changes_of_size_are_no_losses() -> None:
         "the source was lost and found again once, 0.1 s without it",
         "the size of its pictures changed 4 times",
     ]
+
+
+def test_sessions_whose_end_the_source_knew_are_no_changes_of_size() -> None:
+    statistics = StreamStatistics()
+    for index, (session, last) in enumerate([(0, True), (1, False), (1, True), (2, False), (3, True)]):
+        observation = observe(index, None, session=session)
+        statistics.add(replace(observation, frame=replace(observation.frame, last=last)))
+    assert statistics.summary().size_changes == 1

@@ -230,6 +230,28 @@ def test_a_new_session_ends_the_event_before_its_first_frame() -> None:
     assert [place for place, item in enumerate(items) if isinstance(item, PlaneEvent)] == [30, 61]
 
 
+def test_the_last_frame_of_a_session_ends_the_event_at_once() -> None:
+    class Recordings(Pictures):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, session=frame.index // 30, last=frame.index % 30 == 29)
+
+    items = list(stream(Recordings(60), FakeClassifier(see_a_plane, CONTRACT)))
+    assert [place for place, item in enumerate(items) if isinstance(item, PlaneEvent)] == [30, 61]
+    assert [item.end_index for item in items if isinstance(item, PlaneEvent)] == [29, 59]
+
+
+def test_a_single_image_among_recordings_is_decided_by_itself() -> None:
+    class Images(Pictures):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, session=frame.index, last=True)
+
+    items = list(stream(Images(2), FakeClassifier(see_a_plane, CONTRACT)))
+    assert [item.decision.plane for item in observations_of(items)] == ["plane 1"] * 2
+    assert [(item.start_index, item.best.index) for item in items if isinstance(item, PlaneEvent)] == [(0, 0), (1, 1)]
+
+
 def test_stills_make_no_events() -> None:
     pictures = Pictures(60)
     pictures.continuous = False

@@ -17,6 +17,7 @@ from .parameters import (
     AddressType,
     BrokerType,
     CollectionLimitType,
+    DicomOutputType,
     NumberRange,
     PeerType,
     RoiType,
@@ -39,9 +40,9 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     "--device",
     multiple=True,
     metavar="SPEC",
-    help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, igtl://HOST:PORT/DEVICE, "
-    "gst:PIPELINE, phantom:NAME, - for frames on standard input, or NAME:… of an installed package. Given more than "
-    "once, all are streamed.",
+    help="Camera (0 or /dev/video0), video, image, folder of images, DICOM file, URL, gst:PIPELINE, phantom:NAME, "
+    "igtl://HOST:PORT/DEVICE for OpenIGTLink, dicom-listen:AE@HOST:PORT?from=AE for what a scanner sends, "
+    "- for frames on standard input, or NAME:… of an installed package. Given more than once, all are streamed.",
 )
 @_source(
     "--devices",
@@ -162,6 +163,17 @@ _run = partial(click.option, cls=SectionedOption, section="Run")
     "METFA_MQTT_PASSWORD.",
 )
 @_connection(
+    "--dicom",
+    type=DicomOutputType(),
+    help="Give each plane to a directory or a DICOM archive (PACS): its best frame as an image, and a report.",
+)
+@_connection(
+    "--dicom-study",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Any DICOM file of the patient and study that the stream is of, where its source does not say so.",
+)
+@_connection(
     "--igtl",
     type=PeerType(),
     help="Send each event as OpenIGTLink to a program that listens, such as 3D Slicer as a server; with listen:, to "
@@ -182,8 +194,6 @@ def main(ctx: click.Context, /, **options: Any) -> None:
     """
     if not options["device"] and options["devices"] is None:
         raise click.UsageError("expected --device or --devices, received neither; give for example --device 0")
-    if options["igtl_images"] and options["igtl"] is None:
-        raise click.UsageError("expected --igtl with --igtl-images, received none; give for example --igtl 127.0.0.1")
     require_directory(ctx, watch=options["watch"], rebuild=options["rebuild"])
     with command.reload_requests() as reload:
         # What takes long to import (NumPy, OpenCV) is imported here, so that --help answers at once.

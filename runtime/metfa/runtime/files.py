@@ -206,15 +206,28 @@ def cache_directory() -> Path:
     Raises:
         OutputError: this user has no home.
     """
-    if named := os.environ.get("XDG_CACHE_HOME"):
+    return _directory_of_user("XDG_CACHE_HOME", ".cache", "what need not be made twice")
+
+
+def state_directory() -> Path:
+    """Return the folder of what must not be lost: ``$XDG_STATE_HOME/metfa``, by default ``~/.local/state/metfa``.
+
+    Raises:
+        OutputError: this user has no home.
+    """
+    return _directory_of_user("XDG_STATE_HOME", ".local/state", "what must not be lost")
+
+
+def _directory_of_user(variable: str, usual: str, content: str) -> Path:
+    if named := os.environ.get(variable):
         return Path(named, "metfa")
     try:
-        return Path.home() / ".cache" / "metfa"
+        return Path.home() / usual / "metfa"
     except RuntimeError:
         raise OutputError(
-            expected="a home directory, to keep there what need not be made twice",
+            expected=f"a home directory, to keep there {content}",
             received="a user without one",
-            remedy="set HOME, or XDG_CACHE_HOME to a folder that you may write to",
+            remedy=f"set HOME, or {variable} to a folder that you may write to",
         ) from None
 
 

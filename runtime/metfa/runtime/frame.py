@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -11,6 +12,25 @@ from numpy.typing import NDArray
 from .bundle.contract import Region
 from .imaging.coded import Image, to_colours
 from .imaging.preprocess import to_grey
+
+
+@dataclass(frozen=True, slots=True)
+class DicomOrigin:
+    """Whose image a frame is, as the DICOM file says that it comes from.
+
+    Attributes:
+        identification: what the file says of patient and study, by DICOM keyword, with at least ``StudyInstanceUID``.
+        sop_class: UID of the file's SOP class.
+        sop_instance: UID of the file's SOP instance.
+        frame_number: of the frame in the file, from 1; None where the file holds one image.
+        burned_in: whether the file says that its pixels tell whose they are.
+    """
+
+    identification: Mapping[str, str]
+    sop_class: str
+    sop_instance: str
+    frame_number: int | None = None
+    burned_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +50,8 @@ class Frame:
         losses: how often it had been lost and found again.
         time: seconds into its recording; None where ``index`` and the rate of the source tell.
         region: the part of the image that holds the ultrasound, where its source says so.
+        origin: whose image it is, where it is from a DICOM file that says so.
+        last: whether its source knows that it is the last of its session. The only one of a session is a single image.
     """
 
     pixels: Image
@@ -40,6 +62,8 @@ class Frame:
     losses: int = 0
     time: float | None = None
     region: Region | None = None
+    origin: DicomOrigin | None = None
+    last: bool = False
 
     @property
     def image(self) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -16,6 +17,7 @@ from .plugins import names_in
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .application_entity import StorePeer
     from .bundle.contract import Roi
     from .openigtlink.address import PeerAddress
     from .plugins import Group
@@ -241,6 +243,30 @@ class PeerType(NamedType):
         except ValueError:
             self.fail(
                 f"expected HOST:PORT or listen:HOST:PORT, received {value!r}; give for example 127.0.0.1:18944",
+                param,
+                ctx,
+            )
+
+
+class DicomOutputType(NamedType):
+    """``DIR`` or ``store://AE@HOST:PORT`` → a path, or :class:`~metfa.runtime.application_entity.StorePeer`."""
+
+    name = "DIR|store://AE@HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | StorePeer:
+        """Parse ``value``."""
+        from .application_entity import StorePeer
+
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        if "://" not in value:
+            return Path(value)
+        try:
+            return StorePeer.parse(value)
+        except ValueError:
+            self.fail(
+                f"expected a directory or store://AE@HOST:PORT, received {value!r}; "
+                "give for example store://ORTHANC@127.0.0.1:4242",
                 param,
                 ctx,
             )

@@ -18,7 +18,7 @@ import numpy as np
 import pyigtl
 import pytest
 
-from metfa.runtime import Frame, Observation, PlaneEvent
+from metfa.runtime import Frame, Observation, PlaneEvent, open_source
 from metfa.runtime.cli import main
 from metfa.runtime.errors import OutputError
 from metfa.runtime.openigtlink import channel, peers
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from metfa.runtime.sinks import Sink
 
 COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
 LISTEN = PeerAddress(Address("127.0.0.1", 0), listens=True)
@@ -247,17 +249,23 @@ def test_a_peer_that_is_away_does_not_end_a_stream(bundle: Path, folder: Path) -
     assert f"igtl: 127.0.0.1:{gone.port} is away: connection refused" in result.stderr
 
 
+def connections_of(*arguments: str) -> Iterator[Sink]:
+    """Return the connections of the second of several sources."""
+    context = main.make_context("metfa-stream", ["--device", "phantom:A", "--device", "phantom:B", *arguments])
+    with open_source("phantom:B") as source:
+        yield from open_connections(StreamOptions(**context.params), Device("phantom:B", "2"), source, print)
+
+
 def test_several_sources_cannot_share_an_address() -> None:
-    context = main.make_context("metfa-stream", ["--device", "phantom:A", "--igtl", "listen:127.0.0.1"])
     with pytest.raises(OutputError, match="expected a single source with --igtl listen:…, received several"):
-        next(open_connections(StreamOptions(**context.params), Device("phantom:A", "1"), print))
+        next(connections_of("--igtl", "listen:127.0.0.1"))
+
+
+def test_images_need_somebody_to_send_them_to() -> None:
+    with pytest.raises(click.UsageError, match="expected --igtl with --igtl-images, received the latter alone"):
+        next(connections_of("--igtl-images"))
 
 
 def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(click.ClickException, match="expected HOST:PORT or listen:HOST:PORT, received 'a:b:c'; give"):
-        main.make_context("metfa-stream", ["--device", "phantom:A", "--igtl", "a:b:c"])
-
-
-def test_images_need_somebody_to_send_them_to() -> None:
-    with pytest.raises(click.ClickException, match="expected --igtl with --igtl-images, received none"):
-        main.main(["--device", "phantom:A", "--igtl-images"], standalone_mode=False)
+        next(connections_of("--igtl", "a:b:c"))

@@ -115,6 +115,8 @@ class Decider:
     begins at zero. All of it begins anew after a cut, after a gap, and where the picture is frozen, saturated or
     without a signal.
 
+    A single image among recordings is decided by itself; if it shows a plane, that is an event at once.
+
     Args:
         spec: the contract's.
         labels: the contract's.
@@ -124,6 +126,7 @@ class Decider:
         self._spec = spec
         self._labels = labels
         self._planes = _planes(spec, labels)
+        self._single = StillDecider(spec, labels)
         self._watch = PictureWatch()
         self._average = np.zeros(len(labels))
         self._time: float | None = None  # of the last frame
@@ -137,6 +140,8 @@ class Decider:
             prediction: what the model says of it.
             time: of the frame, in seconds into the stream.
         """
+        if frame.last and self._time is None:
+            return self._decide_single(frame, prediction, time)
         state = self._watch(prediction.picture, time)
         elapsed_ms = math.inf if self._time is None else 1000 * (time - self._time)
         self._time = time
@@ -170,11 +175,19 @@ class Decider:
         """
         self._spec = spec
         self._planes = _planes(spec, self._labels)
+        self._single.exchange(spec, same_input=same_input)
         if not same_input:
             self._watch.restart()
         if self._run is not None and self._run.plane not in self._planes:
             return self._forget()
         return None
+
+    def _decide_single(self, frame: Frame, prediction: Prediction, time: float) -> tuple[Decision, PlaneEvent | None]:
+        decision, _ = self._single(frame, prediction, time)
+        if decision.plane is None:
+            return decision, None
+        event = PlaneEvent(decision.plane, time, time, frame.index, frame.index, decision.confidence, frame)
+        return decision, event
 
     def _forget(self) -> PlaneEvent | None:
         """Let nothing that was seen up to now count any more."""

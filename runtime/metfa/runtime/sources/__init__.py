@@ -38,10 +38,10 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
     """Open what ``spec`` names.
 
     Args:
-        spec: a camera (``0`` or ``/dev/video0``), a video, image or DICOM file, a folder of images, a URL,
-            ``igtl://HOST:PORT/DEVICE`` for OpenIGTLink, ``-`` for frames on standard input, ``gst:PIPELINE`` for
-            GStreamer, ``phantom:NAME`` for the simulated scanner with that profile, or ``NAME:…`` for what an
-            installed package adds under that name.
+        spec: a camera (``0`` or ``/dev/video0``), a video, image or DICOM file, a folder of images, a URL, ``-`` for
+            frames on standard input, ``gst:PIPELINE`` for GStreamer, ``phantom:NAME`` for the simulated scanner
+            with that profile, ``igtl://HOST:PORT/DEVICE`` for OpenIGTLink, ``dicom-listen:AE@HOST:PORT?from=AE`` for
+            what scanners send, or ``NAME:…`` for what an installed package adds under that name.
         wanted: the format to ask a camera for, or that of raw frames on standard input.
         notify: told in a line when a live source is lost and when it is back, and what of a folder cannot be used.
 
@@ -58,6 +58,12 @@ def open_source(spec: str, wanted: CaptureFormat = _ANY, *, notify: Notify = lam
     if spec.startswith("gst:"):
         _refuse_format(spec, wanted)
         return open_pipeline(spec.removeprefix("gst:"), notify)
+    if spec.startswith("dicom-listen:"):
+        _refuse_format(spec, wanted)
+        require_extra("pacs", "pydicom", "pynetdicom")
+        from .dicom_listener import DicomListener
+
+        return DicomListener(spec.removeprefix("dicom-listen:"), notify)
     if (name := _name_of_added(spec)) and (opens := load("metfa.sources", name)):
         _refuse_format(spec, wanted)
         added: Source = call("metfa.sources", name, opens, spec, notify)

@@ -17,11 +17,13 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from ..bundle.contract import Region
 from ..errors import SourceError
+from ..files import reading
 from ..frame import Frame
 from ..imaging.coded import CodedImage
 from ..imaging.images import MAX_PIXELS
 from ..imaging.media import begins_like_dicom
 from .base import Source
+from .dicom_origin import read_origin
 from .dicom_pixels import count_frames, is_video, read_frames, read_video, require_decoder
 from .video import Recording
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..frame import DicomOrigin
     from ..imaging.coded import Image
 
 _DEFAULT_RATE = 30.0  # where the file does not tell
@@ -46,7 +49,7 @@ _REQUIRED = (
 
 
 class DicomCine(Source):
-    """Every frame of a DICOM file. Of its other contents, nothing but frame times and ultrasound regions is read.
+    """Every frame of a DICOM file. Of the rest, frame times and ultrasound regions are read, and whose it is.
 
     What lies outside the regions is black: that is where patients' names are burnt in. A file that does not tell its
     regions is shown whole.
@@ -67,6 +70,7 @@ class DicomCine(Source):
                 if keyword not in self._dataset:
                     raise ValueError(f"a file without {keyword}")
             self._regions = read_regions(self._dataset)
+            self._origin = read_origin(self._dataset)
             size = f"{int(self._dataset.Columns)}x{int(self._dataset.Rows)}"
             if not 0 < int(self._dataset.Columns) * int(self._dataset.Rows) <= MAX_PIXELS:
                 raise ValueError(f"frames of {size} pixels")
@@ -76,9 +80,11 @@ class DicomCine(Source):
                 video = open_recording(read_video(self._dataset), str(path))
                 self._frames: Iterable[Frame] = Recording(str(path), video, "video")
                 self.rate, length = video.rate, "video"
+                self._holds_several = True
             else:
                 require_decoder(self._dataset)
                 count = self._dataset.NumberOfFrames = count_frames(self._dataset)
+                self._holds_several = count > 1
                 times = _times(self._dataset)
                 self._frames = self._decode(count, times)
                 self.rate, length = _rate(self._dataset, times), "1 frame" if count == 1 else f"{count} frames"
@@ -87,7 +93,17 @@ class DicomCine(Source):
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, decoded one by one."""
         for frame in self._frames:
-            yield replace(frame, pixels=self._regions.blank(frame.pixels), region=self._regions.image)
+            yield replace(
+                frame,
+                pixels=self._regions.blank(frame.pixels),
+                region=self._regions.image,
+                origin=self._origin_of(frame),
+            )
+
+    def _origin_of(self, frame: Frame) -> DicomOrigin | None:
+        if self._origin is None or not self._holds_several:
+            return self._origin
+        return replace(self._origin, frame_number=frame.index + 1)
 
     def _decode(self, count: int, times: tuple[float, ...] | None) -> Iterator[Frame]:
         images = read_frames(self._dataset)
@@ -116,6 +132,29 @@ def read_dataset(path: Path, **options: Any) -> Any:
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return dataset
+
+
+def read_study(path: Path) -> DicomOrigin:
+    """Return whose a DICOM file is, which need not hold pixels.
+
+    Raises:
+        SourceError: it is no DICOM file, or names no study.
+    """
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            origin, received = read_origin(read_dataset(path, stop_before_pixels=True)), "one without"
+        except OSError:
+            raise
+        except Exception as cause:  # whatever pydicom makes of it
+            origin, received = None, " ".join(str(cause).split())
+    if origin is None:
+        raise SourceError(
+            expected="a DICOM file with a Study Instance UID",
+            received=f"{path}: {received}",
+            remedy="name an image of the study, or an answer of the worklist",
+        )
+    return origin
 
 
 def _times(dataset: Any) -> tuple[float, ...] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from pydicom.encaps import encapsulate, generate_fragments, generate_frames, parse_basic_offsets
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
+from pydicom.uid import UID, AllTransferSyntaxes, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
 from ..imaging.images import require_whole_jpeg
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-    from pydicom.uid import UID
 
+_VIDEO = "1.2.840.10008.1.2.4.10"  # … 100 to 108, and the same in fragments
 _BEGINNINGS = (b"\xff\xd8", b"\xff\x4f")  # of the data of a frame in JPEG and JPEG-LS, and in JPEG 2000
 _PLUGINS = ("pydicom", "pyjpegls", "pillow", "pylibjpeg", "gdcm")  # of pydicom; what notices damage comes first
 _REMARK = re.compile(rb"^(Corrupt|Premature end of|Bogus|Inconsistent|Invalid) .*(JPEG|marker|file|code)")  # of libjpeg
@@ -38,7 +38,7 @@ def syntax_of(dataset: Any) -> UID:
 
 def is_video(dataset: Any) -> bool:
     """Return whether the frames of a data set are a video: MPEG-2, H.264 or HEVC."""
-    return syntax_of(dataset).startswith("1.2.840.10008.1.2.4.10")  # … 100 to 108, and the same in fragments
+    return syntax_of(dataset).startswith(_VIDEO)
 
 
 def read_video(dataset: Any) -> io.BytesIO:
@@ -62,6 +62,20 @@ def require_decoder(dataset: Any) -> None:
         raise ValueError(f"{syntax.name}, which no package decodes; have it exported uncompressed") from None
     packages = "pylibjpeg pylibjpeg-libjpeg" if _is_deep_jpeg(dataset) else "python-gdcm pylibjpeg pylibjpeg-openjpeg"
     raise ValueError(f"{syntax.name}, which nothing decodes that is installed (pip install {packages})")
+
+
+def decodable_syntaxes() -> list[UID]:
+    """Return the transfer syntaxes whose frames can be decoded with what is installed."""
+    return [syntax for syntax in AllTransferSyntaxes if _is_decodable(syntax)]
+
+
+def _is_decodable(syntax: UID) -> bool:
+    if syntax.startswith(_VIDEO) or not syntax.is_encapsulated:
+        return not syntax.is_deflated
+    try:
+        return bool(get_decoder(syntax).available_plugins)
+    except NotImplementedError:  # no package decodes it
+        return False
 
 
 def count_frames(dataset: Any) -> int:

@@ -152,6 +152,8 @@ def stream(
             yield Observation(frame, prediction, decision, seconds, time.monotonic(), region, identity)
             if event is not None:
                 yield event
+            if frame.last and (event := decide.restart()) is not None:
+                yield event
         if (event := decide.restart()) is not None:
             yield event
         if error is not None:

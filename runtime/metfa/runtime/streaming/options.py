@@ -9,6 +9,7 @@ from .outputs import OutputFiles
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..application_entity import StorePeer
     from ..backends.choice import Precision
     from ..bundle.contract import Roi
     from ..openigtlink.address import PeerAddress
@@ -42,6 +43,8 @@ class StreamOptions(NamedTuple):
     collect_limit: CollectionLimit
     window: bool | None
     serve: Address | None
+    dicom: Path | StorePeer | None
+    dicom_study: Path | None
     mqtt: Broker | None
     igtl: PeerAddress | None
     igtl_images: bool

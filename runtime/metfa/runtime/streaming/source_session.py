@@ -113,7 +113,7 @@ class SourceSession:
         if dashboard is not None:
             yield dashboard
         yield from options.files.of(self.device).open(self.source, labels)
-        yield from open_connections(options, self.device, self.say)
+        yield from open_connections(options, self.device, self.source, self.say)
         for added, value in options.added:
             yield _open_added(added, value, self.source, labels)
         if sys.stderr.isatty():

@@ -103,6 +103,7 @@ class _Moment:
     losses: int
     captured_at: float
     decided_at: float
+    ends_session: bool
 
 
 class StreamStatistics:
@@ -113,6 +114,7 @@ class StreamStatistics:
         self._latencies = _Histogram()
         self._stale = 0
         self._lost_s = 0.0
+        self._ended_sessions = 0  # one by one, because their source knew their end
         self._labels: Counter[str] = Counter()
         self._events: Counter[str] = Counter()
         self._sink_drops: Counter[str] = Counter()
@@ -129,10 +131,12 @@ class StreamStatistics:
                 self._events[item.plane] += 1
             return
         observation, frame = item, item.frame
-        moment = _Moment(frame.index, frame.session, frame.losses, frame.captured_at, observation.decided_at)
+        counts = frame.index, frame.session, frame.losses
+        moment = _Moment(*counts, frame.captured_at, observation.decided_at, frame.last)
         with self._lock:
             if self._last is not None and moment.losses != self._last.losses:
                 self._lost_s += moment.captured_at - self._last.captured_at
+            self._ended_sessions += self._last is not None and self._last.ends_session
             self._first = self._first or moment
             self._last = moment
             self._latencies.add(observation.latency_ms)
@@ -168,7 +172,7 @@ class StreamStatistics:
                 dropped=captured - frames,
                 stale=self._stale,
                 losses=losses,
-                size_changes=last.session - first.session - losses,
+                size_changes=last.session - first.session - losses - self._ended_sessions,
                 lost_s=self._lost_s,
                 idle_s=max(time.monotonic() - last.captured_at, 0.0),
                 fps_in=captured / seconds if seconds > 0 else 0.0,
