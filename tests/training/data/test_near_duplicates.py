@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from contextlib import nullcontext
+from itertools import count
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -160,7 +161,7 @@ def crowded(count: int) -> NDArray[np.uint8]:
 
 
 def pairs_compared(thumbnails: NDArray[np.uint8]) -> int:
-    compared = []
+    numbers, compared = count(1), list[int]()
     links = Thumbnails.links
 
     def counted(
@@ -191,16 +192,16 @@ def test_four_times_the_pictures_take_few_more_comparisons_each(
 
 
 def test_ctrl_c_ends_the_search_at_once() -> None:
-    compared = []
+    numbers, compared = count(1), list[int]()
     links = Thumbnails.links
 
     def counted(
         self: Thumbnails, some: NDArray[np.int64], others: NDArray[np.int64], groups: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        compared.append(len(some))
-        if len(compared) == 3:
+        compared.append(number := next(numbers))  # each thread has its own, so that there is one signal
+        if number == 3:
             signal.raise_signal(signal.SIGINT)  # as in a terminal, it reaches the main thread
-        if len(compared) >= 3:
+        if number >= 3:
             time.sleep(0.1)  # which can act before all is compared
         return links(self, some, others, groups)
 
