@@ -161,7 +161,7 @@ def crowded(count: int) -> NDArray[np.uint8]:
 
 
 def pairs_compared(thumbnails: NDArray[np.uint8]) -> int:
-    numbers, compared = count(1), list[int]()
+    _numbers, compared = count(1), list[int]()
     links = Thumbnails.links
 
     def counted(
