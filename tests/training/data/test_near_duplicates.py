@@ -161,7 +161,7 @@ def crowded(count: int) -> NDArray[np.uint8]:
 
 
 def pairs_compared(thumbnails: NDArray[np.uint8]) -> int:
-    _numbers, compared = count(1), list[int]()
+    compared = []
     links = Thumbnails.links
 
     def counted(
