@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from metfa.runtime import PlaneClassifier
 from metfa.runtime.bundle.directory import CONTRACT, MANIFEST, ONNX
 from metfa.runtime.bundle.hub import HubBundle
 from metfa.runtime.bundle.location import find_bundle
@@ -243,3 +244,8 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
     with pytest.raises(MissingExtraError, match=r"pip install '\.\[hub\]' in a clone of metfa"):
         find_bundle(NAMED)
+
+
+def test_no_engine_is_written_into_the_cache_of_the_hub() -> None:
+    with pytest.raises(BundleError, match=r"an engine can be written, received hf://.*; download it with: hf download"):
+        PlaneClassifier.load(NAMED, rebuild=True)

@@ -9,8 +9,8 @@ import numpy as np
 from .backends.batching import BatchingBackend
 from .backends.choice import load_backend
 from .bundle.directory import Bundle
-from .bundle.location import find_bundle
-from .errors import BackendError, SourceError
+from .bundle.location import find_bundle, is_on_hub
+from .errors import BackendError, BundleError, SourceError
 from .frame import ModelIdentity, Prediction
 from .imaging.coded import CodedImage
 from .imaging.preprocess import preprocess
@@ -85,6 +85,12 @@ class PlaneClassifier:
             ExportError, OutputError: an engine that ``rebuild`` asked for cannot be built or written.
         """
         if not isinstance(bundle, Bundle):
+            if rebuild and is_on_hub(str(bundle)):
+                raise BundleError(
+                    expected="the directory of a bundle, into which an engine can be written",
+                    received=str(bundle),
+                    remedy="download it with: hf download OWNER/NAME --revision REVISION --local-dir DIR",
+                )
             bundle = Bundle.open(find_bundle(str(bundle)))
         loaded, refusals = load_backend(bundle, backend, precision, rebuild=rebuild, notify=notify)
         size = bundle.contract.input
