@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from .address import Address
+
 OWN_TITLE = "METFA"
 """What metfa calls itself where nobody says otherwise."""
 
-_ENTITY = re.compile(r"(?P<title>[^@]+)@(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:/@\s]+)):(?P<port>\d{1,5})")
 _TITLE = re.compile(r"(?=.*[^ ])[\x20-\x5b\x5d-\x7e]{1,16}")  # DICOM PS3.5 6.2: ASCII without control and backslash
 
 
@@ -32,14 +33,14 @@ class ApplicationEntity(NamedTuple):
         Raises:
             ValueError: it says nothing of the kind.
         """
-        match = _ENTITY.fullmatch(text)
-        if match is None or not is_title(match["title"]) or not 0 < int(match["port"]) <= 65535:
+        title, _, address = text.partition("@")
+        host, port = Address.parse(address)
+        if not is_title(title) or not port:
             raise ValueError(text)
-        return cls(match["title"].strip(), match["ipv6"] or match["host"], int(match["port"]))
+        return cls(title.strip(), host, port)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.title}@{host}:{self.port}"
+        return f"{self.title}@{Address(self.host, self.port)}"
 
 
 def is_title(text: str) -> bool:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyigtl.messages import CRC64, MessageBase
 
-from metfa.runtime.openigtlink.address import Address, DeviceAddress, PeerAddress
+from metfa.runtime.address import Address
+from metfa.runtime.openigtlink.address import DeviceAddress, PeerAddress
 from metfa.runtime.openigtlink.checksum import crc64
 from metfa.runtime.openigtlink.images import GreyLevels, image_content, read_pixels
 from metfa.runtime.openigtlink.messages import (

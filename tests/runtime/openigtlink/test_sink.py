@@ -19,10 +19,11 @@ import pyigtl
 import pytest
 
 from metfa.runtime import Frame, Observation, PlaneEvent, open_source
+from metfa.runtime.address import Address
 from metfa.runtime.cli import main
 from metfa.runtime.errors import OutputError
 from metfa.runtime.openigtlink import channel, peers
-from metfa.runtime.openigtlink.address import Address, PeerAddress
+from metfa.runtime.openigtlink.address import PeerAddress
 from metfa.runtime.sinks.openigtlink import OpenIGTLinkSink
 from metfa.runtime.streaming.connections import open_connections
 from metfa.runtime.streaming.devices import Device
@@ -166,7 +167,7 @@ def test_a_peer_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_name_that_is_none_is_away() -> None:
     told: list[str] = []
-    with sink_of(PeerAddress(Address("a..b")), told):
+    with sink_of(PeerAddress(Address("a..b", 18944)), told):
         pass
     assert told[0].startswith("igtl: a..b:18944 is away: ")
 

@@ -13,7 +13,7 @@ from .checksum import crc64
 from .messages import HEADER_BYTES, Header
 
 if TYPE_CHECKING:
-    from .address import Address
+    from ..address import Address
 
 MAX_BODY_BYTES = 64 << 20
 """A message that announces more is refused before anything is reserved for it: an image of 4096x4096 in RGB fits."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import OutputError
-from .address import Address
+from ..address import Address, listen_on
 from .channel import Channel, ChannelError
 
 if TYPE_CHECKING:
@@ -119,17 +117,11 @@ class ListeningPeers(Peers):
 
     def __init__(self, address: Address, notify: Callable[[str], object]) -> None:
         super().__init__(notify)
-        try:
-            family, _, _, _, numeric = socket.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            self._listening = socket.create_server(numeric, family=family)
-        except (OSError, UnicodeError) as cause:
-            raise OutputError(
-                expected=f"to be able to listen on {address} for OpenIGTLink",
-                received=str(getattr(cause, "strerror", cause)).partition(" (while")[0],
-                remedy="give --igtl an address of this machine and a port that is free, such as listen:127.0.0.1:18944",
-            ) from None
+        self._listening = listen_on(
+            address,
+            purpose=f"listen on {address} for OpenIGTLink",
+            remedy="give --igtl an address of this machine and a port that is free, such as listen:127.0.0.1:18944",
+        )
         self._listening.setblocking(False)
         notify(f"listens on {Address(*self._listening.getsockname()[:2])}")
 

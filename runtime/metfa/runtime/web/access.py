@@ -8,10 +8,11 @@ import os
 import re
 import secrets
 import socket
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from ..address import Address as NetworkAddress
+from ..address import listen_on
 from ..errors import OutputError
 from .http import TEXT, RefusalError, Response
 
@@ -22,32 +23,10 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")  # what needs no quoting in URLs a
 _SEND_BUFFER = 1 << 16  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a page is served.
+class Address(NetworkAddress):
+    """Where a page is served; see :class:`~metfa.runtime.address.Address`."""
 
-    Attributes:
-        host: a name or an IP address, without brackets.
-        port: from 0 to 65535; 0 lets the system choose.
-    """
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Return the address that ``text`` says: ``HOST:PORT``, an IPv6 host in brackets.
-
-        Raises:
-            ValueError: it says none.
-        """
-        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/@\s]+)):(\d{1,5})", text)
-        if match is None or int(match[3]) > 65535:
-            raise ValueError(text)
-        return cls(match[1] or match[2], int(match[3]))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    __slots__ = ()
 
     def listen(self) -> socket.socket:
         """Return a socket that browsers can connect to from now on.
@@ -55,17 +34,11 @@ class Address:
         Raises:
             OutputError: the address is none of this machine's, or in use.
         """
-        try:
-            family, _, _, _, address = socket.getaddrinfo(
-                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            listening = socket.create_server(address, family=family, backlog=128)
-        except (OSError, UnicodeError) as cause:
-            raise OutputError(
-                expected=f"to be able to serve a page on {self}",
-                received=str(getattr(cause, "strerror", cause)).partition(" (while")[0],
-                remedy="give an address of this machine and a port that is free, such as 127.0.0.1:8080",
-            ) from None
+        listening = listen_on(
+            self,
+            purpose=f"serve a page on {self}",
+            remedy="give an address of this machine and a port that is free, such as 127.0.0.1:8080",
+        )
         # Inherited by every connection: little waits for a slow viewer in the system, as it would be old.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         return listening
