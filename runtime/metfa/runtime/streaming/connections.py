@@ -50,7 +50,7 @@ def open_connections(
 def _open_dicom(options: StreamOptions, device: Device, source: Source, say: Callable[[str], object]) -> Sink:
     if options.dicom is None:
         raise click.UsageError("expected --dicom with --dicom-study, received the latter alone; add --dicom")
-    if options.dicom_study is not None and len(all_devices(options.device, options.devices)) > 1:
+    if options.dicom_study is not None and _of_several(options):
         raise click.UsageError(
             "expected one --device with --dicom-study, received several; start a stream for each patient"
         )
@@ -72,7 +72,7 @@ def _open_dicom(options: StreamOptions, device: Device, source: Source, say: Cal
 def _open_igtl(options: StreamOptions, device: Device, say: Callable[[str], object]) -> Sink:
     if options.igtl is None:
         raise click.UsageError("expected --igtl with --igtl-images, received the latter alone; add --igtl")
-    if options.igtl.listens and device.name:
+    if options.igtl.listens and _of_several(options):
         raise OutputError(
             expected="a single source with --igtl listen:…",
             received="several, which cannot share the address",
@@ -81,3 +81,8 @@ def _open_igtl(options: StreamOptions, device: Device, say: Callable[[str], obje
     from ..sinks.openigtlink import OpenIGTLinkSink
 
     return OpenIGTLinkSink(options.igtl, device.name, say, images=options.igtl_images)
+
+
+def _of_several(options: StreamOptions) -> bool:
+    """Return whether several sources are streamed; a single one may have a name, too."""
+    return len(all_devices(options.device, options.devices)) > 1
