@@ -50,11 +50,10 @@ def scanner_statistics(pair: DomainPair, *, adapted: bool) -> ScannerStatistics:
     def describe(role: Role, name: str) -> ScannerReference:
         return describe_scanner(name, pair.frames(role, "train").frames, pair.frames(role, "val").frames)
 
-    target = describe("target", pair.target.name) if adapted else None
     source = pair.source.scanner if isinstance(pair.source, DrawnSource) else describe("source", pair.source.name)
     if source is None:  # then the target's is the only scanner that the bundle knows
         return ScannerStatistics(SCHEMA, describe("target", pair.target.name), None)
-    return ScannerStatistics(SCHEMA, source, target)
+    return ScannerStatistics(SCHEMA, source, describe("target", pair.target.name) if adapted else None)
 
 
 def describe_scanner(name: str, training: FrameSequence, held_out: FrameSequence) -> ScannerReference:

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from ..address import Address
 from .base import Sink
 from .events import decision_record, event_record, to_json
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import ConnectFlags, DisconnectFlags
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from ..frame import Decision, Observation, PlaneEvent
+    from ..frame import Decision, ModelIdentity, Observation, PlaneEvent
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _AT_LEAST_ONCE = 1  # quality of service
@@ -83,7 +84,7 @@ class Broker:
         return replace(self, prefix=f"{self.prefix}/{source}") if source else self
 
     def __str__(self) -> str:
-        return f"mqtt{'s' * self.encrypted}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"mqtt{'s' * self.encrypted}://{Address(self.host, self.port)}"
 
 
 def _password_of_user() -> str | None:
@@ -119,6 +120,7 @@ class MqttSink(Sink):
         self._told = ""  # the last line
         self._retained: dict[str, bytes] = {}  # what a broker that is new or back must know, by topic
         self._shown: Decision | None = None
+        self._model: ModelIdentity | None = None
         self._sent: dict[int, str] = {}  # what the broker may not have confirmed: the name of each message
         self._confirmed: set[int] = set()  # paho says this in its own thread, perhaps before ``publish`` has returned
         self._refused = 0
@@ -140,7 +142,8 @@ class MqttSink(Sink):
 
     def write(self, observation: Observation) -> None:
         """Publish the decision and the model, where they are others than before."""
-        if (model := observation.model) is not None:
+        if (model := observation.model) is not None and model != self._model:
+            self._model = model
             self._retain("model", to_json({"bundle": model.bundle, "backend": model.backend}))
         decision, shown = observation.decision, self._shown
         if shown is None or (decision.status, decision.plane) != (shown.status, shown.plane):
@@ -171,8 +174,6 @@ class MqttSink(Sink):
         return f"{self._broker.prefix}/{name}"
 
     def _retain(self, name: str, payload: bytes) -> None:
-        if self._retained.get(name) == payload:
-            return
         self._retained = {**self._retained, name: payload}
         if self._connected.is_set():
             self._publish(name, payload, retain=True)
