@@ -262,6 +262,15 @@ def test_several_sources_cannot_share_an_address() -> None:
         next(connections_of("--igtl", "listen:127.0.0.1"))
 
 
+def test_a_single_source_may_have_a_name(tmp_path: Path) -> None:
+    (tmp_path / "rooms.txt").write_text("room 1 = phantom:B")
+    arguments = ["--devices", str(tmp_path / "rooms.txt"), "--igtl", "listen:127.0.0.1:0"]
+    options = StreamOptions(**main.make_context("metfa-stream", arguments).params)
+    with open_source("phantom:B") as source:
+        (sink,) = open_connections(options, Device("phantom:B", "room 1"), source, print)
+        sink.close()
+
+
 def test_images_need_somebody_to_send_them_to() -> None:
     with pytest.raises(click.UsageError, match="expected --igtl with --igtl-images, received the latter alone"):
         next(connections_of("--igtl-images"))
