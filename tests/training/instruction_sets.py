@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.processes import Interpreter
 
 _FLAGS = {
     "avx2": "AVX2",
@@ -22,16 +23,9 @@ def instruction_sets() -> list[str]:
     return [*[name for flag, name in _FLAGS.items() if f" {flag}" in described][:-1], "DEFAULT"]
 
 
-def run_under(instruction_set: str, script: str, *arguments: str) -> str:
+def run_under(instruction_set: str, interpreter: Interpreter, script: str) -> str:
     """Run a script and return what it prints; the error names the signal that ended it and what it printed last."""
-    environment = {
-        **os.environ,
-        "ONEDNN_MAX_CPU_ISA": instruction_set,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    command = [sys.executable, "-X", "faulthandler", "-c", script, *arguments]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    ended = interpreter.run(script, ONEDNN_MAX_CPU_ISA=instruction_set)  # which is read at the first convolution
     how = signal.Signals(-ended.returncode).name if ended.returncode < 0 else f"exit code {ended.returncode}"
     assert ended.returncode == 0, f"{how} under {instruction_set} after {ended.stdout[-200:]!r}: {ended.stderr[-2000:]}"
     return ended.stdout

@@ -2,12 +2,11 @@
 
 import json
 import math
+import os
 import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from tests.processes import Interpreter
 
 from metfa.runtime.backends import Inference
 from metfa.runtime.bundle.contract import Region
@@ -578,25 +578,49 @@ def test_a_damaged_bundle_can_be_replaced(source: Path, target: Path, bundle: Pa
     assert Bundle.open(bundle).contract.labels == tuple(sorted(LABELS))
 
 
-def test_a_terminated_run_is_resumed_to_the_same_bits(source: Path, target: Path, tmp_path: Path) -> None:
-    common = ["--source", str(source), "--target", str(target), *SMALL, "--steps", "120"]
+WAITS = """
+import sys
+import time
+from pathlib import Path
+from metfa.training.cli.train import main
+from metfa.training.methods import METHODS
+
+waits, goes_on = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
+step = METHODS["metfa-vi"].step
+
+def wait(method, batch, noise, number):
+    if number == 2:
+        waits.touch()
+        while not goes_on.exists():
+            time.sleep(0.01)
+    return step(method, batch, noise, number)
+
+METHODS["metfa-vi"].step = wait
+main()
+"""
+"""``metfa-train`` that waits in its third step until it is told to go on."""
+
+
+def test_a_terminated_run_is_resumed_to_the_same_bits(
+    interpreter: Interpreter, source: Path, target: Path, tmp_path: Path
+) -> None:
+    common = ["--source", source, "--target", target, *SMALL]
     bundles = [tmp_path / "whole", tmp_path / "cut"]
     whole = run(*common, "--bundle", bundles[0])
     assert whole.exit_code == 0, whole.output
 
-    metfa_train = Path(sys.executable).with_name("metfa-train")
-    command = [str(metfa_train), *common, "--bundle", str(bundles[1])]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        metrics = bundles[1] / UNFINISHED / METRICS
-        while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
-            time.sleep(0.01)
-        second = run(*common, "--bundle", bundles[1], "--overwrite")  # which would destroy the first
-        assert second.exit_code == 1
-        assert "received another command of metfa that is writing to it" in second.output
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate()
-    assert process.returncode == 130, errors
-    assert "metfa-train --resume" in errors
+    waits, goes_on = tmp_path / "waits", tmp_path / "goes on"
+    process = interpreter.start(WAITS, waits, goes_on, *common, "--bundle", bundles[1])
+    while process.runs() and not waits.exists():
+        time.sleep(0.01)
+    second = run(*common, "--bundle", bundles[1], "--overwrite")  # which would destroy the first
+    assert second.exit_code == 1
+    assert "received another command of metfa that is writing to it" in second.output
+    os.kill(process.pid, signal.SIGTERM)
+    goes_on.touch()
+    ended = process.wait()
+    assert ended.returncode == 130, ended.stderr
+    assert "metfa-train --resume" in ended.stderr
     assert (bundles[1] / UNFINISHED / CHECKPOINT).exists()
 
     begun_anew = run(*common, "--bundle", bundles[1])

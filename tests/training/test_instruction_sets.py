@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .instruction_sets import instruction_sets, run_under
+
+if TYPE_CHECKING:
+    from tests.processes import Interpreter
 
 CONVOLUTIONS = """
 import sys
@@ -82,12 +86,15 @@ print(json.dumps(terms))
 
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())
-def test_every_convolution_of_every_encoder_is_right_forwards_and_backwards(instruction_set: str) -> None:
-    run_under(instruction_set, CONVOLUTIONS)
+def test_every_convolution_of_every_encoder_is_right_forwards_and_backwards(
+    interpreter: Interpreter, instruction_set: str
+) -> None:
+    run_under(instruction_set, interpreter, CONVOLUTIONS)
 
 
-def test_a_step_of_every_method_is_the_same_under_each() -> None:
-    steps = {name: json.loads(run_under(name, STEPS).splitlines()[-1]) for name in instruction_sets()}
+def test_a_step_of_every_method_is_the_same_under_each(interpreter: Interpreter) -> None:
+    printed = {name: run_under(name, interpreter, STEPS) for name in instruction_sets()}
+    steps = {name: json.loads(lines.splitlines()[-1]) for name, lines in printed.items()}
     expected = steps.pop("DEFAULT")
     assert expected
     for instruction_set, terms in steps.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -33,13 +34,14 @@ from .conftest import make_config
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.processes import Interpreter
+
     from metfa.training.names import MethodName
 
 STEPS = 3
 ONE_OF_EACH = list({kind: name for name, kind in METHODS.items()}.values())  # of MetFA's rows, the last
 SCRIPT = """\
 import sys
-from dataclasses import replace
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,23 +80,26 @@ for name in methods:
 """
 
 
-def train(directory: Path, processes: int, methods: list[MethodName]) -> None:
-    script = directory / "train.py"
-    script.write_text(SCRIPT.replace("STEPS", str(STEPS)))
-    paths = os.pathsep.join(path for path in [str(Path.cwd()), *sys.path] if path)
-    subprocess.run(
-        [sys.executable, script, directory, str(processes), *methods],
-        env={**os.environ, "PYTHONPATH": paths, "TQDM_DISABLE": "1"},
-        check=True,
-    )
+def train(interpreter: Interpreter, directory: Path, processes: int) -> None:
+    """Train with every method; the processes are started as a cluster does, which tells each its rank."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        cluster = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    script = SCRIPT.replace("STEPS", str(STEPS))
+    started = [
+        interpreter.start(script, directory, processes, *ONE_OF_EACH, LOCAL_RANK=str(rank), TQDM_DISABLE="1", **cluster)
+        for rank in range(processes)
+    ]
+    for process in started:
+        ended = process.wait()
+        assert ended.returncode == 0, ended.stderr
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def runs(interpreter: Interpreter, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """What one and what two processes made of every method."""
     alone, together = (tmp_path_factory.mktemp(name) for name in ("alone", "together"))
-    train(alone, 1, ONE_OF_EACH)
-    train(together, 2, ONE_OF_EACH)
+    train(interpreter, alone, 1)
+    train(interpreter, together, 2)
     return alone, together
 
 
@@ -179,19 +184,12 @@ dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous_format", "channels_last"])
-def test_shares_that_differ_are_normalised_as_the_whole(tmp_path: Path, memory_format: str) -> None:
-    paths = os.pathsep.join(path for path in sys.path if path)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SHARES, str(rank), str(tmp_path / "rendezvous"), memory_format],
-            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+def test_shares_that_differ_are_normalised_as_the_whole(
+    interpreter: Interpreter, tmp_path: Path, memory_format: str
+) -> None:
+    started = [interpreter.start(SHARES, rank, tmp_path / "rendezvous", memory_format) for rank in (0, 1)]
+    ended = [process.wait() for process in started]
+    assert [each.returncode for each in ended] == [0, 0], [each.stderr for each in ended]
 
 
 @pytest.mark.usefixtures("group")

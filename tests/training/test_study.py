@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +27,8 @@ from .studies import SMALL, run, trials_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.processes import Interpreter
 
     from metfa.training.config import TrainingConfig
     from metfa.training.tuning.trials import Trial
@@ -60,18 +61,16 @@ finally:
 """``metfa-tune`` that is killed before an operation on its database, or says at its end how many there were."""
 
 
-def run_killed(operation: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", KILLED, str(operation), *map(str, arguments)]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-
-
-def test_a_search_that_was_killed_goes_on_to_the_same_end(source: Path, target: Path, tmp_path: Path) -> None:
+def test_a_search_that_was_killed_goes_on_to_the_same_end(
+    interpreter: Interpreter, source: Path, target: Path, tmp_path: Path
+) -> None:
     common = ["--source", source, "--target", target, *SMALL, "--trials", "2"]
     whole = tmp_path / "whole" / "study"
-    operations = int(run_killed(0, *common, "--study", whole).stdout.splitlines()[-1])
+    operations = int(interpreter.run(KILLED, 0, *common, "--study", whole).stdout.splitlines()[-1])
     for share in (0.05, 0.3, 0.55, 0.97):
         cut = tmp_path / str(share) / "study"
-        assert run_killed(int(share * operations), *common, "--study", cut).returncode == -signal.SIGKILL
+        killed = interpreter.run(KILLED, int(share * operations), *common, "--study", cut)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
         resumed = run(*common, "--study", cut)
         assert resumed.exit_code == 0, resumed.output
         assert sorted(path.name for path in cut.iterdir()) == [FILE, "tuned.json"]
@@ -140,18 +139,14 @@ def test_a_trial_is_taken_over_when_its_process_shows_no_sign_of_life(
         assert [trial.number for trial in stopped.finished()] == [1]
 
 
-def run_together(*commands: list[object]) -> list[list[str]]:
+def run_together(interpreter: Interpreter, *commands: list[object]) -> list[list[str]]:
     """Run ``metfa-tune`` several times at once, and return the lines that were printed."""
-    script = Path(sys.executable).with_name("metfa-tune")
-    started = [
-        subprocess.Popen([script, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for command in commands
-    ]
+    started = [interpreter.start("from metfa.training.cli.tune import main; main()", *command) for command in commands]
     printed = []
     for process in started:
-        output, errors = process.communicate()
-        assert process.returncode == 0, errors
-        printed.append(output.splitlines())
+        ended = process.wait()
+        assert ended.returncode == 0, ended.stderr
+        printed.append(ended.stdout.splitlines())
     return printed
 
 
@@ -162,10 +157,10 @@ def assert_shared(printed: list[list[str]], trials: int) -> None:
     assert len({tuple(line for line in lines if line.startswith("  ")) for lines in printed}) == 1
 
 
-def test_processes_share_the_trials(source: Path, target: Path, tmp_path: Path) -> None:
+def test_processes_share_the_trials(interpreter: Interpreter, source: Path, target: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     command: list[object] = ["--source", source, "--target", target, "--study", study, *SMALL, "--trials", 5]
-    assert_shared(run_together(command, command), trials=5)
+    assert_shared(run_together(interpreter, command, command), trials=5)
     rates = {parameters["learning-rate"] for _, parameters, *_ in trials_of(study)}
     assert len(rates) == 5
     assert sorted(path.name for path in study.iterdir()) == [FILE, "tuned.json"]
@@ -199,10 +194,13 @@ def postgresql() -> Iterator[str]:
             serve("pg_ctl", "--wait", "--mode=immediate", "stop")
 
 
-def test_machines_share_a_study_on_a_server(postgresql: str, source: Path, target: Path, tmp_path: Path) -> None:
+def test_machines_share_a_study_on_a_server(
+    interpreter: Interpreter, postgresql: str, source: Path, target: Path, tmp_path: Path
+) -> None:
     common: list[object] = ["--source", source, "--target", target, *SMALL, "--storage", postgresql]
     one, other, third = tmp_path / "one" / "study", tmp_path / "other" / "study", tmp_path / "third"
-    assert_shared(run_together(*[[*common, "--trials", 4, "--study", study] for study in (one, other)]), trials=4)
+    commands = [[*common, "--trials", 4, "--study", study] for study in (one, other)]
+    assert_shared(run_together(interpreter, *commands), trials=4)
     assert [path.name for path in one.iterdir()] == ["tuned.json"]
     assert (one / "tuned.json").read_bytes() == (other / "tuned.json").read_bytes()
     assert "trial 1 of 1: " in run(*common, "--method", "adabn", "--trials", 1, "--study", third).output

@@ -6,9 +6,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -44,9 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import torch
+
     from metfa.training.data.listing import Split
     from metfa.training.data.store import FrameStore
-    from metfa.training.methods import Role
+    from metfa.training.methods import Batch, Method, Role
 
 CPU = make_fabric("cpu")
 
@@ -121,23 +120,29 @@ def test_no_frame_of_a_test_split_is_used(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(used) == {"train", "val"}
 
 
-def test_a_terminated_search_goes_on_to_the_same_end(source: Path, target: Path, tmp_path: Path) -> None:
-    common = ["--source", str(source), "--target", str(target), *SMALL, "--steps", "40", "--trials", "3"]
+def test_a_terminated_search_goes_on_to_the_same_end(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["--source", str(source), "--target", str(target), *SMALL, "--trials", "3"]
     whole, cut = tmp_path / "whole" / "study", tmp_path / "cut" / "study"
     assert run(*common, "--study", whole).exit_code == 0
 
-    command = [sys.executable, "-c", "from metfa.training.cli.tune import main; main()"]
-    with subprocess.Popen(
-        [*command, *common, "--study", str(cut)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert "trial 1 of 3" in process.stdout.readline()
-        while process.poll() is None and not list(cut.glob(f"{RUNNING}*/trial")):  # the second
-            time.sleep(0.005)
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate()
-    assert process.returncode == 130, errors
-    assert errors.splitlines()[-1] == "Interrupted; the same command goes on"
+    step = METHODS["metfa-vi"].step
+    taken: list[int] = []
+
+    def interrupted(method: Method, batch: Batch, noise: torch.Generator, number: int) -> dict[str, torch.Tensor]:
+        taken.append(number)
+        if len(taken) == 6 + 3:  # of the second trial
+            signal.raise_signal(signal.SIGTERM)
+        return step(method, batch, noise, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(METHODS["metfa-vi"], "step", interrupted)
+        terminated = run(*common, "--study", cut)
+    assert taken == [*range(6), *range(3)]
+    assert terminated.exit_code == 130, terminated.output
+    assert terminated.stdout.startswith("trial 1 of 3: ")
+    assert terminated.stderr.splitlines()[-1] == "Interrupted; the same command goes on"
     assert [path.name for path in cut.iterdir()] == [FILE]
 
     resumed = run(*common, "--study", cut)
