@@ -1,9 +1,9 @@
 """Runs commands where every look-up of a name and every attempt to leave the machine is seen.
 
-As a script, in a network namespace of its own: the commands, each a JSON list, one after another; it prints what was
-looked up and how many packets had nowhere to go. ::
+As a script, in a network namespace of its own: JSON lists of commands that run side by side, one list after another; it
+prints what was looked up and how many packets had nowhere to go. ::
 
-    unshare --map-root-user --net --mount python isolation.py '["metfa-stream", "--help"]'
+    unshare --map-root-user --net --mount python isolation.py '[["metfa-stream", "--help"]]'
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ def main() -> None:
         settings.flush()
         subprocess.run(["mount", "--bind", settings.name, "/etc/resolv.conf"], check=True)
         before = _unroutable()
-        for command in map(json.loads, sys.argv[1:]):
-            ended = subprocess.run(command, capture_output=True, text=True, check=False)
-            if ended.returncode:
-                sys.exit(f"{command} ended with {ended.returncode}: {ended.stderr}")
+        for together in map(json.loads, sys.argv[1:]):
+            started = [subprocess.Popen(each, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for each in together]
+            errors = [process.communicate()[1].decode() for process in started]
+            for command, process, error in zip(together, started, errors, strict=True):
+                if process.returncode:
+                    sys.exit(f"{command} ended with {process.returncode}: {error}")
         subprocess.run(["umount", "/etc/resolv.conf"], check=True)
     print(json.dumps({"names": names, "unroutable": _unroutable() - before}))
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_LOADED = ("torch", "lightning_fabric", "metfa.training.run", "metfa.training.tuning.study")
+_LOADED = ("torch", "lightning_fabric", "metfa.training.run", "metfa.training.tuning.study", "metfa.export.artefacts")
 _MAX_REQUEST = 2**20
 _SERVE = "import sys; from tests.processes import serve; exec(serve(int(sys.argv[1])), {'__name__': '__main__'})"
 

@@ -27,6 +27,8 @@ from metfa.training.outcome import EVALUATION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.processes import Interpreter
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "new_scanner.sh"
 COMMANDS = Path(sys.executable).parent
 _SMALL = "--steps 20 --candidates 1 --threads 1 --device cpu --precision fp32 --images-per-class 2"
@@ -85,7 +87,7 @@ def label_all(address: str, frames: Path, stills: list[tuple[str, np.ndarray]]) 
 
 
 @pytest.fixture
-def service(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def service(tmp_path: Path, environment: dict[str, str], interpreter: Interpreter) -> Iterator[subprocess.Popen[str]]:
     """A model of scanner A that serves; its images are gone."""
     for number, (label, image) in enumerate(draw("phantom:A", 8)):
         (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
@@ -93,10 +95,14 @@ def service(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.
     model = ("--input-size", "28x28", "--preset", "small", "--method", "source-only")
     domains = ("--source", tmp_path / "images", "--target", tmp_path / "images")
     bundle = tmp_path / "A"
-    subprocess.run(command("metfa-train", *domains, *model, *SMALL, "--bundle", bundle), env=environment, check=True)
+    cache = {"XDG_CACHE_HOME": environment["XDG_CACHE_HOME"]}
+    train, export = "from metfa.training.cli.train import main; main()", "from metfa.export.cli import run; run()"
+    trained = interpreter.run(train, *domains, *model, *SMALL, "--bundle", bundle, **cache)
+    assert trained.returncode == 0, trained.stderr
     shutil.rmtree(tmp_path / "images")
     shutil.rmtree(tmp_path / "cache")
-    subprocess.run(command("metfa-export", bundle), env=environment, check=True)
+    exported = interpreter.run(export, bundle, **cache)
+    assert exported.returncode == 0, exported.stderr
     shutil.copytree(bundle, tmp_path / "live")
     with subprocess.Popen(
         command("metfa-stream", "--bundle", tmp_path / "live", "--device", "phantom:B", "--no-window", "--watch"),

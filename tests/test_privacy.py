@@ -25,11 +25,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def watch(*commands: list[str], home: Path) -> dict[str, object]:
-    """Run commands one after another, and return what they looked up and how much had nowhere to go."""
+def watch(*together: list[list[str]], home: Path) -> dict[str, object]:
+    """Run commands, those of a list side by side, and return what they looked up and how much had nowhere to go."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "MPL"))}
     ended = subprocess.run(
-        [*UNSHARE, sys.executable, ISOLATION, *map(json.dumps, commands)],
+        [*UNSHARE, sys.executable, ISOLATION, *map(json.dumps, together)],
         env={**environment, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -47,7 +47,7 @@ def python(code: str) -> list[str]:
 def test_a_look_up_and_a_packet_are_seen(tmp_path: Path) -> None:
     look_up = "import socket\ntry: socket.gethostbyname('example.org')\nexcept OSError: pass"
     connect = "import socket\ntry: socket.create_connection(('192.0.2.1', 80), 1)\nexcept OSError: pass"
-    assert watch(python(look_up), python(connect), home=tmp_path) == {"names": ["example.org"], "unroutable": 1}
+    assert watch([python(look_up)], [python(connect)], home=tmp_path) == {"names": ["example.org"], "unroutable": 1}
 
 
 def test_no_command_calls_anybody_or_leaves_files_in_the_users_home(
@@ -73,20 +73,22 @@ def test_no_command_calls_anybody_or_leaves_files_in_the_users_home(
 
     domains = ("--source", work / "A", "--target", work / "B")
     seen = watch(
-        command("metfa-train", *domains, *FEW, "--bundle", bundle, "--tensorboard"),
-        command("metfa-export", "--fp16", bundle),
-        command("metfa-evaluate", "--bundle", bundle, "--data", work / "B", "--output", work / "evaluation"),
-        command("metfa", "doctor", "--bundle", bundle),
-        command("metfa-benchmark", "--bundle", bundle, "--seconds", 0.01),
-        command("metfa-tune", *domains, *FEW, "--trials", 1, "--study", work / "study"),
-        ["cp", "-r", str(bundle), str(snapshots / commit)],
-        command("metfa-stream", "--bundle", f"hf://clinic/planes@{commit}", *STREAM, "--limit", 1),
-        # Some libraries wait ten seconds before they call.
-        # So does one that looks for a server, which is not there: this host runs the model.
-        command(
-            *("metfa-stream", "--bundle", bundle, *STREAM, "--seconds", 12),
-            *("--backend", "triton:localhost:9/metfa,auto"),
-        ),
+        [command("metfa-train", *domains, *FEW, "--bundle", bundle, "--tensorboard")],
+        [command("metfa-export", "--fp16", bundle)],
+        [["cp", "-r", str(bundle), str(snapshots / commit)]],
+        [
+            # Some libraries wait ten seconds before they call.
+            # So does one that looks for a server, which is not there: this host runs the model.
+            command(
+                *("metfa-stream", "--bundle", bundle, *STREAM, "--seconds", 12),
+                *("--backend", "triton:localhost:9/metfa,auto"),
+            ),
+            command("metfa-stream", "--bundle", f"hf://clinic/planes@{commit}", *STREAM, "--limit", 1),
+            command("metfa-tune", *domains, *FEW, "--trials", 1, "--study", work / "study"),
+        ],
+        [command("metfa-evaluate", "--bundle", bundle, "--data", work / "B", "--output", work / "evaluation")],
+        [command("metfa", "doctor", "--bundle", bundle)],
+        [command("metfa-benchmark", "--bundle", bundle, "--seconds", 0.01)],
         home=home,
     )
     assert seen == {"names": [], "unroutable": 0}

@@ -46,12 +46,14 @@ class Outcome:
     Attributes:
         command: its name.
         kills: how often it was killed.
+        undisturbed: what it leaves where nothing kills it.
         left: how often each state was left behind.
         then: how often each thing came of the next start.
     """
 
     command: str
     kills: int
+    undisturbed: str
     left: dict[str, int]
     then: dict[str, int]
 
@@ -196,6 +198,7 @@ def _survive(case: Case, kills: int, random: np.random.Generator) -> Outcome:
     began = time.monotonic()
     _start(case, again=False).communicate()
     lasted = time.monotonic() - began
+    undisturbed = _describe(case)
     left: Counter[str] = Counter()
     then: Counter[str] = Counter()
     for moment in (np.arange(kills) + random.random(kills)) / kills:
@@ -210,7 +213,7 @@ def _survive(case: Case, kills: int, random: np.random.Generator) -> Outcome:
         again = _start(case, again=True)
         _, error = again.communicate()
         then[f"Error: {error.strip().splitlines()[-1]}" if again.returncode else _describe(case, hidden=True)] += 1
-    return Outcome(case.name, kills, dict(left), dict(then))
+    return Outcome(case.name, kills, undisturbed, dict(left), dict(then))
 
 
 def _describe(case: Case, *, hidden: bool = False) -> str:

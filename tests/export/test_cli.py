@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from .networks import LABELS, make_frames
 
 if TYPE_CHECKING:
     from click.testing import Result
+    from tests.processes import Interpreter
 
     from metfa.export.graph import DeployedModel
     from metfa.runtime.backends.choice import Precision
@@ -190,15 +192,15 @@ def test_ctrl_c_at_first_and_at_last_is_one_line_and_leaves_the_bundle_as_it_was
     assert contents(trained) == before
 
 
-def test_a_signal_while_it_writes_leaves_the_bundle_as_it_was(trained: Path) -> None:
+def test_a_signal_while_it_writes_leaves_the_bundle_as_it_was(trained: Path, interpreter: Interpreter) -> None:
     before = contents(trained)
-    command = [str(Path(sys.executable).with_name("metfa-export")), str(trained), "--fp16"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list(trained.glob(".stage-*")) and process.poll() is None:
+    process = interpreter.start("from metfa.export.cli import run; run()", trained, "--fp16")
+    while not list(trained.glob(".stage-*")) and process.runs():
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    printed, error = process.communicate(timeout=60)
-    assert (process.returncode, printed, error.strip()) == (130, "", "Interrupted; the same command begins anew")
+    os.kill(process.pid, signal.SIGTERM)
+    ended = process.wait()
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.strip() == "Interrupted; the same command begins anew"
     assert contents(trained) == before
 
 

@@ -1,13 +1,11 @@
 """A small network, a small run, and two small domains that differ in brightness and contrast."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from tests.processes import Interpreter, loaded_interpreter
 
 from metfa.runtime.bundle.contract import Normalisation
 from metfa.training.config import TrainingConfig
@@ -24,13 +22,6 @@ LABELS = ("blob", "bars", "ring")
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "metfa"
-
-
-@pytest.fixture(scope="session")
-def interpreter() -> Iterator[Interpreter]:
-    """Starts processes that have all loaded."""
-    with loaded_interpreter() as interpreter:
-        yield interpreter
 
 
 @pytest.fixture(autouse=True)

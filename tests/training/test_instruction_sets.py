@@ -31,7 +31,7 @@ for name, encoder in ENCODERS.items():
         if isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(look)
     with torch.no_grad():
-        built(torch.zeros(4 if name == "sononet16" else 30, 1, 56, 72))  # the published layers are many
+        built(torch.zeros(4 if name == "sononet16" else 12, 1, 56, 72))  # the published layers are many
     for layer, shape in sorted(seen, key=str):
         layer._forward_hooks.clear()
         for format in (torch.contiguous_format, torch.channels_last):
