@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 import os
 import select
 import socket
@@ -15,14 +16,14 @@ import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _LOADED = ("torch", "lightning_fabric", "metfa.training.run", "metfa.training.tuning.study", "metfa.export.artefacts")
 _MAX_REQUEST = 2**20
-_SERVE = "import sys; from tests.processes import serve; exec(serve(int(sys.argv[1])), {'__name__': '__main__'})"
+_SERVE = "import sys; from tests.processes import serve; serve(int(sys.argv[1]))"
 
 
 class Process:
@@ -59,6 +60,8 @@ class Interpreter:
         """Run Python code with these arguments in a process of its own, as ``python -c`` does."""
         self._started += 1
         files = [self._folder / f"{self._started}.{name}" for name in ("stdout", "stderr")]
+        for file in files:  # which one that is killed at once has not opened
+            file.touch()
         request = {
             "files": list(map(str, files)),
             "code": code,
@@ -93,27 +96,29 @@ def loaded_interpreter() -> Iterator[Interpreter]:
     server.wait()
 
 
-def serve(descriptor: int) -> str:
-    """Load everything and fork for each request. Returns in each fork, with the code that it is to run."""
+def serve(descriptor: int) -> None:
+    """Load everything and fork for each request, until there are no more."""
     for module in _LOADED:
         importlib.import_module(module)
     with socket.socket(fileno=descriptor) as requests:
         while True:
             message, descriptors, *_ = socket.recv_fds(requests, _MAX_REQUEST, 1)
             if not message:
-                with suppress(ChildProcessError):
-                    while True:
-                        os.wait()
-                os._exit(0)
-            with socket.socket(fileno=descriptors[0]) as replies:
-                if os.fork():
-                    continue
-                if process := os.fork():  # its parent waits for it, while others are started
-                    replies.send(str(process).encode())
-                    replies.send(str(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])).encode())
-                    os._exit(0)
                 break
-    request = json.loads(message)
+            with socket.socket(fileno=descriptors[0]) as replies:
+                if os.fork() == 0:  # which waits for the process, while others are started
+                    process = multiprocessing.get_context("fork").Process(target=_run, args=(json.loads(message),))
+                    process.start()
+                    replies.send(str(process.pid).encode())
+                    process.join()
+                    replies.send(str(process.exitcode).encode())
+                    os._exit(0)
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def _run(request: dict[str, Any]) -> None:
     for standard, file in enumerate(request["files"], 1):
         with Path(file).open("wb") as opened:
             os.dup2(opened.fileno(), standard)
@@ -121,5 +126,4 @@ def serve(descriptor: int) -> str:
     os.environ.update(request["environment"])
     os.chdir(request["directory"])
     sys.argv[1:] = request["arguments"]
-    code: str = request["code"]
-    return code
+    exec(request["code"], {"__name__": "__main__"})

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ from metfa.training.development import NORMALISATION
 from metfa.training.encoders import build_encoder
 from metfa.training.initial_weights import identify, load_initial
 from metfa.training.model import Normalise
+
+if TYPE_CHECKING:
+    from tests.processes import Interpreter
 
 ROI = Region(81, 115, 793, 619)
 TRUE_LABELS = {
@@ -112,12 +116,13 @@ def sononet_data() -> Path:
     return Path(data) / "sononet"
 
 
-def test_the_published_network_labels_real_frames_in_every_precision(sononet_data: Path, tmp_path: Path) -> None:
+def test_the_published_network_labels_real_frames_in_every_precision(
+    sononet_data: Path, tmp_path: Path, interpreter: Interpreter
+) -> None:
     bundle, frames = tmp_path / "sononet16", sononet_data / "frames"
-    command = [str(Path(sys.executable).with_name("metfa-export")), "--fp16", "--int8"]
-    command += ["--sononet", str(sononet_data / "SonoNet16.npz"), "--bundle", str(bundle)]
-    command += ["--frames", str(frames), "--calibration", str(frames), "--roi", str(ROI)]
-    exported = subprocess.run(command, capture_output=True, text=True, check=False)
+    options = ["--fp16", "--int8", "--sononet", sononet_data / "SonoNet16.npz", "--bundle", bundle]
+    options += ["--frames", frames, "--calibration", frames, "--roi", ROI]
+    exported = interpreter.run("from metfa.export.cli import run; run()", *options)
     assert exported.returncode == 0, exported.stderr
     assert exported.stderr == ""
     assert "14 convolutions in float16" in exported.stdout

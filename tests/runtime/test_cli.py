@@ -31,6 +31,8 @@ from .conftest import LABELS, grey, make_bundle, make_contract, make_onnx, write
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.processes import Interpreter
+
 COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
 ERROR = re.compile(r"Error: expected .+, received .+; .+")
 HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
@@ -669,13 +671,17 @@ def test_a_stream_that_is_refused_leaves_everything_as_it_was(bundle: Path, fold
         output_that_is_the_source,
     ],
 )
-def test_bad_input_is_one_line(bundle: Path, folder: Path, tmp_path: Path, spoil: Callable[[Path], list[str]]) -> None:
+def test_bad_input_is_one_line(
+    interpreter: Interpreter, bundle: Path, folder: Path, tmp_path: Path, spoil: Callable[[Path], list[str]]
+) -> None:
     arguments = spoil(folder)
     before = sorted(tmp_path.rglob("*"))
     video: list[str | Path] = [] if "--output" in arguments else ["--output", tmp_path / "annotated.mp4"]
     device: list[str | Path] = [] if "--device" in arguments else ["--device", folder]
     # Of other options that are given twice, the last counts.
-    result = run("--bundle", bundle, *device, *video, *arguments)
+    result = interpreter.run(
+        COMMAND[-1], "--bundle", bundle, *device, *video, *arguments, DISPLAY="", WAYLAND_DISPLAY=""
+    )
     assert result.returncode == 1
     *said, error = result.stderr.splitlines()
     assert ERROR.fullmatch(error)

@@ -177,7 +177,7 @@ def _choose_and_write(
             save_reference(_reference(pair), stage)
         shutil.copyfile(model.training.directory / METRICS, stage / METRICS)
         curves = draw_curves(read_metrics(model.training.directory), evaluation.candidates, evaluation.selected_step)
-        curves.save(stage / CURVES, optimize=True)
+        curves.save(stage / CURVES)
     return evaluation
 
 
