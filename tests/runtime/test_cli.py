@@ -33,15 +33,21 @@ if TYPE_CHECKING:
 
     from tests.processes import Interpreter
 
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
 COMMAND = [sys.executable, "-c", "from metfa.runtime.cli import run; run()"]
 ERROR = re.compile(r"Error: expected .+, received .+; .+")
 HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, env=HEADLESS, timeout=120
-    )
+@pytest.fixture
+def run(interpreter: Interpreter) -> Run:
+    """Run the command where there is no display."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return interpreter.run(COMMAND[-1], *arguments, DISPLAY="", WAYLAND_DISPLAY="")
+
+    return run
 
 
 def events_in(path: Path) -> list[dict[str, object]]:
@@ -56,7 +62,7 @@ def frames_in(path: Path) -> int:
     return frames
 
 
-def test_a_folder_becomes_events_and_a_video(bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_becomes_events_and_a_video(run: Run, bundle: Path, folder: Path, tmp_path: Path) -> None:
     video, events = tmp_path / "annotated video.mp4", tmp_path / "events.jsonl"
     result = run("--bundle", bundle, "--device", folder, "--output", video, "--events", events)
     assert result.returncode == 0
@@ -74,7 +80,9 @@ def test_a_folder_becomes_events_and_a_video(bundle: Path, folder: Path, tmp_pat
     assert all(f"\n{label}" in result.stdout for label in LABELS)
 
 
-def test_what_cannot_be_used_of_a_folder_is_skipped_and_counted(bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_of_a_folder_is_skipped_and_counted(
+    run: Run, bundle: Path, folder: Path, tmp_path: Path
+) -> None:
     empty_image(folder)
     truncated_png(folder)
     truncated_jpeg(folder)
@@ -91,7 +99,7 @@ def test_what_cannot_be_used_of_a_folder_is_skipped_and_counted(bundle: Path, fo
     ]
 
 
-def test_a_scan_becomes_frames_and_the_plane_that_it_held(bundle: Path, tmp_path: Path) -> None:
+def test_a_scan_becomes_frames_and_the_plane_that_it_held(run: Run, bundle: Path, tmp_path: Path) -> None:
     clip, events = tmp_path / "clip.avi", tmp_path / "events.jsonl"
     writer = cv2.VideoWriter(str(clip), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
     for index in range(100):
@@ -119,7 +127,7 @@ def test_a_scan_becomes_frames_and_the_plane_that_it_held(bundle: Path, tmp_path
     assert len(list(snapshots.iterdir())) == 6
 
 
-def test_the_labels_of_a_folder_are_a_table(bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_the_labels_of_a_folder_are_a_table(run: Run, bundle: Path, folder: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b'4 \xe9, "2"\n.png')
     (folder / "3 bright.png").rename(folder / name)
     table, events = tmp_path / "new" / "labels.csv", tmp_path / "events.jsonl"
@@ -138,7 +146,7 @@ def test_the_labels_of_a_folder_are_a_table(bundle: Path, folder: Path, tmp_path
     assert list(table.parent.iterdir()) == [table]
 
 
-def test_help_shows_values_as_they_are_typed() -> None:
+def test_help_shows_values_as_they_are_typed(run: Run) -> None:
     said = run("--help").stdout
     for option in ("--roi auto|full|x,y,w,h ", "--size WIDTHxHEIGHT ", "--serve HOST:PORT "):
         assert option in said
@@ -146,7 +154,7 @@ def test_help_shows_values_as_they_are_typed() -> None:
     assert titles == ["Source", "Model", "Decision", "Output", "Connection", "Run", "Options"]
 
 
-def test_only_images_have_a_table_of_labels(bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_only_images_have_a_table_of_labels(run: Run, bundle: Path, clip: Path, tmp_path: Path) -> None:
     result = run("--bundle", bundle, "--device", clip, "--labels", tmp_path / "labels.csv")
     assert result.returncode == 1
     assert re.fullmatch(
@@ -164,7 +172,7 @@ def test_only_images_have_a_table_of_labels(bundle: Path, clip: Path, tmp_path: 
         (["--exit", "0.6"], "no plane"),
     ],
 )
-def test_the_thresholds_can_be_chosen(bundle: Path, tmp_path: Path, options: list[str], status: str) -> None:
+def test_the_thresholds_can_be_chosen(run: Run, bundle: Path, tmp_path: Path, options: list[str], status: str) -> None:
     image, table = tmp_path / "image.png", tmp_path / "labels.csv"
     assert cv2.imwrite(str(image), np.tile(np.array([[172, 212]], np.uint8), (48, 32)))
     assert run("--bundle", bundle, "--device", image, "--labels", table, *options).returncode == 0
@@ -174,7 +182,7 @@ def test_the_thresholds_can_be_chosen(bundle: Path, tmp_path: Path, options: lis
 
 @pytest.mark.parametrize(("options", "events"), [([], 1), (["--dwell", "2500"], 0)])
 def test_how_long_a_plane_must_be_held_can_be_chosen(
-    bundle: Path, tmp_path: Path, options: list[str], events: int
+    run: Run, bundle: Path, tmp_path: Path, options: list[str], events: int
 ) -> None:
     clip = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(clip), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
@@ -203,12 +211,14 @@ def test_how_long_a_plane_must_be_held_can_be_chosen(
         ),
     ],
 )
-def test_thresholds_that_do_not_fit_are_refused(bundle: Path, folder: Path, options: list[str], said: str) -> None:
+def test_thresholds_that_do_not_fit_are_refused(
+    run: Run, bundle: Path, folder: Path, options: list[str], said: str
+) -> None:
     result = run("--bundle", bundle, "--device", folder, *options)
     assert (result.returncode, result.stdout, result.stderr) == (2, "", f"Error: {said}\n")
 
 
-def test_a_recording_is_played_at_its_own_pace(bundle: Path, tmp_path: Path) -> None:
+def test_a_recording_is_played_at_its_own_pace(run: Run, bundle: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=20, rate=10.0)
     begun = time.monotonic()
     result = run("--bundle", bundle, "--device", clip, "--realtime")
@@ -217,7 +227,7 @@ def test_a_recording_is_played_at_its_own_pace(bundle: Path, tmp_path: Path) -> 
     assert result.stdout.startswith("20 frames, 0 dropped, ")
 
 
-def test_the_region_of_interest_is_what_the_model_sees(bundle: Path, tmp_path: Path) -> None:
+def test_the_region_of_interest_is_what_the_model_sees(run: Run, bundle: Path, tmp_path: Path) -> None:
     image = grey(0)
     image[10:40, 20:60] = 255
     path = tmp_path / "image.png"
@@ -227,7 +237,7 @@ def test_the_region_of_interest_is_what_the_model_sees(bundle: Path, tmp_path: P
     assert [event["label"] for event in events_in(events)] == ["bright"]
 
 
-def test_the_sector_is_found_and_reported_once(bundle: Path, tmp_path: Path) -> None:
+def test_the_sector_is_found_and_reported_once(run: Run, bundle: Path, tmp_path: Path) -> None:
     frames, events = tmp_path / "frames", tmp_path / "events.jsonl"
     frames.mkdir()
     for seed in range(3):
@@ -243,7 +253,7 @@ def test_the_sector_is_found_and_reported_once(bundle: Path, tmp_path: Path) -> 
     assert {event["label"] for event in events_in(events)} == {"grey"}
 
 
-def test_frames_are_collected_and_the_device_is_checked(bundle: Path, tmp_path: Path) -> None:
+def test_frames_are_collected_and_the_device_is_checked(run: Run, bundle: Path, tmp_path: Path) -> None:
     scan, collected = tmp_path / "scan", tmp_path / "collected"
     scan.mkdir()
     for seed in range(120):
@@ -274,7 +284,7 @@ def test_frames_are_collected_and_the_device_is_checked(bundle: Path, tmp_path: 
     assert "one that holds" in again.stderr
 
 
-def test_the_stream_ends_after_so_many_frames_or_seconds(bundle: Path, clip: Path) -> None:
+def test_the_stream_ends_after_so_many_frames_or_seconds(run: Run, bundle: Path, clip: Path) -> None:
     assert run("--bundle", bundle, "--device", clip, "--limit", "7").stdout.startswith("7 frames, ")
     assert " frames/s" in run("--bundle", bundle, "--device", "phantom:B", "--seconds", "1").stdout
 
@@ -343,7 +353,7 @@ def test_without_its_extra_the_dashboard_is_refused_in_one_line() -> None:
     ("option", "name"), [("--events", "scan.jsonl"), ("--output", "scan.mp4"), ("--labels", "scan.csv")]
 )
 def test_a_file_that_exists_is_replaced_only_where_that_is_wanted(
-    bundle: Path, folder: Path, tmp_path: Path, option: str, name: str
+    run: Run, bundle: Path, folder: Path, tmp_path: Path, option: str, name: str
 ) -> None:
     path = tmp_path / name
     path.write_text("an earlier scan")
@@ -360,7 +370,7 @@ def test_a_file_that_exists_is_replaced_only_where_that_is_wanted(
 
 
 def test_reasons_against_faster_backends_are_told_where_asked_or_where_there_is_a_gpu(
-    bundle: Path, folder: Path
+    run: Run, bundle: Path, folder: Path
 ) -> None:
     arguments = ["--bundle", str(bundle), "--device", str(folder), "--no-window"]
     _, tensorrt, cuda, _ = run(*arguments, "--verbose").stderr.splitlines()
@@ -383,14 +393,14 @@ def test_the_token_is_taken_from_the_environment_and_not_printed(bundle: Path, f
 
 @pytest.mark.parametrize("option", ["--rate", "--seconds", "--dwell"])
 @pytest.mark.parametrize("number", ["inf", "-inf", "nan", "Infinity", "1e999"])
-def test_numbers_that_are_none_are_refused(bundle: Path, folder: Path, option: str, number: str) -> None:
+def test_numbers_that_are_none_are_refused(run: Run, bundle: Path, folder: Path, option: str, number: str) -> None:
     result = run("--bundle", bundle, "--device", folder, option, number)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"Error: Invalid value for '{option}': ")
 
 
-def test_what_controls_a_terminal_is_escaped(bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_what_controls_a_terminal_is_escaped(run: Run, bundle: Path, folder: Path, tmp_path: Path) -> None:
     named = folder.rename(folder.with_name("a\x1b]0;title\x07\x9b2J\u202ebcd\nError: forged"))
     result = run("--bundle", bundle, "--device", named, "--collect", tmp_path / "col\x1blected", "--no-window")
     assert result.returncode == 0, result.stderr
@@ -441,14 +451,16 @@ def test_streams_that_are_closed_are_nobody_elses(bundle: Path, folder: Path, tm
 
 
 @pytest.mark.parametrize("address", ["8080", "nowhere", "127.0.0.1:99999", "http://127.0.0.1:80"])
-def test_what_is_no_address_is_refused_before_anything_is_opened(bundle: Path, folder: Path, address: str) -> None:
+def test_what_is_no_address_is_refused_before_anything_is_opened(
+    run: Run, bundle: Path, folder: Path, address: str
+) -> None:
     result = run("--bundle", bundle, "--device", folder, "--serve", address)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.endswith(f"expected HOST:PORT, received {address!r}; give for example 127.0.0.1:8080")
 
 
-def test_a_truncated_video_is_processed_as_far_as_it_goes(bundle: Path, tmp_path: Path) -> None:
+def test_a_truncated_video_is_processed_as_far_as_it_goes(run: Run, bundle: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.avi", frames=60)
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     video, events = tmp_path / "annotated.mp4", tmp_path / "events.jsonl"
@@ -615,7 +627,9 @@ def output_that_is_the_source(folder: Path) -> list[str]:
     return ["--device", str(clip), "--events", str(clip)]
 
 
-def test_a_stream_that_is_refused_leaves_everything_as_it_was(bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_stream_that_is_refused_leaves_everything_as_it_was(
+    run: Run, bundle: Path, folder: Path, tmp_path: Path
+) -> None:
     old, mine = tmp_path / "old.jsonl", tmp_path / "mine"
     old.write_text("an earlier scan\n")
     mine.mkdir()
@@ -672,16 +686,14 @@ def test_a_stream_that_is_refused_leaves_everything_as_it_was(bundle: Path, fold
     ],
 )
 def test_bad_input_is_one_line(
-    interpreter: Interpreter, bundle: Path, folder: Path, tmp_path: Path, spoil: Callable[[Path], list[str]]
+    run: Run, bundle: Path, folder: Path, tmp_path: Path, spoil: Callable[[Path], list[str]]
 ) -> None:
     arguments = spoil(folder)
     before = sorted(tmp_path.rglob("*"))
     video: list[str | Path] = [] if "--output" in arguments else ["--output", tmp_path / "annotated.mp4"]
     device: list[str | Path] = [] if "--device" in arguments else ["--device", folder]
     # Of other options that are given twice, the last counts.
-    result = interpreter.run(
-        COMMAND[-1], "--bundle", bundle, *device, *video, *arguments, DISPLAY="", WAYLAND_DISPLAY=""
-    )
+    result = run("--bundle", bundle, *device, *video, *arguments)
     assert result.returncode == 1
     *said, error = result.stderr.splitlines()
     assert ERROR.fullmatch(error)
@@ -694,7 +706,7 @@ def test_bad_input_is_one_line(
 
 @pytest.mark.parametrize(("highest", "warned"), [(None, False), (0.9, False), (0.625, True)])
 def test_a_model_that_was_never_sure_enough_is_warned_of(
-    folder: Path, tmp_path: Path, highest: float | None, warned: bool
+    run: Run, folder: Path, tmp_path: Path, highest: float | None, warned: bool
 ) -> None:
     contract = make_contract()
     decision = replace(contract.decision, max_validation_confidence=highest)
