@@ -25,34 +25,28 @@ from metfa.runtime import Bundle
 from metfa.runtime.bundle.contract import software
 from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
-from metfa.training.names import DEFAULTS, MethodName
 
 from .pictures import PICTURED, draw_confusions, draw_embeddings
 from .report import Result, csv_table, json_record, markdown, read_result
-from .runs import DomainChoice, Run, Runner, claim, make_directions, require_options_of_a_run, table_options
+from .runs import (
+    METHODS,
+    DomainChoice,
+    MethodsType,
+    Run,
+    Runner,
+    claim,
+    make_directions,
+    require_options_of_a_run,
+    table_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metfa.runtime.bundle.contract import Roi
+    from metfa.training.names import MethodName
 
     from .runs import Direction
-
-METHODS: tuple[MethodName, ...] = tuple(DEFAULTS)
-
-
-class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """``all``, or names of methods with commas between them → methods in the order of the paper's table."""
-
-    name = "all|METHOD,…"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[MethodName, ...]:
-        """Parse ``value``."""
-        names = METHODS if value == "all" else value.split(",")
-        for name in names:
-            if name not in METHODS:
-                self.fail(f"expected all or some of {', '.join(METHODS)}, received {name!r}", param, ctx)
-        return tuple(method for method in METHODS if method in names)
 
 
 @click.command(

@@ -26,13 +26,16 @@ from metfa.runtime.files import write_text
 from metfa.runtime.parameters import RoiType
 from metfa.training.cli.run_options import make_config, together
 from metfa.training.cli.train import main as metfa_train
-from metfa.training.names import MethodName
+from metfa.training.names import DEFAULTS, MethodName
 from metfa.training.parallel import make_fabric, with_precision
 from metfa.training.run import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+METHODS: tuple[MethodName, ...] = tuple(DEFAULTS)
+"""In the order of the tables."""
 
 SETTINGS = "settings.json"
 
@@ -42,6 +45,20 @@ NOT_OF_A_RUN = {"bundle", "compare", "device", "devices", "resume", "overwrite",
 
 OF_THE_TABLE = {"source", "target", "source_region", "target_region", "method", "seed", "origin", "labelled_target"}
 """Options that the table gives each run itself."""
+
+
+class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """``all``, or names of methods with commas between them → methods in the order of the paper's table."""
+
+    name = "all|METHOD,…"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[MethodName, ...]:
+        """Parse ``value``."""
+        names = METHODS if value == "all" else value.split(",")
+        for name in names:
+            if name not in METHODS:
+                self.fail(f"expected all or some of {', '.join(METHODS)}, received {name!r}", param, ctx)
+        return tuple(method for method in METHODS if method in names)
 
 
 table_options = together(

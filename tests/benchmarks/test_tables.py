@@ -3,12 +3,13 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from benchmarks.tables import ablation
+from benchmarks.tables import ablation, rates, report
 from benchmarks.tables.__main__ import main
 from benchmarks.tables.report import markdown, read_result
 from benchmarks.tables.runs import Direction, DomainChoice, Run
@@ -165,3 +166,35 @@ def test_an_ablation_has_a_row_for_each_variant(folder: Path, monkeypatch: pytes
     assert rows == [f"{run['target F1, oracle']:.3f}" for run in runs]
     other = CliRunner().invoke(ablation.main, [*domains, *SMALL, "--no-flip"])
     assert "the domains and options that the runs in" in other.output
+
+
+def test_each_seed_takes_the_rate_that_the_rule_prefers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "FACTORS", {1.0: "its own rate", 3.0: "three times it"})
+    output = folder / "rates"
+    domains = ["--source", str(folder / "a"), "--target", str(folder / "b"), "--output", str(output), "--seeds", "1"]
+    result = CliRunner().invoke(rates.main, [*domains, "--methods", "mme", *SMALL])
+    assert result.exit_code == 0, result.output
+    runs = json.loads((output / "rates.json").read_text())["runs"]
+    assert [(run["method"], run["factor"], run["learning_rate"]) for run in runs] == [
+        ("mme", 1, 0.01),
+        ("mme", 3, 0.03),
+    ]
+    direction = Direction("source-to-target", *(DomainChoice(str(folder / name), None) for name in "ab"))
+    run_ = Run(direction, "mme", 0)
+    of_run = {factor: read_result(run_, output / "runs" / f"{factor:g}" / run_.name) for factor in (1.0, 3.0)}
+
+    def scored(factor: float, ami: float, accuracy: float) -> report.Result:
+        evaluation = of_run[factor].evaluation
+        candidates = tuple(
+            replace(each, validators=replace(each.validators, ami=ami, supervised_accuracy=accuracy, diversity=1.0))
+            for each in evaluation.candidates
+        )
+        return replace(of_run[factor], evaluation=replace(evaluation, candidates=candidates))
+
+    assert rates.preferred({1.0: scored(1, 0.4, 0.9), 3.0: scored(3, 0.5, 0.9)}) == 3
+    assert rates.preferred({1.0: scored(1, 0.4, 0.9), 3.0: scored(3, 0.5, 0.7)}) == 1  # it has unlearnt its classes
+    assert rates.preferred({1.0: scored(1, 0.4, 0.9), 3.0: scored(3, 0.4, 0.9)}) == 1
+    cells = (output / "rates.md").read_text().splitlines()[-1].split(" | ")
+    preferred = rates.preferred(of_run)
+    assert cells[3:5] == [cells[1 if preferred == 1 else 2], f"{rates.FACTORS[preferred]}: 1"]
+    assert [run["preferred"] for run in runs] == [factor == preferred for factor in (1, 3)]
