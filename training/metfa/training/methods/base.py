@@ -94,6 +94,11 @@ class Method(nn.Module, ABC):
             Each term of the objective, unweighted and detached.
         """
 
+    def strong_share(self, step: int) -> float:
+        """Return which share of the source's frames a step sees strongly augmented."""
+        del step  # most methods see none so
+        return 0.0
+
     def relabel(self, images: Iterable[Tensor]) -> Tensor:
         """Return a class for each of the target's training frames, int64 [N].
 

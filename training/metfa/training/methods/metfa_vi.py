@@ -27,6 +27,9 @@ BEGIN = 0.1
 DECAY = 0.99
 """Of the teacher's memory for each step, at most."""
 
+STRONG_SHARE, STRONG_UNTIL = 0.5, 0.3
+"""Of the source's frames, how many are strongly augmented, and in which part of the run."""
+
 
 class MetFAVI(MetFA):
     """The terms of MetFA-V, of which the minimax entropy is off by default, class confusion, and consistency.
@@ -44,6 +47,10 @@ class MetFAVI(MetFA):
         self.balances_target = config.balance
         if config.balance:
             self.relabels_from = round(BEGIN * config.steps)
+
+    def strong_share(self, step: int) -> float:
+        """Return half at first, where that is wanted, so that the teacher's first labels are right more often."""
+        return STRONG_SHARE if self.config.strong_source and self.progress(step) < STRONG_UNTIL else 0.0
 
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Return AdamW (Loshchilov and Hutter 2019), which needs fewer steps; SGD where the encoder is frozen."""
