@@ -212,7 +212,7 @@ def test_every_method_sees_the_same_augmented_frames_and_only_the_labels_that_it
         assert not torch.equal(batch.target_strong, batch.target)
 
 
-def test_half_of_the_source_is_strongly_augmented_in_the_first_part_of_a_run_of_metfa_vi(
+def test_half_of_the_source_is_strongly_augmented_where_that_is_wanted(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Batch] = []
@@ -224,12 +224,11 @@ def test_half_of_the_source_is_strongly_augmented_in_the_first_part_of_a_run_of_
         trainer = make_trainer(make_network(), replace(config, strong_source=strong_source), tmp_path / "run")
         monkeypatch.setattr(trainer, "_save", lambda: None)
         trainer.run(StopAfter(10))
-    begins, plainly = seen[:10], seen[10:]
-    differ = [(one.source != other.source).flatten(1).any(dim=1) for one, other in zip(begins, plainly, strict=True)]
-    assert not torch.stack(differ[3:]).any()
-    changed = torch.stack(differ[:3]).float().mean().item()
-    assert 0 < changed < 1
-    assert all(torch.equal(one.labels, other.labels) for one, other in zip(begins, plainly, strict=True))
+    differ = torch.stack(
+        [(one.source != other.source).flatten(1).any(dim=1) for one, other in zip(seen[:10], seen[10:], strict=True)]
+    )
+    assert 0.3 < differ.float().mean() < 0.7
+    assert all(torch.equal(one.labels, other.labels) for one, other in zip(seen[:10], seen[10:], strict=True))
 
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resumption(trainer: Trainer, tmp_path: Path) -> None:

@@ -81,13 +81,6 @@ def test_where_the_encoder_is_frozen_it_keeps_sgd(config: TrainingConfig) -> Non
     assert isinstance(optimiser, torch.optim.SGD)
 
 
-def test_half_of_the_source_is_strongly_augmented_at_first_where_that_is_wanted(config: TrainingConfig) -> None:
-    config = replace(config, strong_source=True, steps=100)
-    assert [make_metfa_vi(config).strong_share(step) for step in (0, 29, 30, 99)] == [0.5, 0.5, 0, 0]
-    assert make_metfa_vi(replace(config, strong_source=False)).strong_share(0) == 0
-    assert make_method(config, "metfa-v").strong_share(0) == 0
-
-
 def test_frames_are_labelled_by_the_teacher_batch_by_batch(config: TrainingConfig) -> None:
     method = make_metfa_vi(config)
     frames = make_batch("metfa-vi").target

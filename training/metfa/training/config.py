@@ -177,7 +177,7 @@ class TrainingConfig:
         "Draw the target's frames evenly over the classes that the mean teacher gives them (metfa-vi).",
     )
     strong_source: bool = setting(
-        False, "--strong-source", "Method", "Strongly augment half of the source in the first 30 % of steps (metfa-vi)."
+        False, "--strong-source", "Method", "Strongly augment half of the source's images, too (metfa-vi)."
     )
     ramp: bool = setting(
         True, "--ramp/--no-ramp", "Method", "Grow what rests on pseudo-labels from zero, as they become meaningful."

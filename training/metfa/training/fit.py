@@ -166,7 +166,7 @@ class Trainer:
         source = self._source_sampler.batch(self.step)
         target = self._target_sampler.batch(self.step)
         batch = Batch(
-            partly_strong(self._source_views, source, noise, self._method.strong_share(self.step)),
+            partly_strong(self._source_views, source, noise, self._method.strong_share),
             self._to_device(self._source.labels[source]),
             self._target_views.augmented(target, noise),
             self._to_device(self._target.labels[target]) if self._supervises_target else None,

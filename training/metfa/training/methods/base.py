@@ -61,6 +61,7 @@ class Method(nn.Module, ABC):
         network: E, G and C.
         optimisers: in a fixed order; their state is part of a checkpoint.
         relabels_from: the step from which on it labels all of the target's training frames now and then, or never.
+        strong_share: of the source's frames, how many are strongly augmented.
         balances_target: whether the target's batches are drawn evenly over the classes that it last gave.
         run_encoder: E and frames → features; :class:`..parallel.Encoding` where it is not as simple as that.
     """
@@ -78,6 +79,7 @@ class Method(nn.Module, ABC):
         self.config = config
         self.network = network
         self.relabels_from: int | None = None
+        self.strong_share = 0.0
         self.balances_target = False
         self.run_encoder = _run
 
@@ -93,11 +95,6 @@ class Method(nn.Module, ABC):
         Returns:
             Each term of the objective, unweighted and detached.
         """
-
-    def strong_share(self, step: int) -> float:
-        """Return which share of the source's frames a step sees strongly augmented."""
-        del step  # most methods see none so
-        return 0.0
 
     def relabel(self, images: Iterable[Tensor]) -> Tensor:
         """Return a class for each of the target's training frames, int64 [N].

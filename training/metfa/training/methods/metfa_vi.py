@@ -27,8 +27,8 @@ BEGIN = 0.1
 DECAY = 0.99
 """Of the teacher's memory for each step, at most."""
 
-STRONG_SHARE, STRONG_UNTIL = 0.5, 0.3
-"""Of the source's frames, how many are strongly augmented, and in which part of the run."""
+STRONG_SHARE = 0.5
+"""Of the source's frames, where that is wanted."""
 
 
 class MetFAVI(MetFA):
@@ -44,13 +44,10 @@ class MetFAVI(MetFA):
     def __init__(self, config: TrainingConfig, network: Network) -> None:
         super().__init__(config, network)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
+        self.strong_share = STRONG_SHARE if config.strong_source else 0.0
         self.balances_target = config.balance
         if config.balance:
             self.relabels_from = round(BEGIN * config.steps)
-
-    def strong_share(self, step: int) -> float:
-        """Return half at first, where that is wanted, so that the teacher's first labels are right more often."""
-        return STRONG_SHARE if self.config.strong_source and self.progress(step) < STRONG_UNTIL else 0.0
 
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Return AdamW (Loshchilov and Hutter 2019), which needs fewer steps; SGD where the encoder is frozen."""
