@@ -26,7 +26,7 @@ from metfa.runtime.errors import DivergenceError
 from metfa.training import development, fit
 from metfa.training import run as training
 from metfa.training.cli.train import main
-from metfa.training.config import CONFIG, Augmentation, Origin, TrainingConfig, Weights
+from metfa.training.config import CONFIG, Augmentation, TrainingConfig, Weights
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation import model as model_evaluation
 from metfa.training.fit import Trainer
@@ -844,7 +844,6 @@ def test_every_field_has_an_option_that_help_lists_under_its_title() -> None:
         ({"source": Path("A")}, "expected source to be text, received PosixPath"),
         ({"weights": Weights(ce=-1)}, r"expected ce in \[0, inf\], received -1"),
         ({"freeze_encoder": True}, "expected initial_weights or an origin with freeze_encoder"),
-        ({"strong_source": True, "origin": Origin("bundle", ())}, "expected images of the source"),
     ],
     ids=str,
 )
@@ -859,7 +858,7 @@ EVERY_OPTION = """
 --lambda-ce 1 --lambda-prior 2 --lambda-m 3 --lambda-rec 4 --lambda-kl 5 --lambda-h 6
 --no-ramp --game alternating --tau0 0.1 --tau1 3 --noise 0 --no-flip --extended-augmentation
 --candidates 4 --select last --threads 2 --encoder strided
---lambda-consistency 7 --lambda-mcc 8 --confidence 0.7 --no-balance --strong-source
+--lambda-consistency 7 --lambda-mcc 8 --confidence 0.7 --no-balance
 """
 
 
@@ -888,7 +887,6 @@ def test_every_option_reaches_the_configuration(captured: list[TrainingConfig]) 
             augmentation=Augmentation(flip=False, noise=0, extended=True),
             confidence=0.7,
             balance=False,
-            strong_source=True,
             ramp=False,
             game="alternating",
             precision="fp32",

@@ -15,7 +15,7 @@ from metfa.runtime.bundle.directory import CHECKPOINT
 from metfa.runtime.command import Interruption
 from metfa.runtime.errors import BundleError, DivergenceError
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.config import Augmentation, TrainingConfig
+from metfa.training.config import TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation.model import evaluate
 from metfa.training.fit import Trainer, candidate_steps, read_config
@@ -190,9 +190,7 @@ def test_every_method_sees_the_same_augmented_frames_and_only_the_labels_that_it
         monkeypatch.setattr(METHODS[name], "step", lambda _, batch, noise, step, name=name: seen.update({name: batch}))
         monkeypatch.setattr(Trainer, "_record", dict)
         trainer = make_trainer(
-            make_network(),
-            replace(config, method=name, balance=False, steps=2, candidates=1),
-            tmp_path / name,
+            make_network(), replace(config, method=name, balance=False, steps=2, candidates=1), tmp_path / name
         )
         trainer.run(StopAfter(1))
     reference, batch = seen["metfa-v"], seen[method]
@@ -210,25 +208,6 @@ def test_every_method_sees_the_same_augmented_frames_and_only_the_labels_that_it
     if batch.target_strong is not None:
         assert batch.target_strong.shape == batch.target.shape
         assert not torch.equal(batch.target_strong, batch.target)
-
-
-def test_half_of_the_source_is_strongly_augmented_where_that_is_wanted(
-    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Batch] = []
-    monkeypatch.setattr(METHODS["metfa-vi"], "step", lambda _, batch, noise, step: seen.append(batch))
-    monkeypatch.setattr(Trainer, "_record", dict)
-    plain = Augmentation(flip=False, noise=0.0, extended=False)
-    config = replace(config, method="metfa-vi", balance=False, augmentation=plain, steps=10, candidates=1)
-    for strong_source in (True, False):
-        trainer = make_trainer(make_network(), replace(config, strong_source=strong_source), tmp_path / "run")
-        monkeypatch.setattr(trainer, "_save", lambda: None)
-        trainer.run(StopAfter(10))
-    differ = torch.stack(
-        [(one.source != other.source).flatten(1).any(dim=1) for one, other in zip(seen[:10], seen[10:], strict=True)]
-    )
-    assert 0.3 < differ.float().mean() < 0.7
-    assert all(torch.equal(one.labels, other.labels) for one, other in zip(seen[:10], seen[10:], strict=True))
 
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resumption(trainer: Trainer, tmp_path: Path) -> None:

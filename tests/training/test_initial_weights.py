@@ -68,11 +68,6 @@ def test_weights_of_another_encoder_are_refused_before_anything_is_read(
         "No such file": ("--encoder", "sononet16", "--init", tmp_path / "absent.npz"),
         "received a directory without bundle.json": ("--encoder", "sononet16", "--init", source),
         "expected --init or --from with --freeze-encoder": ("--freeze-encoder",),
-        "received it with --freeze-encoder": (
-            *("--strong-source", "--freeze-encoder"),
-            *("--encoder", "sononet16", "--init", weights),
-        ),
-        "received it with --from": ("--strong-source", "--from", tmp_path / "small"),
     }
     for reason, options in refused.items():
         result = train(source, Path("/nowhere"), tmp_path / "bundle", *options)

@@ -121,7 +121,7 @@ class TrainingConfig:
     ``augmentation.extended``. :meth:`with_method` changes the method of a record with them.
 
     Raises:
-        ValueError: a field is none of what its setting allows, or fields do not go together.
+        ValueError: a field is none of what its setting allows, or a frozen encoder has no initial weights.
     """
 
     source: str = setting(
@@ -175,9 +175,6 @@ class TrainingConfig:
         "--balance/--no-balance",
         "Method",
         "Draw the target's frames evenly over the classes that the mean teacher gives them (metfa-vi).",
-    )
-    strong_source: bool = setting(
-        False, "--strong-source", "Method", "Strongly augment half of the source's images, too (metfa-vi)."
     )
     ramp: bool = setting(
         True, "--ramp/--no-ramp", "Method", "Grow what rests on pseudo-labels from zero, as they become meaningful."
@@ -304,8 +301,6 @@ class TrainingConfig:
         check(self)
         if self.freeze_encoder and self.initial_weights is None and self.origin is None:
             raise ValueError("expected initial_weights or an origin with freeze_encoder, received neither")
-        if self.strong_source and (self.freeze_encoder or self.origin is not None):
-            raise ValueError("expected images of the source that are encoded anew with strong_source, received none")
         own = self._defaults_of(self.method)
 
         def fill(name: str, value: object) -> None:

@@ -23,7 +23,7 @@ from .methods import Batch
 from .metrics import append_metrics, keep_metrics_until
 from .parallel import Encoding, any_process, compiling
 from .progress import progress
-from .views import make_views, partly_strong
+from .views import make_views
 from .weights import read_metadata, read_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Trainer:
         source = self._source_sampler.batch(self.step)
         target = self._target_sampler.batch(self.step)
         batch = Batch(
-            partly_strong(self._source_views, source, noise, self._method.strong_share),
+            self._source_views.augmented(source, noise),
             self._to_device(self._source.labels[source]),
             self._target_views.augmented(target, noise),
             self._to_device(self._target.labels[target]) if self._supervises_target else None,

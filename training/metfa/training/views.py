@@ -42,17 +42,6 @@ def make_views(
     return FrameViews(frames, normalise, augmentation, device)
 
 
-def partly_strong(views: Views, chosen: NDArray[np.int64], noise: torch.Generator, share: float) -> Tensor:
-    """Return the frames of some indices augmented, each strongly with probability ``share``; ``noise`` draws which."""
-    frames = views.augmented(chosen, noise)
-    if not share:
-        return frames
-    strong = torch.rand(len(frames), generator=noise, device=frames.device) < share
-    if strong.any():
-        frames[strong] = views.augmented(chosen[strong.cpu().numpy()], noise, strongly=True)
-    return frames
-
-
 class FrameViews:
     """Frames that are augmented when they are asked for, each time in another way.
 

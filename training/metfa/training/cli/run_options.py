@@ -193,11 +193,6 @@ def make_config(
             "expected --init or --from with --freeze-encoder, received neither; name the weights that are to stay, or "
             "leave it out"
         )
-    if options["strong_source"] and (options["freeze_encoder"] or origin is not None):
-        raise click.UsageError(
-            "expected --strong-source where the encoder sees images of the source in each step, received it with "
-            f"{'--from' if origin else '--freeze-encoder'}; leave it out"
-        )
     usual = PRESETS[preset]
     height, width = input_size or (usual.height, usual.width)
     methods = AUTO_METHODS if method == AUTO else (method,)

@@ -61,7 +61,6 @@ class Method(nn.Module, ABC):
         network: E, G and C.
         optimisers: in a fixed order; their state is part of a checkpoint.
         relabels_from: the step from which on it labels all of the target's training frames now and then, or never.
-        strong_share: of the source's frames, how many are strongly augmented.
         balances_target: whether the target's batches are drawn evenly over the classes that it last gave.
         run_encoder: E and frames → features; :class:`..parallel.Encoding` where it is not as simple as that.
     """
@@ -79,7 +78,6 @@ class Method(nn.Module, ABC):
         self.config = config
         self.network = network
         self.relabels_from: int | None = None
-        self.strong_share = 0.0
         self.balances_target = False
         self.run_encoder = _run
 

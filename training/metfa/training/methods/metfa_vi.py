@@ -27,9 +27,6 @@ BEGIN = 0.1
 DECAY = 0.99
 """Of the teacher's memory for each step, at most."""
 
-STRONG_SHARE = 0.5
-"""Of the source's frames, where that is wanted."""
-
 
 class MetFAVI(MetFA):
     """The terms of MetFA-V, of which the minimax entropy is off by default, class confusion, and consistency.
@@ -44,7 +41,6 @@ class MetFAVI(MetFA):
     def __init__(self, config: TrainingConfig, network: Network) -> None:
         super().__init__(config, network)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
-        self.strong_share = STRONG_SHARE if config.strong_source else 0.0
         self.balances_target = config.balance
         if config.balance:
             self.relabels_from = round(BEGIN * config.steps)
