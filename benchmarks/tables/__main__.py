@@ -23,7 +23,6 @@ import torch
 
 from metfa.runtime import Bundle
 from metfa.runtime.bundle.contract import software
-from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
 from .pictures import PICTURED, draw_confusions, draw_embeddings
@@ -35,8 +34,10 @@ from .runs import (
     Run,
     Runner,
     claim,
+    directions_option,
     make_directions,
     require_options_of_a_run,
+    table_command,
     table_options,
 )
 
@@ -49,13 +50,9 @@ if TYPE_CHECKING:
     from .runs import Direction
 
 
-@click.command(
-    cls=Command,
-    context_settings={"show_default": True, "max_content_width": 120, "ignore_unknown_options": True},
-    options_metavar="[OPTIONS] [OPTIONS OF metfa-train]",
-)
+@table_command()
 @table_options
-@click.option("--both-directions", is_flag=True, help="Also from target to source.")
+@directions_option
 @click.option("--methods", type=MethodsType(), default="all", help="Rows of the table.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Runs of each method: seeds 0, 1, …")
 @click.option(

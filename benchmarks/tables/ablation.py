@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime.benchmark.machine import host
-from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 
 from .report import COLUMNS, Result, read_result, record_of_runs, spread
-from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run, table_options
+from .runs import Direction, DomainChoice, Run, Runner, claim, require_options_of_a_run, table_command, table_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,11 +43,7 @@ VARIANTS: Mapping[str, str] = {
 SCORES = ("target F1", "target F1, last step", "target F1, oracle")
 
 
-@click.command(
-    cls=Command,
-    context_settings={"show_default": True, "max_content_width": 120, "ignore_unknown_options": True},
-    options_metavar="[OPTIONS] [OPTIONS OF metfa-train]",
-)
+@table_command()
 @table_options
 @click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each row: seeds 0, 1, …")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory of table, record and runs.")

@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 
 from metfa.runtime.benchmark.machine import host
-from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
 from metfa.runtime.imaging.preprocess import to_grey
 from metfa.training.cli.run_options import make_config
@@ -40,8 +39,10 @@ from .runs import (
     Run,
     Runner,
     claim,
+    directions_option,
     make_directions,
     require_options_of_a_run,
+    table_command,
     table_options,
 )
 
@@ -80,13 +81,9 @@ ROWS: Mapping[str, Row] = {
 }
 
 
-@click.command(
-    cls=Command,
-    context_settings={"show_default": True, "max_content_width": 120, "ignore_unknown_options": True},
-    options_metavar="[OPTIONS] [OPTIONS OF metfa-train]",
-)
+@table_command()
 @table_options
-@click.option("--both-directions", is_flag=True, help="Also from target to source.")
+@directions_option
 @click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each row: seeds 0, 1, …")
 @click.option("--model", default="", help="Options of metfa-train that make the model, as '--input-size 64x64'.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory of table, record and runs.")

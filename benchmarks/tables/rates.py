@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 import click
 
 from metfa.runtime.benchmark.machine import host
-from metfa.runtime.command import Command
 from metfa.runtime.files import write_text
+from metfa.training.development import adapts
+from metfa.training.methods import METHODS
 from metfa.training.names import DEFAULTS
 from metfa.training.tuning.trials import Model, Trial, winner
 
@@ -34,8 +35,10 @@ from .runs import (
     Run,
     Runner,
     claim,
+    directions_option,
     make_directions,
     require_options_of_a_run,
+    table_command,
     table_options,
 )
 
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle.contract import Roi
     from metfa.training.names import MethodName
+
+    from .runs import Direction
 
 FACTORS: Mapping[float, str] = {1.0: "its own rate", 0.33: "a third of it", 3.0: "three times it"}
 """Of a method's learning rate, whose own comes first: of equals, the rule takes the earliest."""
@@ -54,14 +59,10 @@ Results = dict[Run, dict[float, Result]]
 """The finished runs, by the run at the method's own rate and by the factor."""
 
 
-@click.command(
-    cls=Command,
-    context_settings={"show_default": True, "max_content_width": 120, "ignore_unknown_options": True},
-    options_metavar="[OPTIONS] [OPTIONS OF metfa-train]",
-)
+@table_command()
 @table_options
-@click.option("--both-directions", is_flag=True, help="Also from target to source.")
-@click.option("--methods", type=MethodsType(), required=True, help="Rows: methods that adapt without target labels.")
+@directions_option
+@click.option("--methods", type=MethodsType(), required=True, help="Rows of the table.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each row: seeds 0, 1, …")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory of table, record and runs.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="")
@@ -94,7 +95,13 @@ def main(
         for run in runs:
             if runner.is_finished(run):
                 results[run][factor] = read_result(run, runner.bundle(run))
-    results = {run: of_run for run, of_run in results.items() if of_run}
+    if results := {run: of_run for run, of_run in results.items() if of_run}:
+        _write(output, directions, results)
+    if failed:
+        sys.exit(1)
+
+
+def _write(output: Path, directions: Sequence[Direction], results: Results) -> None:
     command = shlex.join(["python", "-m", "benchmarks.tables.rates", *sys.argv[1:]])
     tables = [
         f"### {direction.source.specification} → {direction.target.specification}\n\n"
@@ -105,18 +112,17 @@ def main(
     write_text(output / "rates.md", f"`{command}`\n\n{text}\n")
     write_text(output / "rates.json", _record(results, command))
     click.echo(text)
-    if failed:
-        sys.exit(1)
 
 
 def preferred(of_run: Mapping[float, Result]) -> float:
     """Return the factor of the rate that the rule of ``metfa-tune`` prefers; at least one run has ended."""
     trials = []
+    (method,) = {result.run.method for result in of_run.values()}
     for number, (factor, result) in enumerate(of_run.items(), 1):
         selected = result.evaluation.selected_step
         (validators,) = (each.validators for each in result.evaluation.candidates if each.step == selected)
         trials.append(Trial(number, {"factor": factor}, Model(selected, validators), "finished"))
-    return float(winner(trials, adapts=True).parameters["factor"])
+    return float(winner(trials, adapts=adapts(METHODS[method])).parameters["factor"])
 
 
 def _table(results: Results) -> str:

@@ -10,6 +10,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from metfa.runtime.bundle.contract import Roi
 from metfa.runtime.bundle.directory import CHECKPOINT, MANIFEST, UNFINISHED
-from metfa.runtime.command import INTERRUPTED
+from metfa.runtime.command import INTERRUPTED, Command
 from metfa.runtime.cores import available_cores
 from metfa.runtime.errors import DataError, MetfaError
 from metfa.runtime.files import write_text
@@ -60,6 +61,16 @@ class MethodsType(click.ParamType):  # type: ignore[type-arg]  # not generic bef
                 self.fail(f"expected all or some of {', '.join(METHODS)}, received {name!r}", param, ctx)
         return tuple(method for method in METHODS if method in names)
 
+
+table_command = partial(
+    click.command,
+    cls=Command,
+    context_settings={"show_default": True, "max_content_width": 120, "ignore_unknown_options": True},
+    options_metavar="[OPTIONS] [OPTIONS OF metfa-train]",
+)
+"""A command that also takes options of ``metfa-train``, which go to its runs."""
+
+directions_option = click.option("--both-directions", is_flag=True, help="Also from target to source.")
 
 table_options = together(
     [
