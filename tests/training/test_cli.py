@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -228,6 +228,24 @@ def test_the_frequencies_of_the_classes_are_told(source: Path, target: Path, bun
     assert lines[1].split() == ["source,", "by", "its", "labels", "33%", "33%", "33%"]
     assert lines[2].startswith("    target, by mcc of step 3, BBSE")
     assert lines[2].split()[-3:] == [f"{shares['before']['bbse'][label]:.0%}" for label in labels]
+
+
+def test_the_method_is_told_which_class_is_background(
+    source: Path, target: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for domain in (source, target):
+        (domain / LABELS[1]).rename(domain / "Background")
+    told: set[tuple[int, ...]] = set()
+
+    def relabel(method: Method, images: Iterable[torch.Tensor]) -> torch.Tensor:
+        told.add(method.background)
+        return torch.zeros(sum(map(len, images)), dtype=torch.int64)
+
+    monkeypatch.setattr(METHODS["metfa-vi"], "relabel", relabel)
+    result = run("--source", source, "--target", target, "--bundle", bundle, *SMALL)
+    assert result.exit_code == 0, result.output
+    labels = Bundle.open(bundle).contract.labels
+    assert told == {(labels.index("Background"),)}
 
 
 def interrupt_third_step(monkeypatch: pytest.MonkeyPatch, method: MethodName) -> list[int]:

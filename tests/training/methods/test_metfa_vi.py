@@ -9,6 +9,7 @@ import torch
 
 from metfa.training import losses
 from metfa.training.config import InitialWeights, TrainingConfig, Weights
+from metfa.training.equal_shares import drawn_to_equal, offsets
 from metfa.training.methods import MetFA, MetFAVI
 
 from .examples import make_batch, make_method, noise, state
@@ -81,14 +82,43 @@ def test_where_the_encoder_is_frozen_it_keeps_sgd(config: TrainingConfig) -> Non
     assert isinstance(optimiser, torch.optim.SGD)
 
 
-def test_frames_are_labelled_by_the_teacher_batch_by_batch(config: TrainingConfig) -> None:
-    method = make_metfa_vi(config)
-    frames = make_batch("metfa-vi").target
-    labels = method.relabel(iter(torch.split(frames, 3)))
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_the_teachers_labels_are_drawn_towards_equally_many_of_each_plane(
+    config: TrainingConfig, strength: float
+) -> None:
+    method, frames = make_metfa_vi(replace(config, equal_shares=strength)), make_batch("metfa-vi").target
+    method.background = (1,)
     with torch.no_grad():
-        expected = [
-            method.teacher.classifier(method.teacher.embedding.mean(method.teacher.encoder(part))).argmax(dim=1)
-            for part in torch.split(frames, 3)
-        ]
-    assert torch.equal(labels, torch.cat(expected))
-    assert make_metfa_vi(replace(config, balance=False)).relabels_from is None
+        logits = torch.cat(
+            [
+                method.teacher.classifier(method.teacher.embedding.mean(method.teacher.encoder(part)))
+                for part in torch.split(frames, 3)
+            ]
+        )
+    said = logits.argmax(dim=1).bincount(minlength=logits.shape[1]).to(logits.dtype) / len(frames)
+    labels = method.relabel(iter(torch.split(frames, 3)))
+    probabilities = torch.cat([method.label(part) for part in torch.split(frames, 3)])
+    assert torch.equal(labels, probabilities.argmax(dim=1))
+    expected = offsets(logits, drawn_to_equal(said, strength, background=(1,))) if strength else 0
+    torch.testing.assert_close(probabilities, (logits + expected).softmax(dim=1))
+
+
+def test_how_often_the_teacher_says_each_class_is_part_of_its_state(config: TrainingConfig) -> None:
+    method, again = make_metfa_vi(config), make_metfa_vi(config)
+    frames = make_batch("metfa-vi").target
+    method.relabel([frames])
+    assert not torch.equal(method.label(frames), again.label(frames))
+    again.load_state_dict(method.state_dict())
+    assert torch.equal(method.label(frames), again.label(frames))
+
+
+@pytest.mark.parametrize(
+    ("balance", "equal_shares", "consistency", "relabels"),
+    [(True, 0.0, 5.0, True), (False, 0.5, 5.0, True), (False, 0.5, 0.0, False), (False, 0.0, 5.0, False)],
+)
+def test_all_frames_are_labelled_only_where_that_is_of_use(
+    config: TrainingConfig, balance: bool, equal_shares: float, consistency: float, relabels: bool
+) -> None:
+    weights = replace(config.weights, consistency=consistency)
+    method = make_metfa_vi(replace(config, balance=balance, equal_shares=equal_shares, weights=weights))
+    assert (method.relabels_from is not None) == relabels

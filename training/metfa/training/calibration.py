@@ -30,6 +30,12 @@ FALSE_REJECTIONS = 0.05
 _COLDEST, _HOTTEST = 0.01, 100.0
 
 
+def background_of(labels: Sequence[str]) -> tuple[int, ...]:
+    """Return the indices of the classes that stand for background; none where all do."""
+    found = tuple(index for index, label in enumerate(labels) if label.lower() == BACKGROUND)
+    return found if len(found) < len(labels) else ()
+
+
 def calibrate(
     labels: Sequence[str], source: Inference, source_classes: NDArray[np.int64], target: Inference | None
 ) -> DecisionSpec:
@@ -46,9 +52,7 @@ def calibrate(
         source_classes: their classes, int64 [N].
         target: what the exported network says of held-out target frames; None where it is for the source.
     """
-    background = tuple(label for label in labels if label.lower() == BACKGROUND)
-    if len(background) == len(labels):
-        background = ()
+    background = tuple(labels[each] for each in background_of(labels))
     planes = np.array([label not in background for label in labels])
     temperature = fit_temperature(source.logits, source_classes)
     threshold = None

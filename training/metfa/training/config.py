@@ -176,6 +176,14 @@ class TrainingConfig:
         "Method",
         "Draw the target's frames evenly over the classes that the mean teacher gives them (metfa-vi).",
     )
+    equal_shares: float = setting(
+        0.5,
+        "--equal-shares",
+        "Method",
+        "Draw the teacher's labels towards equally many of each plane: 1 if they are, 0 not at all (metfa-vi).",
+        low=0,
+        high=1,
+    )
     ramp: bool = setting(
         True, "--ramp/--no-ramp", "Method", "Grow what rests on pseudo-labels from zero, as they become meaningful."
     )
@@ -204,10 +212,7 @@ class TrainingConfig:
     height: int = 112
     width: int = 144
     freeze_encoder: bool = setting(
-        False,
-        "--freeze-encoder",
-        "Model",
-        "Leave the initial weights as they are, and train what follows, in seconds.",
+        False, "--freeze-encoder", "Model", "Leave the initial weights as they are, and train what follows, in seconds."
     )
 
     steps: int = setting(1500, "--steps", "Optimisation", "Optimisation steps, of all stages together.", low=1)

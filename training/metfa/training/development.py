@@ -12,6 +12,7 @@ from metfa.runtime.bundle.contract import Normalisation
 from metfa.runtime.command import Interruption
 from metfa.runtime.files import writing_to
 
+from .calibration import background_of
 from .data.drawn import DrawnEmbeddings
 from .data.store import UNLABELLED, FrameStore
 from .fit import Trainer
@@ -116,10 +117,7 @@ def develop(
     keep_freed_memory()
     network = _initial_network(config, len(pair.labels))
     frozen = FrozenEncoder(network, config.augmentation, fabric.device) if config.freeze_encoder else None
-    method = build_method(config, frozen.head() if frozen else network)
-    if "target" in method.supervision:
-        pair.require_target_labels()
-
+    method = _make_method(config, pair, frozen.head() if frozen else network)
     with fabric.rank_zero_first():  # which fills the cache of features, where the encoder is frozen
         training, validation = (
             {role: _supervision(pair, role, split, method, frozen) for role in ROLES} for split in ("train", "val")
@@ -154,6 +152,14 @@ def develop(
 def adapts(method: Method | type[Method]) -> bool:
     """Return whether a method learns from unlabelled target frames."""
     return method.home == "target" and "target" not in method.supervision
+
+
+def _make_method(config: TrainingConfig, pair: DomainPair, network: Network) -> Method:
+    method = build_method(config, network)
+    method.background = background_of(pair.labels)
+    if "target" in method.supervision:
+        pair.require_target_labels()
+    return method
 
 
 def _known(pair: DomainPair, method: Method, frozen: FrozenEncoder | None) -> FrameStore | None:

@@ -62,6 +62,7 @@ class Method(nn.Module, ABC):
         optimisers: in a fixed order; their state is part of a checkpoint.
         relabels_from: the step from which on it labels all of the target's training frames now and then, or never.
         balances_target: whether the target's batches are drawn evenly over the classes that it last gave.
+        background: the classes that stand for frames which show no plane.
         run_encoder: E and frames → features; :class:`..parallel.Encoding` where it is not as simple as that.
     """
 
@@ -79,6 +80,7 @@ class Method(nn.Module, ABC):
         self.network = network
         self.relabels_from: int | None = None
         self.balances_target = False
+        self.background: tuple[int, ...] = ()
         self.run_encoder = _run
 
     @abstractmethod

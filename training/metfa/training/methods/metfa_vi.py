@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .. import losses
+from ..equal_shares import drawn_to_equal, offsets
 from .metfa import MetFA
 
 if TYPE_CHECKING:
@@ -33,16 +34,18 @@ class MetFAVI(MetFA):
 
     The teacher is an exponential moving average of the network (Tarvainen and Valpola 2017). What it says of a weakly
     augmented frame, where it is confident, the network is to say of the strongly augmented one (FixMatch, Sohn et al.
-    2020).
+    2020). With ``config.equal_shares``, it says each class more nearly as often as each other.
     """
 
     two_views = True
+    teacher_offset: Tensor
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
         super().__init__(config, network)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
+        self.register_buffer("teacher_offset", torch.zeros(network.config.classes))
         self.balances_target = config.balance
-        if config.balance:
+        if config.balance or (config.equal_shares and "consistency" in self.computed):
             self.relabels_from = round(BEGIN * config.steps)
 
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -77,11 +80,23 @@ class MetFAVI(MetFA):
         return {**weights, "consistency": 0.0} if progress < BEGIN and "consistency" in weights else weights
 
     def relabel(self, images: Iterable[Tensor]) -> Tensor:
-        """Return the class that the teacher gives each of the target's frames, int64 [N]."""
-        return torch.cat([self.label(batch).argmax(dim=1) for batch in images])
+        """Return the class that the teacher gives each of the target's frames, int64 [N]; see how often it gives each.
 
-    @torch.no_grad()
+        From then on its labels are drawn towards equally many of each plane.
+        """
+        logits = torch.cat([self._logits(batch) for batch in images])
+        shares = F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype).mean(dim=0)
+        if self.config.equal_shares:
+            drawn = drawn_to_equal(shares, self.config.equal_shares, self.background)
+            self.teacher_offset.copy_(offsets(logits, drawn))
+        return (logits + self.teacher_offset).argmax(dim=1)
+
     def label(self, frames: Tensor) -> Tensor:
         """Return the teacher's probabilities for normalised frames of the target, float [N, M]."""
+        return F.softmax(self._logits(frames) + self.teacher_offset, dim=1)
+
+    @torch.no_grad()
+    def _logits(self, frames: Tensor) -> Tensor:
         mean = self.teacher.embedding.mean(self.run_encoder(self.teacher.encoder, frames))
-        return F.softmax(self.teacher.classifier(mean), dim=1)
+        logits: Tensor = self.teacher.classifier(mean)
+        return logits
