@@ -32,6 +32,8 @@ VARIANTS: Mapping[str, str] = {
     "MetFA-VI": "",
     "without consistency": "--lambda-consistency 0",
     "without balanced batches": "--no-balance",
+    "without equal shares": "--equal-shares 0",
+    "entirely equal shares": "--equal-shares 1",
     "without MCC": "--lambda-mcc 0",
     "L_H in place of MCC": "--lambda-mcc 0 --lambda-h 5",
     "L_H beside MCC": "--lambda-h 5",
