@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 
 EMBEDDING = 64
 KEPT_FRAMES = 50
-SOUND = Validators(0.9, 0.8, 0.8, 1.0, 0.3, -0.3, 2.0, 0.9)
+SOUND = Validators(0.9, 0.01, 0.8, 0.8, 1.0, 0.3, -0.3, 2.0, 0.9)
 MODEL = Model(1000, SOUND)
 
 
 def validators(count: int, directory: Path) -> Callable[[], object]:
     """Compute every validator of one candidate."""
     said, _ = _outputs(count)
-    return lambda: validate(said.probabilities, said.embedding, 0.9)
+    return lambda: validate(said.probabilities, said.embedding, 0.9, 0.01)
 
 
 def between_methods(count: int, directory: Path) -> Callable[[], object]:

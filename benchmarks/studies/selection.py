@@ -127,7 +127,11 @@ def _candidates(run: dict[str, Any]) -> Candidates:
     kept = run["evaluation"]["candidates"]
     validators = [
         records.from_json(
-            Validators, json.dumps(each["validators"]), origin="a run", remedy="make it again", error=DataError
+            Validators,
+            json.dumps({"accuracy_error": 0.0, **each["validators"]}),  # which older records lack
+            origin="a run",
+            remedy="make it again",
+            error=DataError,
         )
         for each in kept
     ]

@@ -58,7 +58,7 @@ def confusion(right: int, wrong: int) -> tuple[tuple[int, ...], ...]:
     )
 
 
-VALIDATORS = Validators(0.95, 0.7, 0.71, 1.2, 0.5, -0.3, 2.0, 0.99)
+VALIDATORS = Validators(0.95, 0.01, 0.7, 0.71, 1.2, 0.5, -0.3, 2.0, 0.99)
 
 EVALUATED = Evaluation(
     method="metfa-v",

@@ -16,7 +16,7 @@ from metfa.training.methods import METHODS, Method, Role, build_method
 from metfa.training.model import Network
 from metfa.training.names import MethodName
 from metfa.training.selection.candidates import Candidates, Frames, network_for
-from metfa.training.selection.validators import validate
+from metfa.training.selection.validators import standard_error, validate
 
 from .conftest import make_network, make_store
 
@@ -75,7 +75,8 @@ def test_what_is_kept_comes_back_bit_by_bit(config: TrainingConfig, tmp_path: Pa
     labelled = make_store(4, 230) if method.supervision == ("source",) else target
     judge = source if method.supervision == ("source",) else exported
     accuracy = (infer(judge, labelled.frames).logits.argmax(axis=1) == labelled.labels).mean()
-    assert validators == validate(expected.probabilities, expected.embedding, supervised_accuracy=float(accuracy))
+    error = standard_error(float(accuracy), len(labelled.labels))
+    assert validators == validate(expected.probabilities, expected.embedding, float(accuracy), error)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -27,7 +27,7 @@ BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 
 
 def candidate(step: int) -> CandidateScores:
-    return CandidateScores(step, Validators(0.5, 0.4, 0.3, 1.0, 0.5, -0.3, 2.0, 0.9), None, None)
+    return CandidateScores(step, Validators(0.5, 0.1, 0.4, 0.3, 1.0, 0.5, -0.3, 2.0, 0.9), None, None)
 
 
 def curves(metrics: Sequence[dict[str, float]], steps: Sequence[int]) -> NDArray[np.uint8]:

@@ -14,8 +14,8 @@ from metfa.training.selection.validators import Validators
 NOTHING = Validators(**{field.name: 0.0 for field in fields(Validators)})
 
 
-def candidate(accuracy: float, diversity: float = 1.0) -> Validators:
-    return replace(NOTHING, supervised_accuracy=accuracy, diversity=diversity)
+def candidate(accuracy: float, diversity: float = 1.0, error: float = 0.0) -> Validators:
+    return replace(NOTHING, supervised_accuracy=accuracy, accuracy_error=error, diversity=diversity)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,8 @@ def candidate(accuracy: float, diversity: float = 1.0) -> Validators:
         ([candidate(0.9), candidate(0.9), candidate(0.9, diversity=0.5)], 2),
         ([candidate(0.9), candidate(0.9), candidate(0.87)], 1),
         ([candidate(0.9), candidate(0.9), candidate(0.89)], 2),
+        ([candidate(0.9), candidate(0.9), candidate(0.86, error=0.03)], 1),
+        ([candidate(0.9), candidate(0.9), candidate(0.87, error=0.04)], 2),
         ([candidate(0.8, 0.1), candidate(0.9, 0.2), candidate(0.7, 0.3)], 1),
         ([candidate(0.9, 0.1), candidate(0.9, 0.2), candidate(0.7, 0.3)], 1),
         ([candidate(0.99, 0.1), candidate(0.5), candidate(0.5)], 0),
@@ -38,6 +40,8 @@ def candidate(accuracy: float, diversity: float = 1.0) -> Validators:
         "a nearly collapsed one is not",
         "an inaccurate one is refused",
         "a slightly less accurate one is not",
+        "one that is less accurate by more than chance is refused",
+        "one that is less accurate by chance is not",
         "all collapsed: the most accurate",
         "all collapsed: of equals the latest",
         "none both accurate and diverse: the most accurate",
@@ -63,14 +67,15 @@ def test_methods_that_do_not_adapt_go_by_accuracy_alone(candidates: list[Validat
 unit = st.floats(0, 1)
 
 
-@given(st.lists(st.builds(candidate, unit, unit), min_size=1, max_size=8))
+@given(st.lists(st.builds(candidate, unit, unit, unit), min_size=1, max_size=8))
 def test_nothing_sound_comes_after_what_is_chosen(candidates: list[Validators]) -> None:
     chosen = choose(candidates, adapts=True)
     best = max(each.supervised_accuracy for each in candidates)
     sound = [
         index
         for index, each in enumerate(candidates)
-        if each.supervised_accuracy >= best - ACCURACY_MARGIN and each.diversity >= MIN_DIVERSITY
+        if each.supervised_accuracy + max(each.accuracy_error, ACCURACY_MARGIN) >= best
+        and each.diversity >= MIN_DIVERSITY
     ]
     if sound:
         assert chosen == max(sound)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Report = Callable[[int, Validators], None]
 
-JUDGED = Validators(0.9, 0.5, 0.5, 1.0, 1.0, -1.0, 1.0, 1.0)
+JUDGED = Validators(0.9, 0.0, 0.5, 0.5, 1.0, 1.0, -1.0, 1.0, 1.0)
 
 KILLED = """
 import os, signal, sys

@@ -200,7 +200,7 @@ def test_a_compiler_that_is_missing_fails_no_trial(
 
 
 def judged(accuracy: float, ami: float, diversity: float = 1.0) -> Validators:
-    return Validators(accuracy, ami, ami, 1.0, 1.0, -1.0, 1.0, diversity)
+    return Validators(accuracy, 0.0, ami, ami, 1.0, 1.0, -1.0, 1.0, diversity)
 
 
 def ended(*validators: Validators) -> list[Trial]:

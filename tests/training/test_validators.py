@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations, permutations
+from statistics import pstdev
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from metfa.training.selection.validators import (
     information_maximisation,
     neighbourhood_density,
     nuclear_norm,
+    standard_error,
     validate,
 )
 
@@ -108,9 +110,18 @@ def test_the_validators_of_predictions_are_their_definitions(seed: int, size: in
     assert nuclear_norm(p) == pytest.approx(sum(np.linalg.svd(p)[1]) / size)
     if size > 1:
         assert neighbourhood_density(p) == pytest.approx(naive_density(p), abs=1e-9)
-    said = validate(p, p.astype(np.float32), supervised_accuracy=0.5)
+    said = validate(p, p.astype(np.float32), supervised_accuracy=0.5, accuracy_error=0.01)
     assert said.negative_entropy == pytest.approx(-mean_entropy, abs=1e-12)
     assert said.supervised_accuracy == 0.5
+
+
+@given(st.integers(1, 200), st.data())
+def test_the_error_of_an_accuracy_counts_two_frames_more_as_right_and_two_as_wrong(
+    frames: int, data: st.DataObject
+) -> None:
+    right = data.draw(st.integers(0, frames))
+    counted = [1] * (right + 2) + [0] * (frames - right + 2)
+    assert standard_error(right / frames, frames) == pytest.approx(pstdev(counted) / math.sqrt(len(counted)))
 
 
 @given(seeds, st.integers(3, 7), class_counts)
@@ -118,7 +129,7 @@ def test_agreement_with_clusters_is_v_measure_and_ami(seed: int, size: int, clas
     p = draw_probabilities(seed, size, classes)
     embeddings = np.random.default_rng(seed).normal(size=(size, 4)).astype(np.float32)
     clusters, predicted = cluster(embeddings, classes).tolist(), p.argmax(axis=1).tolist()
-    said = validate(p, embeddings, supervised_accuracy=1.0)
+    said = validate(p, embeddings, supervised_accuracy=1.0, accuracy_error=0.01)
     assert said.v_measure == pytest.approx(naive_v_measure(clusters, predicted), abs=1e-9)
     if 1 < len(set(predicted)) < size and len(set(clusters)) < size:
         assert said.ami == pytest.approx(naive_ami(clusters, predicted), abs=1e-6)
@@ -127,7 +138,7 @@ def test_agreement_with_clusters_is_v_measure_and_ami(seed: int, size: int, clas
 @given(seeds, sizes, class_counts)
 def test_every_validator_is_finite_and_within_its_bounds(seed: int, size: int, classes: int) -> None:
     p = draw_probabilities(seed, size, classes)
-    said = validate(p, p.astype(np.float32), supervised_accuracy=1.0)
+    said = validate(p, p.astype(np.float32), supervised_accuracy=1.0, accuracy_error=0.01)
     greatest, least = math.log(classes) + 1e-9, -1e-9
     assert least <= said.v_measure <= 1 - least
     assert -1 <= said.ami <= 1 - least
@@ -155,17 +166,23 @@ def separated(labels: list[int]) -> NDArray[np.float32]:
 
 def test_predictions_that_are_the_clusters_agree_perfectly() -> None:
     labels = [0, 1, 2, 0, 1, 2, 2, 0]
-    said = validate(one_hot([(label + 1) % 3 for label in labels], 3), separated(labels), supervised_accuracy=1.0)
+    said = validate(
+        one_hot([(label + 1) % 3 for label in labels], 3),
+        separated(labels),
+        supervised_accuracy=1.0,
+        accuracy_error=0.01,
+    )
     assert said.v_measure == pytest.approx(1)
     assert said.ami == pytest.approx(1)
 
 
 def test_constant_predictions_agree_with_nothing_and_are_certain_of_it() -> None:
     labels = [0, 1, 2, 0, 1, 2]
-    said = validate(one_hot([1] * 6, 3), separated(labels), supervised_accuracy=0.3)
+    said = validate(one_hot([1] * 6, 3), separated(labels), supervised_accuracy=0.3, accuracy_error=0.01)
     assert {name: getattr(said, name) for name in Validators.__slots__} == pytest.approx(
         {
             "supervised_accuracy": 0.3,
+            "accuracy_error": 0.01,
             "v_measure": 0,
             "ami": 0,
             "information_maximisation": 0,
@@ -239,7 +256,7 @@ def test_poor_embeddings_are_clustered_without_a_warning(embeddings: Array) -> N
     for i, j in combinations(range(len(vectors)), 2):
         if (vectors[i] == vectors[j]).all():
             assert clusters[i] == clusters[j]
-    said = validate(draw_probabilities(0, len(vectors), 4), vectors, supervised_accuracy=1.0)
+    said = validate(draw_probabilities(0, len(vectors), 4), vectors, supervised_accuracy=1.0, accuracy_error=0.01)
     assert all(math.isfinite(getattr(said, name)) for name in Validators.__slots__)
 
 

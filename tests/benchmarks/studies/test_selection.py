@@ -14,11 +14,12 @@ from metfa.training.selection.validators import Validators
 
 if TYPE_CHECKING:
     from pathlib import Path
+from typing import Any
 
 
 def validators(**values: float) -> Validators:
     usual = dict.fromkeys(Validators.__dataclass_fields__, 0.5)
-    return Validators(**{**usual, "diversity": 1.0, **values})
+    return Validators(**{**usual, "accuracy_error": 0.0, "diversity": 1.0, **values})
 
 
 RUN = Candidates(
@@ -47,7 +48,7 @@ def test_each_rule_chooses_what_it_prefers_and_the_oracle_says_what_that_costs()
     assert compare([RUN])["last step"] == pytest.approx((0.8, 0.1, 0.1))
 
 
-def record(method: str) -> dict[str, object]:
+def record(method: str) -> dict[str, Any]:
     kept = [
         {"validators": asdict(each), "target_f1": f1} for each, f1 in zip(RUN.validators, RUN.target_f1, strict=True)
     ]
@@ -58,6 +59,16 @@ def test_a_record_is_read_but_for_what_does_not_adapt(tmp_path: Path) -> None:
     path = tmp_path / "runs.json"
     path.write_text(json.dumps({"runs": [record("metfa-vi"), record("source-only")]}))
     assert read_runs(path) == [RUN]
+
+
+def test_older_records_lack_the_error_of_the_accuracy(tmp_path: Path) -> None:
+    old = record("metfa-vi")
+    for each in old["evaluation"]["candidates"]:
+        del each["validators"]["accuracy_error"]
+    path = tmp_path / "runs.json"
+    path.write_text(json.dumps({"runs": [old]}))
+    (run,) = read_runs(path)
+    assert [each.accuracy_error for each in run.validators] == [0.0] * 4
     result = CliRunner().invoke(main, [str(path)])
     assert result.exit_code == 0
     assert "Runs: 1, of metfa-vi; pairs: 1" in result.stdout

@@ -185,7 +185,7 @@ def _source_only(training: Training, pair: DomainPair, fabric: Fabric) -> Conten
     for candidate, known in enumerate(run.validators):
         said = infer(_networks(run, "source-only", candidate, fabric)[0], frames)
         probabilities = said.probabilities.astype(np.float64)
-        validators.append(validate(probabilities, said.embedding, supervised_accuracy=known.supervised_accuracy))
+        validators.append(validate(probabilities, said.embedding, known.supervised_accuracy, known.accuracy_error))
     by_validators = run.method.config.selection == "validators"
     selected = choose(validators, adapts=False) if by_validators else run.selected
     return _contender("source-only", training, tuple(validators), selected, pair, fabric)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .names import MethodName
 from .selection.between import prefer
-from .selection.rule import ACCURACY_MARGIN
+from .selection.rule import keeps_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def _alone(model: Judged, run: Sequence[Validators]) -> Verdict:
     known, reverse = model.validators.supervised_accuracy, model.reverse_accuracy
     best = max(each.supervised_accuracy for each in run)
     against = []
-    if known < best - ACCURACY_MARGIN:
+    if not keeps_accuracy(model.validators, best):
         against.append(f"it has lost accuracy on the source ({known:.2f}, at best {best:.2f})")
     if reverse < KEPT * known:
         against.append(f"what it says of the target does not teach the source (reverse accuracy {reverse:.2f})")

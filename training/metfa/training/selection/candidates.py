@@ -21,7 +21,7 @@ from ..evaluation.model import infer
 from ..methods import Role
 from ..model import Network, NetworkConfig, classifier_alone
 from ..weights import read_metadata, read_tensors, save_tensors
-from .validators import Validators, validate
+from .validators import Validators, standard_error, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,10 +107,12 @@ class Candidates:
                 received=f"NaN or infinity after step {step}",
                 remedy="lower --learning-rate or the weights of the terms, or raise --images-per-class",
             )
+        accuracy, error = self._accuracy(networks, method.supervision[-1])
         validators = validate(
             target.probabilities.astype(np.float64),
             target.embedding,
-            supervised_accuracy=self._accuracy(networks, method.supervision[-1]),
+            supervised_accuracy=accuracy,
+            accuracy_error=error,
         )
         with replacing(self._path(step)) as temporary:
             save_tensors(_together(exported, networks["source"]), temporary, {_RECORD: records.to_json(validators)})
@@ -155,9 +157,11 @@ class Candidates:
     def _path(self, step: int) -> Path:
         return self._directory / f"{step:08}.safetensors"
 
-    def _accuracy(self, networks: dict[Role, Network], role: Role) -> float:
+    def _accuracy(self, networks: dict[Role, Network], role: Role) -> tuple[float, float]:
+        """Return the accuracy on labelled frames, and its standard error."""
         store = self._frames.validation[role]
-        return float((infer(networks[role], store.frames).probabilities.argmax(axis=1) == store.labels).mean())
+        accuracy = float((infer(networks[role], store.frames).probabilities.argmax(axis=1) == store.labels).mean())
+        return accuracy, standard_error(accuracy, len(store.labels))
 
 
 def _together(exported: Network, source: Network) -> dict[str, Tensor]:

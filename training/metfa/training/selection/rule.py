@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .validators import Validators
 
 ACCURACY_MARGIN = 0.02
-"""A candidate may lose so much supervised accuracy against the run's best, and no more."""
+"""A candidate may lose so much supervised accuracy against the run's best, or one standard error of its own where that
+is more (the rule of Breiman et al. 1984)."""
 
 MIN_DIVERSITY = 0.5
 """A candidate whose mean prediction has less than this share of the greatest entropy has collapsed onto few classes."""
@@ -40,4 +41,9 @@ def sound_ones(candidates: Sequence[Validators]) -> list[int]:
 
 def is_sound(candidate: Validators, best_accuracy: float) -> bool:
     """Return whether a candidate keeps the accuracy on labelled frames and has not collapsed."""
-    return candidate.supervised_accuracy >= best_accuracy - ACCURACY_MARGIN and candidate.diversity >= MIN_DIVERSITY
+    return keeps_accuracy(candidate, best_accuracy) and candidate.diversity >= MIN_DIVERSITY
+
+
+def keeps_accuracy(candidate: Validators, best_accuracy: float) -> bool:
+    """Return whether a candidate has lost no more accuracy on labelled frames than chance explains."""
+    return candidate.supervised_accuracy + max(ACCURACY_MARGIN, candidate.accuracy_error) >= best_accuracy

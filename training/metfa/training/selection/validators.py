@@ -5,6 +5,7 @@ p are the target's probabilities, [N, M], and f its embeddings, [N, D], on held-
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ class Validators:
 
     Attributes:
         supervised_accuracy: on held-out labelled frames of the domain whose labels the method was trained on.
+        accuracy_error: its standard error, see :func:`standard_error`.
         v_measure: agreement of argmax p with k-means of f, as homogeneity and completeness; 0 to 1.
         ami: the same agreement as adjusted mutual information; 0 by chance, 1 where they are the same.
         information_maximisation: IM, H(mean p) − mean H(p), in nats.
@@ -42,6 +44,7 @@ class Validators:
     """
 
     supervised_accuracy: float
+    accuracy_error: float
     v_measure: float
     ami: float
     information_maximisation: float
@@ -52,7 +55,10 @@ class Validators:
 
 
 def validate(
-    probabilities: NDArray[np.float64], embeddings: NDArray[np.float32], supervised_accuracy: float
+    probabilities: NDArray[np.float64],
+    embeddings: NDArray[np.float32],
+    supervised_accuracy: float,
+    accuracy_error: float,
 ) -> Validators:
     """Return every validator for predictions on held-out, unlabelled target frames.
 
@@ -60,11 +66,13 @@ def validate(
         probabilities: p, [N, M], N ≥ 1.
         embeddings: f, [N, D].
         supervised_accuracy: computed elsewhere, on labelled frames.
+        accuracy_error: its standard error.
     """
     predicted = probabilities.argmax(axis=1)
     clusters = cluster(embeddings, probabilities.shape[1])
     return Validators(
         supervised_accuracy=supervised_accuracy,
+        accuracy_error=accuracy_error,
         v_measure=float(v_measure_score(clusters, predicted)),
         ami=float(adjusted_mutual_info_score(clusters, predicted)),
         information_maximisation=information_maximisation(probabilities),
@@ -73,6 +81,16 @@ def validate(
         neighbourhood_density=neighbourhood_density(probabilities),
         diversity=diversity(probabilities),
     )
+
+
+def standard_error(accuracy: float, frames: int) -> float:
+    """Return the standard error of an accuracy on so many frames, ≥ 1.
+
+    Two more frames count as right and two as wrong (Agresti and Coull 1998): without an error among few frames, the
+    accuracy is not known exactly.
+    """
+    share = (accuracy * frames + 2) / (frames + 4)
+    return math.sqrt(share * (1 - share) / (frames + 4))
 
 
 def cluster(embeddings: NDArray[np.float32], classes: int) -> NDArray[np.int64]:
