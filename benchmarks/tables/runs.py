@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -22,7 +23,7 @@ from metfa.runtime.bundle.contract import Roi
 from metfa.runtime.bundle.directory import CHECKPOINT, MANIFEST, UNFINISHED
 from metfa.runtime.command import INTERRUPTED, Command
 from metfa.runtime.cores import available_cores
-from metfa.runtime.errors import DataError, MetfaError
+from metfa.runtime.errors import DataError, MetfaError, TrainingError
 from metfa.runtime.files import write_text
 from metfa.runtime.parameters import RoiType
 from metfa.training.cli.run_options import make_config, together
@@ -203,6 +204,9 @@ class Runner:
         """Carry out ``runs``, with a progress bar; return why for those that failed.
 
         Whatever ends it ends the running ones too, which save their state.
+
+        Raises:
+            TrainingError: a process was killed.
         """
         failures: dict[Run, str] = {}
         waiting = [run for run in runs if not self.is_finished(run)]
@@ -223,11 +227,17 @@ class Runner:
                         failures[futures[future]] = failure
                     bar.set_postfix_str(futures[future].name)
                     bar.update()
-            except BaseException:
+            except BaseException as cause:
                 for process in multiprocessing.active_children():
                     process.terminate()
                 pool.shutdown(cancel_futures=True)
-                raise
+                if not isinstance(cause, BrokenProcessPool):
+                    raise
+                raise TrainingError(
+                    expected="processes that train to come to their end",
+                    received="one that was killed, as happens where memory runs out",
+                    remedy="give fewer --jobs; the same command goes on with what is done",
+                ) from None
         return failures
 
     def _options_of(self, method: MethodName) -> tuple[str, ...]:

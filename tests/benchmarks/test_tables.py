@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from benchmarks.tables import ablation, rates, report
+from benchmarks.tables import ablation, rates, report, runs
 from benchmarks.tables.__main__ import main
 from benchmarks.tables.report import markdown, read_result
 from benchmarks.tables.runs import Direction, DomainChoice, Run
@@ -111,6 +112,17 @@ def test_a_run_that_fails_is_named_and_the_others_are_tabulated(folder: Path) ->
     assert result.exit_code == 1
     assert "source-to-target/metfa-v/0 failed: expected finite" in result.output
     assert "| source-only |" in (folder / "failed" / "table.md").read_text()
+
+
+def test_a_process_that_is_killed_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_begin", os._exit)
+    domains = ["--source", str(folder / "a"), "--target", str(folder / "b"), "--output", str(folder / "killed")]
+    result = CliRunner().invoke(main, [*domains, "--methods", "adabn", "--seeds", "1", *SMALL])
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == (
+        "Error: expected processes that train to come to their end, received one that was killed, as happens where "
+        "memory runs out; give fewer --jobs; the same command goes on with what is done"
+    )
 
 
 @pytest.mark.parametrize(
