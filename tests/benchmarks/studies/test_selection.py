@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from benchmarks.studies.selection import Candidates, compare, main, read_runs
@@ -14,7 +14,6 @@ from metfa.training.selection.validators import Validators
 
 if TYPE_CHECKING:
     from pathlib import Path
-from typing import Any
 
 
 def validators(**values: float) -> Validators:
@@ -59,6 +58,9 @@ def test_a_record_is_read_but_for_what_does_not_adapt(tmp_path: Path) -> None:
     path = tmp_path / "runs.json"
     path.write_text(json.dumps({"runs": [record("metfa-vi"), record("source-only")]}))
     assert read_runs(path) == [RUN]
+    result = CliRunner().invoke(main, [str(path)])
+    assert result.exit_code == 0
+    assert "Runs: 1, of metfa-vi; pairs: 1" in result.stdout
 
 
 def test_older_records_lack_the_error_of_the_accuracy(tmp_path: Path) -> None:
@@ -69,9 +71,6 @@ def test_older_records_lack_the_error_of_the_accuracy(tmp_path: Path) -> None:
     path.write_text(json.dumps({"runs": [old]}))
     (run,) = read_runs(path)
     assert [each.accuracy_error for each in run.validators] == [0.0] * 4
-    result = CliRunner().invoke(main, [str(path)])
-    assert result.exit_code == 0
-    assert "Runs: 1, of metfa-vi; pairs: 1" in result.stdout
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"runs": [{}]}', '{"runs": []}'])

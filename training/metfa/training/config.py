@@ -116,9 +116,8 @@ class Origin:
 class TrainingConfig:
     """One training run: ``TrainingConfig(source="images/A", target="images/B")`` is one with every default.
 
-    What a field means is the text of its setting. Four fields are the method's own where they are left out, and are
-    filled in when the record is made: ``learning_rate``, ``weight_decay``, ``weights.entropy`` and
-    ``augmentation.extended``. :meth:`with_method` changes the method of a record with them.
+    What a field means is the text of its setting. Where its default depends on others, it is filled in when the record
+    is made; :meth:`with_method` changes the method of a record with what is the method's own.
 
     Raises:
         ValueError: a field is none of what its setting allows, or a frozen encoder has no initial weights.
@@ -177,12 +176,13 @@ class TrainingConfig:
         "Draw the target's frames evenly over the classes that the mean teacher gives them (metfa-vi).",
     )
     equal_shares: float = setting(
-        0.5,
+        None,
         "--equal-shares",
         "Method",
         "Draw the teacher's labels towards equally many of each plane: 1 if they are, 0 not at all (metfa-vi).",
         low=0,
         high=1,
+        shown="0.5; 0 with --freeze-encoder",
     )
     ramp: bool = setting(
         True, "--ramp/--no-ramp", "Method", "Grow what rests on pseudo-labels from zero, as they become meaningful."
@@ -298,8 +298,7 @@ class TrainingConfig:
     initial_weights: InitialWeights | None = None
     """Of the encoder; None where it is initialised at random."""
     rivals: tuple[MethodName, ...] = ()
-    """Methods that are trained at the same settings after ``method``. The model is then the one that
-    :mod:`.selection.between` prefers, source-only among them."""
+    """Methods that are trained after ``method``; of all and source-only, :mod:`.selection.between` takes the model."""
 
     def __post_init__(self) -> None:
         """Check what was given, and fill in what was left to the method."""
@@ -311,6 +310,8 @@ class TrainingConfig:
         def fill(name: str, value: object) -> None:
             object.__setattr__(self, name, value)  # as the record is frozen only when it is whole
 
+        if self.equal_shares is None:
+            fill("equal_shares", 0.0 if self.freeze_encoder else 0.5)
         if self.learning_rate is None:
             fill("learning_rate", own.learning_rate)
         if self.weight_decay is None:
@@ -323,8 +324,7 @@ class TrainingConfig:
     def with_method(self, method: MethodName) -> TrainingConfig:
         """Return the run of another method: the same, with that method's own learning rate, weight decay and λ₆.
 
-        A value that differs from what this record's method would take was chosen, and stays. So do the augmentation,
-        as methods are compared with the same, and everything else. There are no rivals.
+        A value that differs from what this record's method would take was chosen, and stays, as does everything else.
         """
         usual, own = self._defaults_of(self.method), self._defaults_of(method)
 
