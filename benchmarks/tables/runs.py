@@ -236,7 +236,7 @@ class Runner:
                 raise TrainingError(
                     expected="processes that train to come to their end",
                     received="one that was killed, as happens where memory runs out",
-                    remedy="give fewer --jobs; the same command goes on with what is done",
+                    remedy="free memory or give fewer --jobs; the same command goes on with what is done",
                 ) from None
         return failures
 

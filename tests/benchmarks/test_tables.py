@@ -121,7 +121,7 @@ def test_a_process_that_is_killed_is_one_line(folder: Path, monkeypatch: pytest.
     assert result.exit_code == 1
     assert result.output.splitlines()[-1] == (
         "Error: expected processes that train to come to their end, received one that was killed, as happens where "
-        "memory runs out; give fewer --jobs; the same command goes on with what is done"
+        "memory runs out; free memory or give fewer --jobs; the same command goes on with what is done"
     )
 
 

@@ -324,7 +324,7 @@ class TrainingConfig:
     def with_method(self, method: MethodName) -> TrainingConfig:
         """Return the run of another method: the same, with that method's own learning rate, weight decay and λ₆.
 
-        A value that differs from what this record's method would take was chosen, and stays, as does everything else.
+        A value that differs from what this record's method would take was chosen and stays, as does all but the rivals.
         """
         usual, own = self._defaults_of(self.method), self._defaults_of(method)
 

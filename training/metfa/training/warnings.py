@@ -17,8 +17,8 @@ SLIGHT = 0.2
 """Agreement beyond chance, of what there could be, up to which it is called slight (Landis and Koch 1977)."""
 
 LOSS = 0.1
-"""Accuracy on the source's validation frames that a model may lack of the run's best; the rule of selection keeps to a
-fifth of it."""
+"""Accuracy on the source's validation frames that a model may lack of the run's best. The rule of selection allows as
+much only where fewer than ten frames are held out."""
 
 
 def doubtful_scores(evaluation: Evaluation) -> Iterator[str]:

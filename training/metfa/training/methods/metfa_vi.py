@@ -34,7 +34,7 @@ class MetFAVI(MetFA):
 
     The teacher is an exponential moving average of the network (Tarvainen and Valpola 2017). What it says of a weakly
     augmented frame, where it is confident, the network is to say of the strongly augmented one (FixMatch, Sohn et al.
-    2020). With ``config.equal_shares``, it says each class more nearly as often as each other.
+    2020). With ``config.equal_shares``, its labels are drawn towards equally many of each plane.
     """
 
     two_views = True
@@ -80,13 +80,13 @@ class MetFAVI(MetFA):
         return {**weights, "consistency": 0.0} if progress < BEGIN and "consistency" in weights else weights
 
     def relabel(self, images: Iterable[Tensor]) -> Tensor:
-        """Return the class that the teacher gives each of the target's frames, int64 [N]; see how often it gives each.
+        """Return the class that the teacher gives each of the target's frames, int64 [N].
 
-        From then on its labels are drawn towards equally many of each plane.
+        With ``config.equal_shares``, how often it gives each also decides what is added to its logits from now on.
         """
         logits = torch.cat([self._logits(batch) for batch in images])
-        shares = F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype).mean(dim=0)
         if self.config.equal_shares:
+            shares = F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype).mean(dim=0)
             drawn = drawn_to_equal(shares, self.config.equal_shares, self.background)
             self.teacher_offset.copy_(offsets(logits, drawn))
         return (logits + self.teacher_offset).argmax(dim=1)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ACCURACY_MARGIN = 0.02
 """A candidate may lose so much supervised accuracy against the run's best, or one standard error of its own where that
-is more (the rule of Breiman et al. 1984)."""
+is more (much as in Breiman et al. 1984, whose error is the best's)."""
 
 MIN_DIVERSITY = 0.5
 """A candidate whose mean prediction has less than this share of the greatest entropy has collapsed onto few classes."""
@@ -45,5 +45,5 @@ def is_sound(candidate: Validators, best_accuracy: float) -> bool:
 
 
 def keeps_accuracy(candidate: Validators, best_accuracy: float) -> bool:
-    """Return whether a candidate has lost no more accuracy on labelled frames than chance explains."""
+    """Return whether a candidate has lost no more accuracy than the margin, or one standard error of its own."""
     return candidate.supervised_accuracy + max(ACCURACY_MARGIN, candidate.accuracy_error) >= best_accuracy
