@@ -104,11 +104,17 @@ def test_a_recording_loses_no_frame_where_the_server_starts_again(
 ) -> None:
     events, clip = tmp_path / "events.jsonl", write_clip(tmp_path / "clip.mp4", frames=60)
 
-    goes_on = threading.Event()
-    server.answer = lambda: server.frames < 12 or goes_on.wait()
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def answer() -> None:
+        if server.frames >= 12:
+            asked.set()
+            goes_on.wait()
+
+    server.answer = answer
 
     def start_again() -> None:
-        server.wait_for_frames(12)
+        assert asked.wait(timeout=60)
         server.stop()
         goes_on.set()
         server.start()
