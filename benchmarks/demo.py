@@ -24,7 +24,7 @@ from metfa.training.outcome import EVALUATION
 
 from .commands import run
 
-OPTIONS = ("--source", "phantom:A", "--target", "phantom:B?scans=12", "--steps", "1200")
+OPTIONS = ("--source", "phantom:A", "--target", "phantom:B?scans=12", "--steps", "1600")
 """Labelled stills of A, unlabelled frames of live scans of B; small enough for two CPU cores."""
 
 SECONDS = 20

@@ -125,7 +125,7 @@ class Bench:
             return augment(on_device, normalise, augmentation, noise, strongly=strongly)
 
         views = [view(each) for each in frames]
-        return [*views, view(frames[1], strongly=True)] if self.method.two_views else views
+        return [*views, view(frames[1], strongly=True)] if self.method.two_views_from is not None else views
 
     def train(self, images: list[Tensor]) -> None:
         """Take the method's step."""

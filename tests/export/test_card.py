@@ -15,8 +15,9 @@ from metfa.export.card.markdown import plain, table
 from metfa.export.card.page import to_page
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, CONTRACT, PARITY, Bundle, updating
+from metfa.training.ancestry import Ancestor, InitialWeights, Origin
 from metfa.training.class_shares import ClassShares, ShareEstimates
-from metfa.training.config import CONFIG, Ancestor, InitialWeights, Origin, TrainingConfig
+from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.curves.picture import CURVES
 from metfa.training.data.report import DATA, SCHEMA, Count, DataReport, DomainReport, GroupKind
 from metfa.training.evaluation.scores import Scores
@@ -136,7 +137,9 @@ def test_initial_weights_are_named_with_their_licence(trained: Path) -> None:
 def test_a_run_without_images_of_the_source_names_what_it_began_with(trained: Path) -> None:
     chain = (Ancestor("source-only", "A", None, "0123abcd"), Ancestor("metfa-vi", "A", "B", "4567cdef"))
     initial = InitialWeights("SonoNet16.npz", "89ab", "SonoNet-16", "Apache-2.0")
-    config = dataclasses.replace(make_config(), origin=Origin("runs/B", chain), initial_weights=initial)
+    config = dataclasses.replace(
+        make_config(), origin=Origin("runs/B", chain), initial_weights=initial, source_first=0.0
+    )
     add(trained, CONFIG, records.to_json(config))
     write_card(Bundle.open(trained))
     text = (trained / CARD).read_text(encoding="utf-8")

@@ -14,7 +14,8 @@ from tests.training.conftest import make_config
 from metfa.export.card import write_card
 from metfa.runtime.bundle import records
 from metfa.runtime.bundle.directory import CARD, CARD_PAGE, CONTRACT, Bundle, updating
-from metfa.training.config import CONFIG, Origin
+from metfa.training.ancestry import Origin
+from metfa.training.config import CONFIG
 from metfa.training.outcome import EVALUATION
 
 from .test_card import EVALUATED
@@ -79,7 +80,7 @@ def test_a_model_without_recorded_scores_claims_none(trained: Path) -> None:
 
 @pytest.mark.parametrize("path", ["hf://clinic/planes@v1", "runs/A"])
 def test_a_model_that_began_with_one_of_the_hub_names_that(trained: Path, path: str) -> None:
-    config = dataclasses.replace(make_config(), origin=Origin(path, ()))
+    config = dataclasses.replace(make_config(), origin=Origin(path, ()), source_first=0.0)
     with updating(trained, keep=lambda _: True) as stage:
         (stage / CONFIG).write_text(records.to_json(config), encoding="utf-8")
     write_card(Bundle.open(trained))

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from metfa.runtime.bundle.contract import Normalisation
-from metfa.training.augment import _blur, augment
+from metfa.training.augment import _blur, affine_grid, augment
 from metfa.training.config import Augmentation
 from metfa.training.model import Normalise
 
@@ -160,6 +161,13 @@ def test_the_strong_view_varies_whatever_the_augmentation_and_stays_in_range(see
         assert varied.shape == frames.shape
         assert ((varied >= 0) & (varied <= 255)).all()
         assert all(not torch.equal(one, other) for one, other in zip(varied, frames.float(), strict=True))
+
+
+@given(seed=seeds, count=st.integers(1, 3), height=st.integers(1, 9), width=st.integers(1, 9))
+def test_the_grid_is_that_of_pytorch(seed: int, count: int, height: int, width: int) -> None:
+    transforms = torch.randn(count, 2, 3, generator=generator(seed))
+    expected = F.affine_grid(transforms, [count, 1, height, width], align_corners=False)
+    torch.testing.assert_close(affine_grid(transforms, height, width), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_blur_is_the_binomial_filter() -> None:

@@ -19,7 +19,7 @@ from metfa.training.config import TrainingConfig
 from metfa.training.data.store import UNLABELLED, FrameSequence, FrameStore
 from metfa.training.evaluation.model import evaluate
 from metfa.training.fit import Trainer, candidate_steps, read_config
-from metfa.training.methods import METHODS, Batch, build_method
+from metfa.training.methods import METHODS, Batch, Method, build_method
 from metfa.training.metrics import METRICS
 from metfa.training.model import Network
 from metfa.training.names import MethodName
@@ -131,7 +131,8 @@ def test_a_resumed_run_ends_bit_by_bit_where_an_uninterrupted_one_does(
     assert resumed.run(Interruption())
 
     files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
-    assert {path.name for path in files} == {CHECKPOINT, METRICS, "00000006.safetensors", "00000012.safetensors"}
+    middle = {"adda": "00000009", "shot": "00000009", "metfa-vi": "00000007"}.get(config.method, "00000006")
+    assert {path.name for path in files} == {CHECKPOINT, METRICS, f"{middle}.safetensors", "00000012.safetensors"}
     for file in files:
         if file.suffix == ".safetensors":  # whose metadata comes in any order
             assert read_metadata(whole / file) == read_metadata(cut / file)
@@ -142,13 +143,13 @@ def test_a_resumed_run_ends_bit_by_bit_where_an_uninterrupted_one_does(
             assert (whole / file).read_bytes() == (cut / file).read_bytes()
 
 
-@given(steps=st.integers(1, 300), candidates=st.integers(1, 40))
-def test_candidates_are_spread_evenly_and_the_last_step_is_one(steps: int, candidates: int) -> None:
-    chosen = sorted(candidate_steps(TrainingConfig(steps=steps, candidates=candidates)))
+@given(begin=st.integers(0, 100), steps=st.integers(1, 300), candidates=st.integers(1, 40))
+def test_candidates_have_looked_at_the_target_and_are_spread_evenly(begin: int, steps: int, candidates: int) -> None:
+    chosen = sorted(candidate_steps(TrainingConfig(steps=begin + steps, candidates=candidates), begin))
     assert len(chosen) == min(steps, candidates)
-    assert chosen[0] >= 1
-    assert chosen[-1] == steps
-    gaps = np.diff([0, *chosen])
+    assert chosen[0] >= begin + 1
+    assert chosen[-1] == begin + steps
+    gaps = np.diff([begin, *chosen])
     assert gaps.max() - gaps.min() <= 1 or candidates > steps
 
 
@@ -190,9 +191,9 @@ def test_every_method_sees_the_same_augmented_frames_and_only_the_labels_that_it
         monkeypatch.setattr(METHODS[name], "step", lambda _, batch, noise, step, name=name: seen.update({name: batch}))
         monkeypatch.setattr(Trainer, "_record", dict)
         trainer = make_trainer(
-            make_network(), replace(config, method=name, balance=False, steps=2, candidates=1), tmp_path / name
+            make_network(), replace(config, method=name, balance=False, steps=5, candidates=1), tmp_path / name
         )
-        trainer.run(StopAfter(1))
+        trainer.run(StopAfter(4))
     reference, batch = seen["metfa-v"], seen[method]
     assert torch.equal(batch.source, reference.source)
     assert torch.equal(batch.labels, reference.labels)
@@ -204,10 +205,39 @@ def test_every_method_sees_the_same_augmented_frames_and_only_the_labels_that_it
     else:
         assert batch.target_labels is None
         assert torch.equal(batch.target, reference.target)
-    assert (batch.target_strong is not None) == METHODS[method].two_views
+    assert (batch.target_strong is not None) == (method == "metfa-vi")
     if batch.target_strong is not None:
         assert batch.target_strong.shape == batch.target.shape
         assert not torch.equal(batch.target_strong, batch.target)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("metfa-v", [True, True, True, True]),
+        ("metfa-vi", [False, True, True, True]),
+        ("shot", [False, False, False, True]),
+        ("adda", [False, False, False, True]),
+    ],
+)
+def test_the_target_is_looked_at_once_the_method_has_learnt_from_the_source(
+    config: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: MethodName,
+    expected: list[bool],
+) -> None:
+    seen: list[Batch] = []
+    step = METHODS[method].step
+
+    def record(self: Method, batch: Batch, noise: torch.Generator, number: int) -> dict[str, torch.Tensor]:
+        seen.append(batch)
+        return step(self, batch, noise, number)
+
+    monkeypatch.setattr(METHODS[method], "step", record)
+    make_trainer(make_network(), replace(config, method=method, steps=5, candidates=1), tmp_path).run(StopAfter(4))
+    assert [len(batch.target) > 0 for batch in seen] == expected
+    assert all(len(batch.source) > 0 for batch in seen)
 
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resumption(trainer: Trainer, tmp_path: Path) -> None:

@@ -248,6 +248,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "expected no --source with --from": (lambda _: None, ("--source", "elsewhere")),
     "expected no --preset with --from": (lambda _: None, ("--preset", "small")),
     "expected no --encoder with --from": (lambda _: None, ("--encoder", "edge")),
+    "expected no --source-first with --from": (lambda _: None, ("--source-first", "0.3")),
     "expected no --init with --from": (lambda _: None, ("--init", "SonoNet16.npz")),
     "a method that adapts without the source's images, received adda": (lambda _: None, ("--method", "adda")),
     "a method that adapts without the source's images, received source-only": (

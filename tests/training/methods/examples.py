@@ -37,7 +37,7 @@ def make_batch(name: MethodName = "metfa-v") -> Batch:
         labels,
         target,
         target_labels=labels.flip(0) if "target" in METHODS[name].supervision else None,
-        target_strong=target.roll(3, 2) if METHODS[name].two_views else None,
+        target_strong=target.roll(3, 2) if name == "metfa-vi" else None,
         pseudo_labels=labels.roll(1),
     )
 

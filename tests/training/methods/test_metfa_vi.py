@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 from metfa.training import losses
-from metfa.training.config import InitialWeights, TrainingConfig, Weights
-from metfa.training.equal_shares import drawn_to_equal, offsets
+from metfa.training.ancestry import InitialWeights
+from metfa.training.config import TrainingConfig, Weights
+from metfa.training.equal_shares import logit_offsets
 from metfa.training.methods import MetFA, MetFAVI
 
 from .examples import make_batch, make_method, noise, state
@@ -52,15 +54,43 @@ def test_the_teacher_labels_the_weak_view_and_the_network_learns_from_the_strong
     assert not any(parameter.requires_grad for parameter in method.teacher.parameters())
 
 
-@pytest.mark.parametrize(("step", "heeded"), [(0, False), (1, False), (2, True), (11, True)])
-def test_the_teacher_is_not_heeded_before_a_tenth_of_the_run(config: TrainingConfig, step: int, heeded: bool) -> None:
-    method = make_metfa_vi(config)
-    assert (method.weights(step / config.steps)["consistency"] > 0) == heeded
+def test_before_the_target_comes_in_it_has_the_terms_of_the_source_alone(config: TrainingConfig) -> None:
+    method, batch = make_metfa_vi(replace(config, steps=13, source_first=0.23)), make_batch("metfa-vi")
+    assert (method.target_from, method.two_views_from, method.relabels_from) == (3, 4, 4)
+    alone = batch._replace(target=batch.target[:0], target_strong=batch.target[:0], pseudo_labels=None)
+    terms = method.terms(alone, noise(), reverse_prototype_gradient=True)
+    features = method.network.encoder(batch.source)
+    gaussian = method.network.embedding(features)
+    z = gaussian.sample(noise())
+    expected = {
+        "ce": torch.nn.functional.cross_entropy(method.network.classifier(z), batch.labels),
+        "prior": losses.prior(*gaussian),
+        "reconstruction": losses.reconstruction(features, method.decoders[0](z)),
+    }
+    assert terms.keys() == expected.keys()
+    for name, term in expected.items():
+        torch.testing.assert_close(terms[name], term, msg=name)
+    before = state(method)
+    method.step(alone, noise(), 0)
+    changed = {name for name, tensor in state(method).items() if not torch.equal(tensor, before[name])}
+    assert {name for name in before if name.startswith("decoders.1.")}.isdisjoint(changed)
+    assert {"network.classifier.prototypes.weight", "decoders.0.weight"} <= changed
+
+
+@pytest.mark.parametrize(("step", "progress"), [(0, 0.0), (3, 0.0), (4, 0.0), (7, 0.5), (10, 1.0)])
+def test_what_rests_on_pseudo_labels_grows_once_the_target_comes_in(
+    config: TrainingConfig, step: int, progress: float
+) -> None:
+    method = make_metfa_vi(replace(config, source_first=0.4))
+    weights = method.weights(step / 10)
+    ramp = 2 / (1 + math.exp(-10 * progress)) - 1
+    assert weights["consistency"] == pytest.approx(config.weights.consistency * ramp)
+    assert weights["ce"] == config.weights.ce
 
 
 def test_without_what_it_adds_it_is_metfa_v(config: TrainingConfig) -> None:
     """Bit by bit, with the same optimiser."""
-    config = replace(config, weights=Weights(consistency=0, confusion=0), balance=False)
+    config = replace(config, weights=Weights(consistency=0, confusion=0), balance=False, source_first=0.0)
     states = []
     for name in ("metfa-v", "metfa-vi"):
         torch.manual_seed(3)
@@ -84,7 +114,7 @@ def test_where_the_encoder_is_frozen_it_keeps_sgd_and_has_no_equal_shares(config
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
-def test_the_teachers_labels_are_drawn_towards_equally_many_of_each_plane(
+def test_the_teachers_labels_are_shifted_towards_equally_many_of_each_plane(
     config: TrainingConfig, strength: float
 ) -> None:
     method, frames = make_metfa_vi(replace(config, equal_shares=strength)), make_batch("metfa-vi").target
@@ -96,21 +126,28 @@ def test_the_teachers_labels_are_drawn_towards_equally_many_of_each_plane(
                 for part in torch.split(frames, 3)
             ]
         )
-    said = logits.argmax(dim=1).bincount(minlength=logits.shape[1]).to(logits.dtype) / len(frames)
-    labels = method.relabel(iter(torch.split(frames, 3)))
+    labels = method.relabel(iter(torch.split(frames, 3)), len(frames))
     probabilities = torch.cat([method.label(part) for part in torch.split(frames, 3)])
     assert torch.equal(labels, probabilities.argmax(dim=1))
-    expected = offsets(logits, drawn_to_equal(said, strength, background=(1,))) if strength else 0
+    expected = logit_offsets(logits, strength, background=(1,)) if strength else 0
     torch.testing.assert_close(probabilities, (logits + expected).softmax(dim=1))
 
 
-def test_how_often_the_teacher_says_each_class_is_part_of_its_state(config: TrainingConfig) -> None:
+def test_how_frequent_the_teacher_takes_each_class_to_be_is_part_of_its_state(config: TrainingConfig) -> None:
     method, again = make_metfa_vi(config), make_metfa_vi(config)
     frames = make_batch("metfa-vi").target
-    method.relabel([frames])
+    method.relabel([frames], len(frames))
     assert not torch.equal(method.label(frames), again.label(frames))
     again.load_state_dict(method.state_dict())
     assert torch.equal(method.label(frames), again.label(frames))
+
+
+def test_frames_that_only_fill_up_the_devices_do_not_count(config: TrainingConfig) -> None:
+    method, alone = make_metfa_vi(config), make_metfa_vi(config)
+    frames = make_batch("metfa-vi").target
+    labels = method.relabel([frames, frames[:5]], len(frames))
+    assert torch.equal(labels, alone.relabel([frames], len(frames)))
+    assert torch.equal(method.teacher_offset, alone.teacher_offset)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,14 @@ def test_centroids_are_found_twice_the_second_time_from_labels(seed: int, count:
     assert nearest_centroids(features, probabilities).tolist() == second
 
 
+def test_frames_that_only_fill_up_the_devices_do_not_count(config: TrainingConfig) -> None:
+    method, frames = make_method(config, "shot"), make_batch("shot").target
+    hidden = torch.nn.functional.normalize(method.network.classifier.hidden(method.embed(frames)))
+    probabilities = method.network.classifier(method.embed(frames)).softmax(dim=1)
+    labels = method.relabel([frames, frames[:5]], len(frames))
+    assert torch.equal(labels, nearest_centroids(hidden, probabilities))
+
+
 def test_a_frame_among_others_takes_their_class() -> None:
     features = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.05], [0.0, 1.0], [0.1, 1]]))
     unsure = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.45, 0.55], [0.1, 0.9], [0.1, 0.9]])

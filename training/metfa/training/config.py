@@ -7,6 +7,7 @@ from typing import Literal
 
 from metfa.runtime.bundle.contract import Roi
 
+from .ancestry import InitialWeights, Origin
 from .names import DEFAULTS, ENCODER_NAMES, PAPER_METHODS, Defaults, EncoderName, MethodName, defaults_of
 from .settings import Names, check, setting
 
@@ -63,53 +64,6 @@ class Augmentation:
         "Also turn, scale, shift, brighten and blur images a little; not in the paper.",
         shown="the paper's for its own methods, extended for the others",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class InitialWeights:
-    """Where an encoder's first weights come from.
-
-    Attributes:
-        path: ``SonoNet16.npz``, or the directory of a bundle, as the user names it.
-        sha256: of the file that holds the weights.
-        origin: who made them, and of what.
-        licence: under which they may be used; None where the bundle that they are of does not say.
-    """
-
-    path: str
-    sha256: str
-    origin: str
-    licence: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ancestor:
-    """A bundle that a network came through.
-
-    Attributes:
-        method: that it was trained by.
-        source: its labelled domain.
-        target: the domain that it was adapted to; None where it was not.
-        sha256: of its weights.
-    """
-
-    method: MethodName
-    source: str
-    target: str | None
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The bundle that a run begins with, and draws embeddings from in place of the source's images.
-
-    Attributes:
-        path: its directory, as the user names it.
-        chain: the bundle, last, and those that it came from itself.
-    """
-
-    path: str
-    chain: tuple[Ancestor, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,10 +133,20 @@ class TrainingConfig:
         None,
         "--equal-shares",
         "Method",
-        "Draw the teacher's labels towards equally many of each plane: 1 if they are, 0 not at all (metfa-vi).",
+        "Shift the teacher's labels towards equally many of each plane: 1 if they are, 0 not at all (metfa-vi).",
         low=0,
         high=1,
         shown="0.5; 0 with --freeze-encoder",
+    )
+    source_first: float = setting(
+        None,
+        "--source-first",
+        "Method",
+        "Share of the steps that learn from the source alone, before the target's frames come in (metfa-vi).",
+        low=0,
+        high=1,
+        high_open=True,
+        shown="0.2; 0 with --from",
     )
     ramp: bool = setting(
         True, "--ramp/--no-ramp", "Method", "Grow what rests on pseudo-labels from zero, as they become meaningful."
@@ -215,7 +179,7 @@ class TrainingConfig:
         False, "--freeze-encoder", "Model", "Leave the initial weights as they are, and train what follows, in seconds."
     )
 
-    steps: int = setting(1500, "--steps", "Optimisation", "Optimisation steps, of all stages together.", low=1)
+    steps: int = setting(2000, "--steps", "Optimisation", "Optimisation steps, of all stages together.", low=1)
     images_per_class: int | None = setting(
         None,
         "--images-per-class",
@@ -312,6 +276,10 @@ class TrainingConfig:
 
         if self.equal_shares is None:
             fill("equal_shares", 0.0 if self.freeze_encoder else 0.5)
+        if self.source_first is None:
+            fill("source_first", 0.0 if self.origin else 0.2)
+        if self.source_first and self.origin:
+            raise ValueError("expected source_first to be 0 with an origin, which has learnt from its source already")
         if self.learning_rate is None:
             fill("learning_rate", own.learning_rate)
         if self.weight_decay is None:

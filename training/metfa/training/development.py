@@ -165,7 +165,7 @@ def _make_method(config: TrainingConfig, pair: DomainPair, network: Network) -> 
 def _known(pair: DomainPair, method: Method, frozen: FrozenEncoder | None) -> FrameStore | None:
     """Return frames of the target whose labels are learnt from, as the method takes them; None for none."""
     known = pair.known()
-    return frozen.training(known, strongly=method.two_views) if frozen and known else known
+    return frozen.training(known, strongly=method.two_views_from is not None) if frozen and known else known
 
 
 def _make_candidates(directory: Path, frames: Frames, frozen: FrozenEncoder | None) -> Candidates:
@@ -198,7 +198,7 @@ def _supervision(
     if not frozen or _is_drawn(store):
         return store
     if split == "train":
-        return frozen.training(store, strongly=method.two_views and role == "target")
+        return frozen.training(store, strongly=method.two_views_from is not None and role == "target")
     return frozen.held_out(store)
 
 

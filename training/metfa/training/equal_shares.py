@@ -1,4 +1,4 @@
-"""Labels of the target that are drawn towards equally many of each class.
+"""Labels of the target that are shifted towards equally many of each class.
 
 A network that takes one class for another gives the one too many frames and the other too few, and then teaches itself
 so. How frequent the classes are is the only trace of it that needs no label.
@@ -16,18 +16,36 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+TEMPERATURE = 0.1
+"""Of the probabilities that are counted: so low that each stands for a label, and being unsure says nothing."""
+
 ITERATIONS = 100
 TINY = 1e-8
-"""The share of a class that no frame is to have, so that its logarithm is finite."""
+"""The share of a class that is taken for none, so that its logarithm is finite."""
 
 
-def drawn_to_equal(shares: Tensor, strength: float, background: Collection[int] = ()) -> Tensor:
+def logit_offsets(logits: Tensor, strength: float, background: Collection[int] = ()) -> Tensor:
+    """Return what is added to the logits of each class, so that each has its target share of the labels.
+
+    Args:
+        logits: of all frames, [N, M], N ≥ 1.
+        strength: 0 changes no label, and 1 gives all planes equally many.
+        background: the classes that show no plane.
+
+    Returns:
+        [M].
+    """
+    sharpened = logits / TEMPERATURE
+    shares = F.softmax(sharpened, dim=1).mean(dim=0)
+    return TEMPERATURE * transport_offsets(sharpened, target_shares(shares, strength, background))
+
+
+def target_shares(shares: Tensor, strength: float, background: Collection[int] = ()) -> Tensor:
     """Return π ∝ π̂^(1 − strength), in which the planes keep their part of the whole, and the background its own.
 
     Args:
-        shares: π̂, how frequent each class is among the labels that were given, [M].
-        strength: 0 leaves the shares as they are, and 1 makes those of all planes equal. Below 1, a class that has no
-            frame gets none.
+        shares: π̂, how frequent each class is, [M].
+        strength: 0 leaves the shares as they are, and 1 makes those of all planes equal.
         background: the classes that show no plane. A scan has any number of such frames.
 
     Returns:
@@ -35,11 +53,11 @@ def drawn_to_equal(shares: Tensor, strength: float, background: Collection[int] 
     """
     planes = torch.ones_like(shares, dtype=torch.bool)
     planes[list(background)] = False
-    drawn = (shares ** (1 - strength)) * planes
-    return torch.where(planes, drawn * shares[planes].sum() / drawn.sum().clamp_min(TINY), shares)
+    powers = (shares ** (1 - strength)) * planes
+    return torch.where(planes, powers * shares[planes].sum() / powers.sum().clamp_min(TINY), shares)
 
 
-def offsets(logits: Tensor, shares: Tensor) -> Tensor:
+def transport_offsets(logits: Tensor, shares: Tensor) -> Tensor:
     """Return what is added to the logits of each class, so that the mean probability of each is its share.
 
     In turns, the probabilities of each frame are made to sum to one, and their mean is scaled to the shares (Sinkhorn

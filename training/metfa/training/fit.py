@@ -18,7 +18,7 @@ from metfa.runtime.files import replacing
 
 from .config import TrainingConfig
 from .data.sampling import BalancedSampler, PseudoBalancedSampler, ShuffledSampler
-from .data.store import UNLABELLED
+from .known_frames import KnownFrames
 from .methods import Batch
 from .metrics import append_metrics, keep_metrics_until
 from .parallel import Encoding, any_process, compiling
@@ -50,6 +50,8 @@ METRICS_INTERVAL = 10
 
 MIN_RELABELLING_INTERVAL = 50
 """Steps for which pseudo-labels of the target's training frames are used at least; as many as a pass takes, if more."""
+
+NO_FRAMES = np.empty(0, np.int64)
 
 _PSEUDO_LABELS = "pseudo_labels"
 
@@ -109,11 +111,11 @@ class Trainer:
         self._batch_size = images_per_class * classes
         processes = fabric.world_size
         joining = min(self._batch_size, -(-len(known.labels) // processes) * processes) if known else 0
-        self._known = _Known(known, views(known), joining, config.seed) if known else None
+        self._known = KnownFrames(known, views(known), joining, config.seed) if known else None
         self._pseudo_labels: Tensor | None = None
         self._relabelling_interval = max(MIN_RELABELLING_INTERVAL, -(-len(target.frames) // self._batch_size))
         self._candidates = candidates
-        self._candidate_steps = candidate_steps(config)
+        self._candidate_steps = candidate_steps(config, method.target_from)
         self._on_candidate = on_candidate
         self._board = board
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
@@ -164,16 +166,16 @@ class Trainer:
         if self._relabels_now():
             self._relabel()
         source = self._source_sampler.batch(self.step)
-        target = self._target_sampler.batch(self.step)
+        target = self._target_sampler.batch(self.step) if self.step >= self._method.target_from else NO_FRAMES
         batch = Batch(
             self._source_views.augmented(source, noise),
             self._to_device(self._source.labels[source]),
             self._target_views.augmented(target, noise),
             self._to_device(self._target.labels[target]) if self._supervises_target else None,
-            self._target_views.augmented(target, noise, strongly=True) if self._method.two_views else None,
+            self._target_views.augmented(target, noise, strongly=True) if self._takes_two_views() else None,
             None if self._pseudo_labels is None else self._pseudo_labels[self._to_device(target)],
         )
-        if self._known:
+        if self._known and len(target):
             batch = self._known.join(batch, self.step, noise)
         with compiling() if self._config.compiled else nullcontext():
             terms = self._method.step(batch, noise, self.step)
@@ -188,6 +190,9 @@ class Trainer:
             self._board.add_candidate(self.step, validators)
         self._on_candidate(self.step, validators)
 
+    def _takes_two_views(self) -> bool:
+        return self._method.two_views_from is not None and self.step >= self._method.two_views_from
+
     def _relabels_now(self) -> bool:
         begin = self._method.relabels_from
         return begin is not None and self.step >= begin and (self.step - begin) % self._relabelling_interval == 0
@@ -198,7 +203,8 @@ class Trainer:
         count, processes = len(self._target.frames), self._fabric.world_size
         rows = np.arange(-(-count // processes) * processes) % count  # the first once more, so that each can be shared
         parts = np.array_split(rows.reshape(-1, processes), max(1, count // self._batch_size))
-        self._balance(self._method.relabel(self._target_views.plain(part.ravel()) for part in parts)[:count])
+        images = (self._target_views.plain(part.ravel()) for part in parts)
+        self._balance(self._method.relabel(images, count))
 
     def _balance(self, pseudo_labels: Tensor) -> None:
         self._pseudo_labels = pseudo_labels
@@ -276,39 +282,15 @@ class Trainer:
         keep_metrics_until(self._directory, self.step)
 
 
-class _Known:
-    """Frames of the target whose labels may be learnt from: all in each batch, or as many as it has of the source.
+def candidate_steps(config: TrainingConfig, begin: int = 0) -> frozenset[int]:
+    """Return the steps after which a network is kept for selection: evenly spread, the last among them.
 
     Args:
-        store: the frames and their labels.
-        views: of the frames.
-        batch_size: how many join a batch, evenly over the classes that there are.
-        seed: of their order.
+        config: the run.
+        begin: the first step that looks at the target; what was not adapted yet is no candidate.
     """
-
-    def __init__(self, store: FrameStore, views: Views, batch_size: int, seed: int) -> None:
-        self._labels = store.labels
-        self._views = views
-        self._sampler = PseudoBalancedSampler(store.labels, batch_size, seed)
-
-    def join(self, batch: Batch, step: int, noise: torch.Generator) -> Batch:
-        """Return the batch of a step with such frames behind those of the target; only their labels are told."""
-        chosen = self._sampler.batch(step)
-        labels = torch.from_numpy(self._labels[chosen]).to(batch.labels.device)
-        target, strong = torch.cat([batch.target, self._views.augmented(chosen, noise)]), batch.target_strong
-        if strong is not None:
-            strong = torch.cat([strong, self._views.augmented(chosen, noise, strongly=True)])
-        return batch._replace(
-            target=target,
-            target_labels=torch.cat([labels.new_full((len(batch.target),), UNLABELLED), labels]),
-            target_strong=strong,
-            pseudo_labels=None if batch.pseudo_labels is None else torch.cat([batch.pseudo_labels, labels]),
-        )
-
-
-def candidate_steps(config: TrainingConfig) -> frozenset[int]:
-    """Return the steps after which a network is kept for selection: evenly spread, the last among them."""
-    return frozenset(max(1, config.steps * number // config.candidates) for number in range(1, config.candidates + 1))
+    steps, numbers = config.steps - begin, range(1, config.candidates + 1)
+    return frozenset(begin + max(1, steps * number // config.candidates) for number in numbers)
 
 
 def read_config(directory: Path) -> TrainingConfig:

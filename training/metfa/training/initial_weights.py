@@ -12,7 +12,8 @@ from metfa.runtime.bundle.location import find_bundle
 from metfa.runtime.errors import BundleError, TrainingError
 from metfa.runtime.files import reading
 
-from .config import CONFIG, InitialWeights, TrainingConfig
+from .ancestry import InitialWeights
+from .config import CONFIG, TrainingConfig
 
 if TYPE_CHECKING:
     from torch import nn

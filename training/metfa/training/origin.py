@@ -9,7 +9,8 @@ from metfa.runtime.bundle.directory import WEIGHTS, Bundle
 from metfa.runtime.bundle.location import find_bundle
 from metfa.runtime.errors import BundleError, TrainingError
 
-from .config import CONFIG, Ancestor, Origin, TrainingConfig
+from .ancestry import Ancestor, Origin
+from .config import CONFIG, TrainingConfig
 from .names import SONONET
 
 if TYPE_CHECKING:

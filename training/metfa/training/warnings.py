@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .evaluation.scores import guessing
+from .selection.rule import keeps_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,8 +18,7 @@ SLIGHT = 0.2
 """Agreement beyond chance, of what there could be, up to which it is called slight (Landis and Koch 1977)."""
 
 LOSS = 0.1
-"""Accuracy on the source's validation frames that a model may lack of the run's best. The rule of selection allows as
-much only where fewer than ten frames are held out."""
+"""Accuracy on the source's validation frames that a model may lack of the run's best, at least."""
 
 
 def doubtful_scores(evaluation: Evaluation) -> Iterator[str]:
@@ -31,13 +31,13 @@ def doubtful_scores(evaluation: Evaluation) -> Iterator[str]:
             f"{scores.images}; guessing gives {chance:.2f} ± {deviation:.2f}): raise --steps, and see with --preview "
             "whether frames and labels are right"
         )
-    accuracies = {each.step: each.validators.supervised_accuracy for each in evaluation.candidates}
-    best = max(accuracies, key=lambda step: (accuracies[step], step))
-    taken = evaluation.selected_step
-    if accuracies[taken] < accuracies[best] - LOSS:
+    best = max(evaluation.candidates, key=lambda each: (each.validators.supervised_accuracy, each.step))
+    taken = next(each for each in evaluation.candidates if each.step == evaluation.selected_step)
+    had, has = best.validators.supervised_accuracy, taken.validators.supervised_accuracy
+    if has < had - LOSS and not keeps_accuracy(taken.validators, had):
         yield (
-            f"warning: the model has lost what it knew of the source (accuracy {accuracies[taken]:.2f} in "
-            f"validation, after {best} steps {accuracies[best]:.2f}): leave out --select last, or lower --learning-rate"
+            f"warning: the model has lost what it knew of the source (accuracy {has:.2f} in validation, after "
+            f"{best.step} steps {had:.2f}): leave out --select last, or lower --learning-rate"
         )
 
 

@@ -242,7 +242,7 @@ def _require_free(context: click.Context, path: str) -> None:
     for parameter in context.command.params:
         name = parameter.name or ""
         typed = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        if typed and name in (*_OF_ORIGIN, "preset", "input_size", "initial"):
+        if typed and name in (*_OF_ORIGIN, "preset", "input_size", "initial", "source_first"):
             raise click.UsageError(
                 f"expected no {parameter.opts[0]} with --from, received one; its bundle decides that, leave it out"
             )

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from ..ancestry import Origin
     from ..class_shares import ClassShares
-    from ..config import Origin, TrainingConfig
+    from ..config import TrainingConfig
     from ..evaluation.scores import Scores
     from ..outcome import Evaluation
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from metfa.runtime.bundle.contract import Roi
 
-    from ..config import Origin
+    from ..ancestry import Origin
     from ..methods import Role
     from .listing import Skipped, Split
     from .store import FrameStore

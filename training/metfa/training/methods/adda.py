@@ -37,6 +37,7 @@ class ADDA(Method):
         self.source_network = copy.deepcopy(network)
         self.discriminator = Discriminator(config.embedding)
         self.register_buffer("started", torch.tensor(False))  # the second stage; in the checkpoint
+        self.target_from = (config.steps + 1) // 2
         encoder = [*network.encoder.parameters(), *network.embedding.mean.parameters()]
         betas = (0.5, 0.999)
         self.optimisers = (
@@ -51,7 +52,7 @@ class ADDA(Method):
 
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
         """Take one step on the labelled source or, in the second stage, one of each player."""
-        if 2 * step < self.config.steps:
+        if step < self.target_from:
             terms = {"ce": F.cross_entropy(self.source_network.classifier(self._embed("source", batch)), batch.labels)}
             descend(terms["ce"], self.optimisers[0], self.config.learning_rate)
             return detached(terms)

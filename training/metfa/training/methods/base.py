@@ -32,10 +32,10 @@ class Batch(NamedTuple):
     Attributes:
         source: normalised and augmented frames, float [N_S, 1, H, W]; embeddings, float [N_S, D], where they are drawn.
         labels: their classes, int64 [N_S].
-        target: normalised and augmented frames, float [N_T, 1, H, W].
+        target: normalised and augmented frames, float [N_T, 1, H, W]; none, N_T = 0, before the method looks at them.
         target_labels: their classes, int64 [N_T], ``UNLABELLED`` where the method may not know; None where it may know
             none.
-        target_strong: the target's frames, strongly augmented, for the methods that take two ``views``; else None.
+        target_strong: the target's frames, strongly augmented, where the method takes two views by now; else None.
         pseudo_labels: what the method said of them last, int64 [N_T], for the methods that relabel; else None.
     """
 
@@ -55,12 +55,13 @@ class Method(nn.Module, ABC):
             :data:`~metfa.training.names.DEFAULTS`.
         supervision: the domains whose labels it is trained on.
         home: the domain that the trained network is for; the bundle holds that domain's batch-norm statistics.
-        two_views: whether it also sees the target's frames strongly augmented.
         source_free: whether it can be trained with drawn embeddings in place of the source's frames.
         config: the run.
         network: E, G and C.
         optimisers: in a fixed order; their state is part of a checkpoint.
+        target_from: the step from which on it looks at the target's frames.
         relabels_from: the step from which on it labels all of the target's training frames now and then, or never.
+        two_views_from: the step from which on it also sees the target's frames strongly augmented, or never.
         balances_target: whether the target's batches are drawn evenly over the classes that it last gave.
         background: the classes that stand for frames which show no plane.
         run_encoder: E and frames → features; :class:`..parallel.Encoding` where it is not as simple as that.
@@ -69,7 +70,6 @@ class Method(nn.Module, ABC):
     defaults: ClassVar[Defaults] = DEFAULTS["adabn"]
     supervision: ClassVar[tuple[Role, ...]] = ("source",)
     home: ClassVar[Role] = "target"
-    two_views: ClassVar[bool] = False
     source_free: ClassVar[bool] = True
     optimisers: tuple[Optimizer, ...]
     run_encoder: RunEncoder
@@ -78,7 +78,9 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.network = network
+        self.target_from = 0
         self.relabels_from: int | None = None
+        self.two_views_from: int | None = None
         self.balances_target = False
         self.background: tuple[int, ...] = ()
         self.run_encoder = _run
@@ -96,11 +98,12 @@ class Method(nn.Module, ABC):
             Each term of the objective, unweighted and detached.
         """
 
-    def relabel(self, images: Iterable[Tensor]) -> Tensor:
+    def relabel(self, images: Iterable[Tensor], count: int) -> Tensor:
         """Return a class for each of the target's training frames, int64 [N].
 
         Args:
             images: all of them in order, normalised, batch by batch.
+            count: N. What follows the first N is there only so that each process has as many, and does not count.
         """
         raise NotImplementedError
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .. import losses
-from ..equal_shares import drawn_to_equal, offsets
+from ..equal_shares import logit_offsets
 from .metfa import MetFA
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .base import Batch
 
 BEGIN = 0.1
-"""Of the run, when consistency begins."""
+"""Of the steps that look at the target, when the teacher has learnt something, and begins to label frames."""
 
 DECAY = 0.99
 """Of the teacher's memory for each step, at most."""
@@ -34,10 +34,9 @@ class MetFAVI(MetFA):
 
     The teacher is an exponential moving average of the network (Tarvainen and Valpola 2017). What it says of a weakly
     augmented frame, where it is confident, the network is to say of the strongly augmented one (FixMatch, Sohn et al.
-    2020). With ``config.equal_shares``, its labels are drawn towards equally many of each plane.
+    2020). With ``config.equal_shares``, its labels are shifted towards equally many of each plane.
     """
 
-    two_views = True
     teacher_offset: Tensor
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
@@ -45,8 +44,13 @@ class MetFAVI(MetFA):
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.register_buffer("teacher_offset", torch.zeros(network.config.classes))
         self.balances_target = config.balance
-        if config.balance or (config.equal_shares and "consistency" in self.computed):
-            self.relabels_from = round(BEGIN * config.steps)
+        self.target_from = round(config.source_first * config.steps)
+        teacher_from = self.target_from + round(BEGIN * (config.steps - self.target_from))
+        consistency = "consistency" in self.computed
+        if consistency:
+            self.two_views_from = teacher_from
+        if config.balance or (config.equal_shares and consistency):
+            self.relabels_from = teacher_from
 
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Return AdamW (Loshchilov and Hutter 2019), which needs fewer steps; SGD where the encoder is frozen."""
@@ -65,30 +69,41 @@ class MetFAVI(MetFA):
 
     def terms(self, batch: Batch, noise: torch.Generator, *, reverse_prototype_gradient: bool) -> dict[str, Tensor]:
         """Return each term, unweighted; ``noise`` draws the embedding's ε."""
+        if not len(batch.target):
+            return self._source_terms(batch, noise)
         terms = super().terms(batch, noise, reverse_prototype_gradient=reverse_prototype_gradient)
-        if "consistency" not in self.computed:
+        if "consistency" not in self.computed or batch.target_strong is None:
             return terms
-        assert batch.target_strong is not None
         features = self.run_encoder(self.network.encoder, batch.target_strong)
         logits = self.network.classifier(self.network.embedding(features).sample(noise))
         terms["consistency"] = losses.consistency(logits, self.label(batch.target), self.config.confidence)
         return terms
 
-    def weights(self, progress: float) -> dict[str, float]:
-        """Return the weight of each term; the teacher is not heeded before it has learnt something."""
-        weights = super().weights(progress)
-        return {**weights, "consistency": 0.0} if progress < BEGIN and "consistency" in weights else weights
+    def _source_terms(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
+        """Return the terms that the source has by itself."""
+        features = self.run_encoder(self.network.encoder, batch.source)
+        gaussian = self.network.embedding(features)
+        sampled = gaussian.sample(noise)
+        terms = {"ce": F.cross_entropy(self.network.classifier(sampled), batch.labels)}
+        if "prior" in self.computed:
+            terms["prior"] = losses.prior(*gaussian)
+        if "reconstruction" in self.computed:
+            terms["reconstruction"] = losses.reconstruction(features, self.decoders[0](sampled))
+        return terms
 
-    def relabel(self, images: Iterable[Tensor]) -> Tensor:
+    def weights(self, progress: float) -> dict[str, float]:
+        """Return the weight of each term; those that rest on pseudo-labels grow once the target is looked at."""
+        begin = self.config.source_first
+        return super().weights(max(0.0, progress - begin) / (1 - begin))
+
+    def relabel(self, images: Iterable[Tensor], count: int) -> Tensor:
         """Return the class that the teacher gives each of the target's frames, int64 [N].
 
         With ``config.equal_shares``, how often it gives each also decides what is added to its logits from now on.
         """
-        logits = torch.cat([self._logits(batch) for batch in images])
+        logits = torch.cat([self._logits(batch) for batch in images])[:count]
         if self.config.equal_shares:
-            shares = F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype).mean(dim=0)
-            drawn = drawn_to_equal(shares, self.config.equal_shares, self.background)
-            self.teacher_offset.copy_(offsets(logits, drawn))
+            self.teacher_offset.copy_(logit_offsets(logits, self.config.equal_shares, self.background))
         return (logits + self.teacher_offset).argmax(dim=1)
 
     def label(self, frames: Tensor) -> Tensor:

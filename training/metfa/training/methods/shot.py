@@ -38,14 +38,14 @@ class SHOT(Method):
         fixed = {id(each) for each in network.classifier.prototypes.parameters()}
         others = [each for each in network.parameters() if id(each) not in fixed]
         self.optimisers = (self.sgd(network.parameters()), self.sgd(others))
-        self.relabels_from = 0 if config.origin else (config.steps + 1) // 2
+        self.target_from = 0 if config.origin else (config.steps + 1) // 2
+        self.relabels_from = self.target_from
 
     def step(self, batch: Batch, noise: torch.Generator, step: int) -> dict[str, Tensor]:
         """Take one step on the source or, in the second half, on the target."""
         stages = 1 if self.config.origin else 2
         rate = self.config.learning_rate * cosine(stages * self.progress(step) % 1)
-        assert self.relabels_from is not None
-        if step < self.relabels_from:
+        if step < self.target_from:
             terms = {"ce": F.cross_entropy(self.network.classifier(self.embed(batch.source)), batch.labels)}
             descend(self.config.weights.ce * terms["ce"], self.optimisers[0], rate)
         else:
@@ -69,14 +69,14 @@ class SHOT(Method):
             terms["ce"] = losses.known_cross_entropy(logits, batch.target_labels)
         return terms
 
-    def relabel(self, images: Iterable[Tensor]) -> Tensor:
+    def relabel(self, images: Iterable[Tensor], count: int) -> Tensor:
         """Return the class of the nearest centroid of each of the target's frames, int64 [N]."""
         hidden, probabilities = [], []
         for batch in images:
             each = self.network.classifier.hidden(self.embed(batch))
             hidden.append(F.normalize(each))
             probabilities.append(F.softmax(self.network.classifier.prototypes(each), dim=1))
-        return nearest_centroids(torch.cat(hidden), torch.cat(probabilities))
+        return nearest_centroids(torch.cat(hidden)[:count], torch.cat(probabilities)[:count])
 
 
 def nearest_centroids(features: Tensor, probabilities: Tensor) -> Tensor:
