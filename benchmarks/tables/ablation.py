@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 VARIANTS: Mapping[str, str] = {
     "MetFA-VI": "",
+    "without the source first": "--source-first 0",
     "without consistency": "--lambda-consistency 0",
     "without balanced batches": "--no-balance",
     "without equal shares": "--equal-shares 0",
@@ -38,7 +39,7 @@ VARIANTS: Mapping[str, str] = {
     "L_H in place of MCC": "--lambda-mcc 0 --lambda-h 5",
     "L_H beside MCC": "--lambda-h 5",
     "the paper's augmentation": "--paper-augmentation",
-    "MetFA-V's terms": "--lambda-consistency 0 --no-balance --lambda-mcc 0 --lambda-h 5",
+    "MetFA-V's terms": "--source-first 0 --lambda-consistency 0 --no-balance --lambda-mcc 0 --lambda-h 5",
 }
 """The options of ``metfa-train`` that make each row; the last has the terms of MetFA-V."""
 

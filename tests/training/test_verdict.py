@@ -193,6 +193,13 @@ def test_the_verdict_on_a_run_alone_says_what_speaks_against_it(
     assert said in verdict.reason
 
 
+def test_accuracy_within_its_error_speaks_against_nothing() -> None:
+    run = [replace(NOTHING, supervised_accuracy=accuracy, accuracy_error=0.09) for accuracy in (0.98, 0.9)]
+    verdict = give_verdict([Judged("mcc", 0.9, 100, 0.9, 100, run[-1])], "mcc", run)
+    assert verdict is not None
+    assert verdict.reason.startswith("Nothing speaks against the adapted model")
+
+
 @pytest.mark.parametrize("method", ["source-only", "adabn", "fine-tuned", "fully-supervised"])
 def test_there_is_no_verdict_on_what_does_not_adapt(method: MethodName) -> None:
     assert give_verdict(judged(0.9, methods=(method,)), method, [NOTHING]) is None
