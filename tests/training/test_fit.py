@@ -153,6 +153,11 @@ def test_candidates_have_looked_at_the_target_and_are_spread_evenly(begin: int, 
     assert gaps.max() - gaps.min() <= 1 or candidates > steps
 
 
+def test_a_run_of_one_step_has_a_candidate() -> None:
+    """Though a method of two stages has not looked at the target by then."""
+    assert candidate_steps(TrainingConfig(steps=1), begin=1) == {1}
+
+
 def test_candidates_are_kept_and_told_of_at_their_steps(config: TrainingConfig, tmp_path: Path) -> None:
     told: list[tuple[int, Validators]] = []
     trainer = make_trainer(

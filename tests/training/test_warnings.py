@@ -17,6 +17,8 @@ from metfa.training.warnings import doubtful_scores, exploded_terms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 NOTHING = Validators(**{field.name: 0.0 for field in fields(Validators)})
 
 
@@ -114,3 +116,11 @@ def test_a_term_that_exploded_short_of_infinity_is_named(values: Sequence[float]
     warnings = list(exploded_terms(steps(values)))
     assert bool(warnings) == exploded
     assert all("the term prior exploded" in warning and "--learning-rate" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(("late", "exploded"), [(np.full(600, 30.0), False), (np.geomspace(1.0, 60.0, 600), True)])
+def test_a_term_that_is_computed_later_begins_there(late: NDArray[np.float64], exploded: bool) -> None:
+    lines = steps([32.0] * 1000)
+    for line, value in zip(lines[400:], late, strict=True):
+        line["confusion"] = float(value)
+    assert [("confusion" in warning) for warning in exploded_terms(lines)] == [True] * exploded

@@ -289,6 +289,7 @@ def candidate_steps(config: TrainingConfig, begin: int = 0) -> frozenset[int]:
         config: the run.
         begin: the first step that looks at the target; what was not adapted yet is no candidate.
     """
+    begin = min(begin, config.steps - 1)
     steps, numbers = config.steps - begin, range(1, config.candidates + 1)
     return frozenset(begin + max(1, steps * number // config.candidates) for number in numbers)
 

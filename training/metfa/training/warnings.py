@@ -51,17 +51,20 @@ _PARTS = 10
 def exploded_terms(metrics: Sequence[dict[str, float]]) -> Iterator[str]:
     """Yield a warning for each term of the objective that exploded, though it stayed finite.
 
+    A term begins where it is first computed.
+
     Args:
         metrics: of each step, its number as ``step`` and the value of each term, in the order of the steps.
     """
     parts = [part.tolist() for part in np.array_split(np.arange(len(metrics)), _PARTS) if len(part)]
     names = {name for line in metrics for name in line} - {"step"}
     for name in sorted(names):
-        means = [np.mean([metrics[row][name] for row in part if name in metrics[row]] or [0.0]) for part in parts]
-        began, highest = means[0], int(np.argmax(means))
+        values = {part[-1]: [metrics[row][name] for row in part if name in metrics[row]] for part in parts}
+        means = {last: float(np.mean(of_part)) for last, of_part in values.items() if of_part}
+        began, highest = next(iter(means.values())), max(means, key=lambda last: means[last])
         if means[highest] > GROWTH * max(1.0, began):
             yield (
                 f"warning: the term {name} exploded: {began:.3g} at first, {means[highest]:.3g} near step "
-                f"{metrics[parts[highest][-1]]['step']:.0f}: lower --learning-rate or its weight, or raise "
+                f"{metrics[highest]['step']:.0f}: lower --learning-rate or its weight, or raise "
                 "--images-per-class"
             )

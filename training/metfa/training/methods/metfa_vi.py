@@ -44,7 +44,7 @@ class MetFAVI(MetFA):
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.register_buffer("teacher_offset", torch.zeros(network.config.classes))
         self.balances_target = config.balance
-        self.target_from = round(config.source_first * config.steps)
+        self.target_from = int(config.source_first * config.steps)
         teacher_from = self.target_from + round(BEGIN * (config.steps - self.target_from))
         consistency = "consistency" in self.computed
         if consistency:
