@@ -103,12 +103,15 @@ def test_without_what_it_adds_it_is_metfa_v(config: TrainingConfig) -> None:
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
-def test_where_the_encoder_is_frozen_it_keeps_sgd_and_has_no_equal_shares(config: TrainingConfig) -> None:
+def test_a_frozen_encoder_keeps_sgd_without_equal_shares_or_the_source_first(
+    config: TrainingConfig,
+) -> None:
     weights = InitialWeights("SonoNet16.npz", "0", "SonoNet", None)
     frozen = TrainingConfig(method="metfa-vi", freeze_encoder=True, initial_weights=weights)
     assert (frozen.learning_rate, frozen.weight_decay) == (1e-3, 1e-5)
     assert TrainingConfig(method="metfa-vi").weight_decay == 1e-2
     assert (frozen.equal_shares, TrainingConfig(method="metfa-vi").equal_shares) == (0, 0.5)
+    assert (frozen.source_first, TrainingConfig(method="metfa-vi").source_first) == (0, 0.2)
     (optimiser,) = make_metfa_vi(replace(config, freeze_encoder=True, initial_weights=weights)).optimisers
     assert isinstance(optimiser, torch.optim.SGD)
 

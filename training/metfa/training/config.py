@@ -146,7 +146,7 @@ class TrainingConfig:
         low=0,
         high=1,
         high_open=True,
-        shown="0.2; 0 with --from",
+        shown="0.2; 0 with --from or --freeze-encoder",
     )
     ramp: bool = setting(
         True, "--ramp/--no-ramp", "Method", "Grow what rests on pseudo-labels from zero, as they become meaningful."
@@ -277,7 +277,7 @@ class TrainingConfig:
         if self.equal_shares is None:
             fill("equal_shares", 0.0 if self.freeze_encoder else 0.5)
         if self.source_first is None:
-            fill("source_first", 0.0 if self.origin else 0.2)
+            fill("source_first", 0.0 if self.origin or self.freeze_encoder else 0.2)
         if self.source_first and self.origin:
             raise ValueError("expected source_first to be 0 with an origin, which has learnt from its source already")
         if self.learning_rate is None:
