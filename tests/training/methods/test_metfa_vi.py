@@ -57,7 +57,7 @@ def test_the_teacher_labels_the_weak_view_and_the_network_learns_from_the_strong
 def test_before_the_target_comes_in_it_has_the_terms_of_the_source_alone(config: TrainingConfig) -> None:
     method, batch = make_metfa_vi(replace(config, steps=13, source_first=0.25)), make_batch("metfa-vi")
     assert (method.target_from, method.two_views_from, method.relabels_from) == (3, 4, 4)
-    alone = batch._replace(target=batch.target[:0], target_strong=batch.target[:0], pseudo_labels=None)
+    alone = batch._replace(target=batch.target[:0], target_strong=None, pseudo_labels=None)
     terms = method.terms(alone, noise(), reverse_prototype_gradient=True)
     features = method.network.encoder(batch.source)
     gaussian = method.network.embedding(features)
@@ -97,7 +97,7 @@ def test_without_what_it_adds_it_is_metfa_v(config: TrainingConfig) -> None:
         method = make_method(config, "metfa-v" if name == "metfa-v" else "metfa-vi")
         method.optimisers = (method.sgd(p for p in method.parameters() if p.requires_grad),)
         for step in range(2):
-            method.step(make_batch("metfa-vi"), noise(), step)
+            method.step(make_batch("metfa-v"), noise(), step)
         states.append({key: value for key, value in state(method).items() if not key.startswith("teacher")})
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())

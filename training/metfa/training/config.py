@@ -74,7 +74,8 @@ class TrainingConfig:
     is made; :meth:`with_method` changes the method of a record with what is the method's own.
 
     Raises:
-        ValueError: a field is none of what its setting allows, or a frozen encoder has no initial weights.
+        ValueError: a field is none of what its setting allows, a frozen encoder has no initial weights, or a run
+            without the source's images is to learn from them first.
     """
 
     source: str = setting(

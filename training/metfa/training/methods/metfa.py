@@ -33,6 +33,9 @@ TERMS: Mapping[MethodName, tuple[str, ...]] = {
 }
 """The terms of each row, by the name of their weight."""
 
+OF_THE_SOURCE = ("ce", "prior", "reconstruction")
+"""The terms that the source has by itself."""
+
 RAMPED = ("entropy", "metric", "alignment", "confusion", "consistency")
 """The terms that rest on pseudo-labels, which mean nothing at first."""
 
@@ -81,9 +84,14 @@ class MetFA(Method):
         return detached(terms)
 
     def terms(self, batch: Batch, noise: torch.Generator, *, reverse_prototype_gradient: bool) -> dict[str, Tensor]:
-        """Return each term, unweighted; ``noise`` draws the embedding's ε."""
+        """Return each term, unweighted; those of the source alone where the batch has no frame of the target.
+
+        ``noise`` draws the embedding's ε.
+        """
         classes, split = self.network.config.classes, len(batch.labels)
-        frames = [getattr(batch, role) for role in self.encoded]
+        alone = not len(batch.target)
+        computed = [name for name in self.computed if name in OF_THE_SOURCE or not alone]
+        frames = [batch.source] if alone else [getattr(batch, role) for role in self.encoded]
         sizes = [len(each) for each in frames]
         # Each domain by itself where there are batch norms: their statistics are the domain's own.
         features = torch.cat([self.run_encoder(self.network.encoder, each) for each in frames])
@@ -105,19 +113,20 @@ class MetFA(Method):
             else target_logits
         )
         terms = {"ce": losses.cross_entropy(source_logits, batch.labels, target_logits, batch.target_labels)}
-        if "prior" in self.computed:
+        if "prior" in computed:
             parts = (torch.split(of_all, sizes) for of_all in gaussian)
             terms["prior"] = torch.stack([losses.prior(*domain) for domain in zip(*parts, strict=True)]).sum()
-        if "entropy" in self.computed:
+        if "entropy" in computed:
             terms["entropy"] = losses.entropy(contested)
-        if "metric" in self.computed:
+        if "metric" in computed:
             terms["metric"] = losses.metric(z[split:], pseudo_labels, supports, support_labels, classes=classes)
-        if "reconstruction" in self.computed:
-            of_each = zip(torch.split(features, sizes), torch.split(sampled, sizes), self.decoders, strict=True)
+        if "reconstruction" in computed:
+            decoders = self.decoders[: len(sizes)]
+            of_each = zip(torch.split(features, sizes), torch.split(sampled, sizes), decoders, strict=True)
             terms["reconstruction"] = torch.stack(
                 [losses.reconstruction(part, decode(each)) for part, each, decode in of_each]
             ).sum()
-        if "alignment" in self.computed:
+        if "alignment" in computed:
             terms["alignment"] = losses.alignment(
                 source_logits,
                 batch.labels,
@@ -126,7 +135,7 @@ class MetFA(Method):
                 classes=classes,
                 temperature=self.config.alignment_temperature,
             )
-        if "confusion" in self.computed:
+        if "confusion" in computed:
             terms["confusion"] = losses.confusion(target_logits, losses.CONFUSION_TEMPERATURE)
         return terms
 

@@ -69,26 +69,12 @@ class MetFAVI(MetFA):
 
     def terms(self, batch: Batch, noise: torch.Generator, *, reverse_prototype_gradient: bool) -> dict[str, Tensor]:
         """Return each term, unweighted; ``noise`` draws the embedding's ε."""
-        if not len(batch.target):
-            return self._source_terms(batch, noise)
         terms = super().terms(batch, noise, reverse_prototype_gradient=reverse_prototype_gradient)
-        if "consistency" not in self.computed or batch.target_strong is None:
+        if batch.target_strong is None:
             return terms
         features = self.run_encoder(self.network.encoder, batch.target_strong)
         logits = self.network.classifier(self.network.embedding(features).sample(noise))
         terms["consistency"] = losses.consistency(logits, self.label(batch.target), self.config.confidence)
-        return terms
-
-    def _source_terms(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
-        """Return the terms that the source has by itself."""
-        features = self.run_encoder(self.network.encoder, batch.source)
-        gaussian = self.network.embedding(features)
-        sampled = gaussian.sample(noise)
-        terms = {"ce": F.cross_entropy(self.network.classifier(sampled), batch.labels)}
-        if "prior" in self.computed:
-            terms["prior"] = losses.prior(*gaussian)
-        if "reconstruction" in self.computed:
-            terms["reconstruction"] = losses.reconstruction(features, self.decoders[0](sampled))
         return terms
 
     def weights(self, progress: float) -> dict[str, float]:
