@@ -212,9 +212,9 @@ def ended(*validators: Validators) -> list[Trial]:
     [
         (ended(judged(0.90, 0.5), judged(0.91, 0.6)), 2),
         (ended(judged(0.90, 0.5), judged(0.50, 0.9)), 1),  # has unlearnt its classes
-        (ended(judged(0.90, 0.9), judged(0.95, 0.5)), 2),  # the guard is the study's: trial 1 looked sound in its time
-        (ended(judged(0.90, 0.5), judged(0.91, 0.9, diversity=0.1)), 1),  # has collapsed
-        (ended(judged(0.90, 0.9, diversity=0.1), judged(0.95, 0.5, diversity=0.1)), 2),  # all have
+        (ended(judged(0.80, 0.9), judged(0.95, 0.5)), 2),  # the guard is the study's: trial 1 looked sound in its time
+        (ended(judged(0.90, 0.5), judged(0.91, 0.9, diversity=0.05)), 1),  # has collapsed
+        (ended(judged(0.90, 0.9, diversity=0.05), judged(0.95, 0.5, diversity=0.05)), 2),  # all have
         (ended(judged(0.90, 0.5), judged(0.90, 0.5)), 1),  # equals: the first has the defaults
         ([Trial(1, {}, None, "pruned at step 3"), *ended(judged(0.9, 0.1))], 1),
     ],
@@ -226,7 +226,7 @@ def test_the_winner(trials: Sequence[Trial], number: int) -> None:
 
 
 def test_a_method_that_does_not_adapt_is_judged_by_accuracy() -> None:
-    trials = ended(judged(0.95, 0.1, diversity=0.1), judged(0.94, 0.9))
+    trials = ended(judged(0.95, 0.1, diversity=0.05), judged(0.94, 0.9))
     assert winner(trials, adapts=False).number == 1
     assert value(judged(0.95, 0.1), 1.0, adapts=False) == 0.95
 

@@ -176,10 +176,10 @@ def test_the_verdict_on_what_was_compared_names_the_method_to_take(
         (0.50, (0.9, 0.98), "may have done harm: what it says of the target does not teach the source"),
         (
             0.90,
-            (0.98, 0.9),
-            "harm: it has lost accuracy on the source (0.90, at best 0.98).",
+            (0.98, 0.85),
+            "harm: it has lost accuracy on the source (0.85, at best 0.98).",
         ),
-        (0.50, (0.98, 0.9), "(0.90, at best 0.98) and what it says of the target does not teach the source"),
+        (0.50, (0.98, 0.85), "(0.85, at best 0.98) and what it says of the target does not teach the source"),
     ],
 )
 def test_the_verdict_on_a_run_alone_says_what_speaks_against_it(
@@ -194,7 +194,7 @@ def test_the_verdict_on_a_run_alone_says_what_speaks_against_it(
 
 
 def test_accuracy_within_its_error_speaks_against_nothing() -> None:
-    run = [replace(NOTHING, supervised_accuracy=accuracy, accuracy_error=0.09) for accuracy in (0.98, 0.9)]
+    run = [replace(NOTHING, supervised_accuracy=accuracy, accuracy_error=0.14) for accuracy in (0.98, 0.85)]
     verdict = give_verdict([Judged("mcc", 0.9, 100, 0.9, 100, run[-1])], "mcc", run)
     assert verdict is not None
     assert verdict.reason.startswith("Nothing speaks against the adapted model")
@@ -215,8 +215,8 @@ def test_there_is_no_verdict_on_what_has_seen_target_labels() -> None:
     ("diversity", "method", "how"),
     [
         (0.9, "mcc", "by validators that see no target label"),
-        (0.2, "mcc", "by the accuracy on the source alone, as all candidates name too few classes"),
-        (0.2, "source-only", "by validators that see no target label"),
+        (0.05, "mcc", "by the accuracy on the source alone, as all candidates name too few classes"),
+        (0.05, "source-only", "by validators that see no target label"),
     ],
 )
 def test_the_summary_says_where_no_candidate_was_sound(diversity: float, method: MethodName, how: str) -> None:

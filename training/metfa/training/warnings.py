@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 SLIGHT = 0.2
 """Agreement beyond chance, of what there could be, up to which it is called slight (Landis and Koch 1977)."""
 
-LOSS = 0.1
-"""Accuracy on the source's validation frames that a model may lack of the run's best, at least."""
-
 
 def doubtful_scores(evaluation: Evaluation) -> Iterator[str]:
     """Yield a warning for each reason to doubt a model that was trained on the source's labels."""
@@ -34,7 +31,7 @@ def doubtful_scores(evaluation: Evaluation) -> Iterator[str]:
     best = max(evaluation.candidates, key=lambda each: (each.validators.supervised_accuracy, each.step))
     taken = next(each for each in evaluation.candidates if each.step == evaluation.selected_step)
     had, has = best.validators.supervised_accuracy, taken.validators.supervised_accuracy
-    if has < had - LOSS and not keeps_accuracy(taken.validators, had):
+    if not keeps_accuracy(taken.validators, had):
         yield (
             f"warning: the model has lost what it knew of the source (accuracy {has:.2f} in validation, after "
             f"{best.step} steps {had:.2f}): leave out --select last, or lower --learning-rate"

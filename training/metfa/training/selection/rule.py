@@ -9,12 +9,13 @@ if TYPE_CHECKING:
 
     from .validators import Validators
 
-ACCURACY_MARGIN = 0.02
+ACCURACY_MARGIN = 0.1
 """A candidate may lose so much supervised accuracy against the run's best, or one standard error of its own where that
-is more (much as in Breiman et al. 1984, whose error is the best's)."""
+is more (much as in Breiman et al. 1984, whose error is the best's). What loses less is better than what came before."""
 
-MIN_DIVERSITY = 0.5
-"""A candidate whose mean prediction has less than this share of the greatest entropy has collapsed onto few classes."""
+MIN_DIVERSITY = 0.1
+"""A candidate whose mean prediction has less than this share of the greatest entropy has collapsed onto few classes.
+Planes are seldom equally frequent: with six frames in ten of one organ, a good network has 0.26."""
 
 
 def choose(candidates: Sequence[Validators], *, adapts: bool) -> int:
