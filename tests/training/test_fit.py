@@ -1,6 +1,7 @@
 """The loop: it learns, goes on bit by bit where it stopped, and stops where it must."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,35 @@ class StopAfter(Interruption):
     @requested.setter
     def requested(self, value: bool) -> None:
         pass
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_method_that_labels_frames_is_calibrated_by_held_out_ones_of_the_source(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, given: bool
+) -> None:
+    calibrated_by: list[tuple[torch.Tensor, list[int]]] = []
+    calibrate, relabel = METHODS["metfa-vi"].calibrate, METHODS["metfa-vi"].relabel
+
+    def note(method: Method, images: Iterable[torch.Tensor], labels: torch.Tensor) -> None:
+        batches = list(images)
+        calibrated_by.append((torch.cat(batches), labels.tolist()))
+        calibrate(method, batches, labels)
+
+    def label(method: Method, images: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+        assert len(calibrated_by) == given, "calibrated before it labels"
+        return relabel(method, images, count)
+
+    monkeypatch.setattr(METHODS["metfa-vi"], "calibrate", note)
+    monkeypatch.setattr(METHODS["metfa-vi"], "relabel", label)
+    held_out = make_store(4, 200)
+    config = replace(config, method="metfa-vi", steps=4, source_first=0.0)
+    network = make_network()
+    trainer = make_trainer(network, config, tmp_path, held_out=held_out if given else None)
+    assert trainer.run(StopAfter(10))
+    assert len(calibrated_by) == given
+    for images, labels in calibrated_by:
+        torch.testing.assert_close(images, network.normalise(torch.from_numpy(held_out.frames[:])))
+        assert labels == held_out.labels.tolist()
 
 
 @pytest.mark.parametrize("balance", [False, True])

@@ -10,6 +10,7 @@ import torch
 
 from metfa.training import losses
 from metfa.training.ancestry import InitialWeights
+from metfa.training.calibration import fit_temperature
 from metfa.training.config import TrainingConfig, Weights
 from metfa.training.equal_shares import logit_offsets
 from metfa.training.methods import MetFA, MetFAVI
@@ -136,10 +137,26 @@ def test_the_teachers_labels_are_shifted_towards_equally_many_of_each_plane(
     torch.testing.assert_close(probabilities, (logits + expected).softmax(dim=1))
 
 
-def test_how_frequent_the_teacher_takes_each_class_to_be_is_part_of_its_state(config: TrainingConfig) -> None:
+@pytest.mark.parametrize("right", [False, True])
+def test_the_teacher_is_as_confident_as_it_is_right_of_held_out_frames(config: TrainingConfig, right: bool) -> None:
+    """It is never made surer than it was, and its labels stay."""
+    method, frames = make_metfa_vi(config), make_batch("metfa-vi").source
+    before = method.label(frames)
+    labels = before.argmax(dim=1) if right else make_batch("metfa-vi").labels
+    number = 100  # as they are, they are too few to tell that it is always right
+    method.calibrate([*[frames] * number, frames[:2]], labels.repeat(number))  # the last two only fill up the devices
+    temperature = fit_temperature(before.log().repeat(number, 1).numpy(), labels.repeat(number).numpy())
+    assert (temperature < 1) == right
+    torch.testing.assert_close(method.label(frames), (before.log() / max(1, temperature)).softmax(dim=1))
+    assert torch.equal(method.label(frames).argmax(dim=1), before.argmax(dim=1))
+
+
+def test_what_the_teacher_knows_of_its_labels_is_part_of_its_state(config: TrainingConfig) -> None:
     method, again = make_metfa_vi(config), make_metfa_vi(config)
     frames = make_batch("metfa-vi").target
     method.relabel([frames], len(frames))
+    method.calibrate([frames], make_batch("metfa-vi").labels)
+    assert method.teacher_temperature > 1
     assert not torch.equal(method.label(frames), again.label(frames))
     again.load_state_dict(method.state_dict())
     assert torch.equal(method.label(frames), again.label(frames))
@@ -155,7 +172,7 @@ def test_frames_that_only_fill_up_the_devices_do_not_count(config: TrainingConfi
 
 @pytest.mark.parametrize(
     ("balance", "equal_shares", "consistency", "relabels"),
-    [(True, 0.0, 5.0, True), (False, 0.5, 5.0, True), (False, 0.5, 0.0, False), (False, 0.0, 5.0, False)],
+    [(True, 0.0, 5.0, True), (False, 0.5, 5.0, True), (False, 0.5, 0.0, False), (False, 0.0, 5.0, True)],
 )
 def test_all_frames_are_labelled_only_where_that_is_of_use(
     config: TrainingConfig, balance: bool, equal_shares: float, consistency: float, relabels: bool

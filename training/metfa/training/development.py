@@ -134,6 +134,7 @@ def develop(
         fabric,
         on_candidate,
         known=known,
+        held_out=None if config.origin else validation["source"],
         board=_board(events, method, candidates, pair, validation),
     )
     if resume:

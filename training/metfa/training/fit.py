@@ -27,7 +27,7 @@ from .views import make_views
 from .weights import read_metadata, read_tensors, save_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from lightning_fabric import Fabric
@@ -69,6 +69,8 @@ class Trainer:
         on_candidate: told the step and the validators of each candidate; what it raises ends the run.
         board: shows TensorBoard the steps and the candidates; None for nobody.
         known: frames of the target whose labels the method learns from, too; None for none.
+        held_out: frames of the source that the method is not trained on, by which it may calibrate itself; None for
+            none.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Trainer:
         on_candidate: Callable[[int, Validators], None] = lambda step, validators: None,
         *,
         known: FrameStore | None = None,
+        held_out: FrameStore | None = None,
         board: TensorBoard | None = None,
     ) -> None:
         self.step = 0
@@ -112,6 +115,7 @@ class Trainer:
         processes = fabric.world_size
         joining = min(self._batch_size, -(-len(known.labels) // processes) * processes) if known else 0
         self._known = KnownFrames(known, views(known), joining, config.seed) if known else None
+        self._held_out = (views(held_out), held_out.labels) if held_out else None
         self._pseudo_labels: Tensor | None = None
         self._relabelling_interval = max(MIN_RELABELLING_INTERVAL, -(-len(target.frames) // self._batch_size))
         self._candidates = candidates
@@ -199,12 +203,19 @@ class Trainer:
 
     @torch.no_grad()
     def _relabel(self) -> None:
-        """Let the method label the target's training frames, as they are: their order is by digest, and so mixed."""
-        count, processes = len(self._target.frames), self._fabric.world_size
+        """Let the method label the target's training frames, as they are, and say first how far it may trust itself."""
+        if self._held_out:
+            views, labels = self._held_out
+            self._method.calibrate(self._all(views, len(labels)), self._to_device(labels))
+        count = len(self._target.frames)
+        self._balance(self._method.relabel(self._all(self._target_views, count), count))
+
+    def _all(self, views: Views, count: int) -> Iterator[Tensor]:
+        """Yield all frames of a store batch by batch: their order is by digest, and so mixed."""
+        processes = self._fabric.world_size
         rows = np.arange(-(-count // processes) * processes) % count  # the first once more, so that each can be shared
         parts = np.array_split(rows.reshape(-1, processes), max(1, count // self._batch_size))
-        images = (self._target_views.plain(part.ravel()) for part in parts)
-        self._balance(self._method.relabel(images, count))
+        return (views.plain(part.ravel()) for part in parts)
 
     def _balance(self, pseudo_labels: Tensor) -> None:
         self._pseudo_labels = pseudo_labels

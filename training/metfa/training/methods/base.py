@@ -98,6 +98,15 @@ class Method(nn.Module, ABC):
             Each term of the objective, unweighted and detached.
         """
 
+    def calibrate(self, images: Iterable[Tensor], labels: Tensor) -> None:
+        """Learn how far the labels that are given next can be trusted; most methods trust themselves.
+
+        Args:
+            images: held-out frames of the source, normalised, batch by batch; more may follow, as in :meth:`relabel`.
+            labels: their classes, int64 [N].
+        """
+        del images, labels
+
     def relabel(self, images: Iterable[Tensor], count: int) -> Tensor:
         """Return a class for each of the target's training frames, int64 [N].
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .. import losses
+from ..calibration import fit_temperature
 from ..equal_shares import logit_offsets
 from .metfa import MetFA
 
@@ -34,22 +35,25 @@ class MetFAVI(MetFA):
 
     The teacher is an exponential moving average of the network (Tarvainen and Valpola 2017). What it says of a weakly
     augmented frame, where it is confident, the network is to say of the strongly augmented one (FixMatch, Sohn et al.
-    2020). With ``config.equal_shares``, its labels are shifted towards equally many of each plane.
+    2020). Held-out frames of the source tell how far its confidence can be trusted (Guo et al. 2017). With
+    ``config.equal_shares``, its labels are shifted towards equally many of each plane.
     """
 
     teacher_offset: Tensor
+    teacher_temperature: Tensor
 
     def __init__(self, config: TrainingConfig, network: Network) -> None:
         super().__init__(config, network)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.register_buffer("teacher_offset", torch.zeros(network.config.classes))
+        self.register_buffer("teacher_temperature", torch.ones(()))
         self.balances_target = config.balance
         self.target_from = int(config.source_first * config.steps)
         teacher_from = self.target_from + round(BEGIN * (config.steps - self.target_from))
         consistency = "consistency" in self.computed
         if consistency:
             self.two_views_from = teacher_from
-        if config.balance or (config.equal_shares and consistency):
+        if config.balance or consistency:
             self.relabels_from = teacher_from
 
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -82,6 +86,12 @@ class MetFAVI(MetFA):
         begin = self.config.source_first
         return super().weights(max(0.0, progress - begin) / (1 - begin))
 
+    def calibrate(self, images: Iterable[Tensor], labels: Tensor) -> None:
+        """Soften the teacher's confidence to what it deserves on the source; it is never made surer of itself."""
+        logits = torch.cat([self._logits(batch) for batch in images])[: len(labels)]
+        temperature = fit_temperature(logits.cpu().numpy(), labels.cpu().numpy())
+        self.teacher_temperature.fill_(max(1.0, temperature))
+
     def relabel(self, images: Iterable[Tensor], count: int) -> Tensor:
         """Return the class that the teacher gives each of the target's frames, int64 [N].
 
@@ -94,7 +104,7 @@ class MetFAVI(MetFA):
 
     def label(self, frames: Tensor) -> Tensor:
         """Return the teacher's probabilities for normalised frames of the target, float [N, M]."""
-        return F.softmax(self._logits(frames) + self.teacher_offset, dim=1)
+        return F.softmax((self._logits(frames) + self.teacher_offset) / self.teacher_temperature, dim=1)
 
     @torch.no_grad()
     def _logits(self, frames: Tensor) -> Tensor:
