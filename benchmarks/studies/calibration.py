@@ -29,12 +29,12 @@ from metfa.runtime.command import Command
 from metfa.runtime.errors import BundleError
 from metfa.runtime.files import write_text
 from metfa.training.batch_norm import adopt_statistics
-from metfa.training.calibration import fit_temperature
 from metfa.training.config import CONFIG, TrainingConfig
 from metfa.training.data.pair import read_pair
 from metfa.training.evaluation.model import infer
 from metfa.training.evaluation.scores import calibration
 from metfa.training.methods import Role
+from metfa.training.temperature import fit_temperature
 from metfa.training.weights import load_network
 
 from ..commands import make_bundle

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,12 +37,14 @@ class Candidates:
     """The candidates of one run.
 
     Attributes:
+        record: the table that the run is of.
         pair: which domains, in which direction.
         method: that was trained.
         validators: of each candidate, in the order of their steps.
         target_f1: of each, macro F1 on the target's test frames, which no rule may look at.
     """
 
+    record: str
     pair: str
     method: str
     validators: tuple[Validators, ...]
@@ -84,7 +86,8 @@ RULES: dict[str, Callable[[Sequence[Validators]], int]] = {
 
 @click.command(cls=Command)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUNS.json…")
-def main(paths: tuple[Path, ...]) -> None:
+@click.option("--each", is_flag=True, help="Also say what metfa's rule of today takes in each row of each table.")
+def main(paths: tuple[Path, ...], *, each: bool) -> None:
     """Compare rules of selection: mean target F1 of what each chooses, and what it loses against the oracle."""
     runs = [run for path in paths for run in read_runs(path)]
     if not runs:
@@ -94,6 +97,18 @@ def main(paths: tuple[Path, ...]) -> None:
     click.echo(f"{'':38}  {'target F1':>9}  {'lost':>6}  {'at worst':>8}")
     for name, (f1, lost, worst) in compare(runs).items():
         click.echo(f"{name:38}  {f1:9.4f}  {lost:6.4f}  {worst:8.4f}")
+    for row, scores in by_row(runs).items() if each else ():
+        deviation = f" ± {stdev(scores):.3f}" if len(scores) > 1 else ""
+        click.echo(f"{', '.join(row)}: {mean(scores):.3f}{deviation} ({len(scores)})")
+
+
+def by_row(runs: Sequence[Candidates]) -> dict[tuple[str, str, str], list[float]]:
+    """Return the target F1 of what metfa's rule takes of each run, by record, pair and method."""
+    rows: dict[tuple[str, str, str], list[float]] = {}
+    for run in runs:
+        row = rows.setdefault((run.record, run.pair, run.method), [])
+        row.append(run.target_f1[choose(run.validators, adapts=True)])
+    return rows
 
 
 def read_runs(path: Path) -> list[Candidates]:
@@ -104,7 +119,7 @@ def read_runs(path: Path) -> list[Candidates]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        return [_candidates(run) for run in found if run["method"] not in _NO_CHOICE]
+        return [_candidates(path.parent.name, run) for run in found if run["method"] not in _NO_CHOICE]
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise DataError(
             expected=f"runs.json as benchmarks.tables writes it in {path}",
@@ -123,7 +138,7 @@ def compare(runs: Sequence[Candidates]) -> dict[str, tuple[float, float, float]]
     return compared
 
 
-def _candidates(run: dict[str, Any]) -> Candidates:
+def _candidates(record: str, run: dict[str, Any]) -> Candidates:
     kept = run["evaluation"]["candidates"]
     validators = [
         records.from_json(
@@ -137,6 +152,7 @@ def _candidates(run: dict[str, Any]) -> Candidates:
     ]
     config = run["config"]
     return Candidates(
+        record=record,
         pair=f"{config['source']} → {config['target']}",
         method=run["method"],
         validators=tuple(validators),

@@ -22,6 +22,7 @@ def validators(**values: float) -> Validators:
 
 
 RUN = Candidates(
+    record="table",
     pair="A → B",
     method="metfa-vi",
     validators=(
@@ -55,12 +56,15 @@ def record(method: str) -> dict[str, Any]:
 
 
 def test_a_record_is_read_but_for_what_does_not_adapt(tmp_path: Path) -> None:
-    path = tmp_path / "runs.json"
+    path = tmp_path / "table" / "runs.json"
+    path.parent.mkdir()
     path.write_text(json.dumps({"runs": [record("metfa-vi"), record("source-only")]}))
     assert read_runs(path) == [RUN]
     result = CliRunner().invoke(main, [str(path)])
     assert result.exit_code == 0
     assert "Runs: 1, of metfa-vi; pairs: 1" in result.stdout
+    assert "table" not in result.stdout
+    assert "table, A → B, metfa-vi: 0.800 (1)\n" in CliRunner().invoke(main, [str(path), "--each"]).stdout
 
 
 def test_older_records_lack_the_error_of_the_accuracy(tmp_path: Path) -> None:

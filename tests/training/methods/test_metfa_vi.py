@@ -10,10 +10,10 @@ import torch
 
 from metfa.training import losses
 from metfa.training.ancestry import InitialWeights
-from metfa.training.calibration import fit_temperature
 from metfa.training.config import TrainingConfig, Weights
 from metfa.training.equal_shares import logit_offsets
 from metfa.training.methods import MetFA, MetFAVI
+from metfa.training.temperature import fit_temperature
 
 from .examples import make_batch, make_method, noise, state
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .calibration import fit_temperature
 from .names import MethodName
+from .temperature import fit_temperature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from .. import losses
-from ..calibration import fit_temperature
 from ..equal_shares import logit_offsets
+from ..temperature import fit_temperature
 from .metfa import MetFA
 
 if TYPE_CHECKING:
